@@ -1,0 +1,84 @@
+using System.Runtime.InteropServices;
+
+namespace AttnCompose.Cpu;
+
+/// <summary>
+/// What a CPU stage works with: the workers and scratch memory. The memory belongs to one pipeline instance, grows to its
+/// largest problem and is used again, so that a second run of a shape allocates nothing.
+/// </summary>
+public sealed unsafe class CpuExecution : IDisposable
+{
+    private const nuint Alignment = 64;
+
+    private readonly List<(nint Address, long Bytes)> _blocks = [];
+    private long _blockUsed;
+    private long _peak;
+    private long _used;
+    private bool _disposed;
+
+    /// <summary>Scratch on a device.</summary>
+    public CpuExecution(CpuDevice device) => Device = device;
+
+    /// <summary>The device.</summary>
+    public CpuDevice Device { get; }
+
+    /// <summary>The device's workers.</summary>
+    public CpuWorkers Workers => Device.Workers;
+
+    /// <summary>The selection that this call's token selectors fill: the caller's where it passed one, else the instance's own.</summary>
+    public TokenSelection Selection { get; internal set; } = new();
+
+    /// <summary>Scratch bytes that the largest call so far used.</summary>
+    public long ScratchBytes => _peak;
+
+    /// <summary>
+    /// Scratch memory, 64-byte aligned, not cleared, valid until the call ends. Not to be called from workers: take what all
+    /// of them need beforehand.
+    /// </summary>
+    public T* Scratch<T>(long count) where T : unmanaged
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        long bytes = checked((count * sizeof(T) + (long)Alignment - 1) / (long)Alignment * (long)Alignment);
+        if (_blocks.Count == 0 || _blockUsed + bytes > _blocks[^1].Bytes)
+        {
+            long size = Math.Max(bytes, 1 << 16);
+            _blocks.Add(((nint)NativeMemory.AlignedAlloc(checked((nuint)size), Alignment), size));
+            _blockUsed = 0;
+        }
+        var result = (T*)(_blocks[^1].Address + _blockUsed);
+        _blockUsed += bytes;
+        _used += bytes;
+        _peak = Math.Max(_peak, _used);
+        return result;
+    }
+
+    /// <summary>Takes back all scratch memory; after a call that needed several blocks, merges them into one.</summary>
+    public void Reset()
+    {
+        if (_blocks.Count > 1)
+        {
+            Free();
+            _blocks.Add(((nint)NativeMemory.AlignedAlloc(checked((nuint)_peak), Alignment), _peak));
+        }
+        (_blockUsed, _used) = (0, 0);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Free();
+        _disposed = true;
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Frees scratch memory of an instance that nobody disposed.</summary>
+    ~CpuExecution() => Free();
+
+    private void Free()
+    {
+        foreach (var block in _blocks)
+            NativeMemory.AlignedFree((void*)block.Address);
+        _blocks.Clear();
+        (_blockUsed, _used) = (0, 0);
+    }
+}

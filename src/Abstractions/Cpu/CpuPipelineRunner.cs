@@ -1,0 +1,93 @@
+using System.Runtime.CompilerServices;
+
+namespace AttnCompose.Cpu;
+
+/// <summary>
+/// The part of a call on the CPU that is the same for every pipeline: checks the arguments, pins the tensors, refuses
+/// overlapping calls, and hands a <see cref="CpuProblem{T, TOut}"/> to the generated stages.
+/// </summary>
+public sealed class CpuPipelineRunner : IDisposable
+{
+    private readonly CpuExecution _cpu;
+    private readonly AttentionMask _mask;
+    private readonly int _headDim;
+    private readonly ElementType _element;
+    private readonly string _name;
+    private readonly TokenSelection _ownSelection = new();
+    private int _busy;
+    private bool _disposed;
+
+    /// <summary>A runner for one pipeline instance.</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="name">Name of the pipeline, for messages.</param>
+    /// <param name="mask">The declared mask.</param>
+    /// <param name="headDim">The declared head dim, or 0.</param>
+    /// <param name="element">The declared element type, or any.</param>
+    public CpuPipelineRunner(CpuDevice device, string name, AttentionMask mask, int headDim, ElementType element)
+    {
+        _cpu = new CpuExecution(device);
+        (_name, _mask, _headDim, _element) = (name, mask, headDim, element);
+    }
+
+    /// <summary>Scratch bytes that the largest call so far used.</summary>
+    public long ScratchBytes => _cpu.ScratchBytes;
+
+    /// <summary>Runs a pipeline's stages over the arguments.</summary>
+    public unsafe void Run<TPipeline, T, TOut>(TPipeline pipeline, in AttentionArguments<T, TOut> arguments)
+        where TPipeline : class, ICpuPipeline
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        ObjectDisposedException.ThrowIf(_disposed, pipeline);
+        ProblemShape shape = ArgumentChecks.Check(in arguments, _name, _mask, _headDim, _element);
+        if (Interlocked.Exchange(ref _busy, 1) != 0)
+            throw new InvalidOperationException($"{_name}: a call is running on this instance already. Make one instance a thread.");
+        try
+        {
+            if (shape.IsEmpty)
+                return;
+            fixed (T* query = &arguments.Query.GetPinnableReference())
+            fixed (T* key = &arguments.Key.GetPinnableReference())
+            fixed (T* value = &arguments.Value.GetPinnableReference())
+            fixed (TOut* output = &arguments.Output.GetPinnableReference())
+            fixed (float* logSumExp = &arguments.LogSumExp.GetPinnableReference())
+            fixed (int* keyLengths = arguments.KeyLengths)
+            fixed (int* queryLengths = arguments.QueryLengths)
+            {
+                ArgumentChecks.CheckOutputMemory(in arguments, in shape);
+                var inputs = new CpuInputs<T>(
+                    in shape,
+                    View(query, arguments.Query.Lengths, arguments.Query.Strides),
+                    View(key, arguments.Key.Lengths, arguments.Key.Strides),
+                    View(value, arguments.Value.Lengths, arguments.Value.Strides),
+                    keyLengths, queryLengths,
+                    arguments.Scale ?? 1 / MathF.Sqrt(shape.HeadDim), _mask);
+                bool wantsLse = !arguments.LogSumExp.IsEmpty;
+                ReadOnlySpan<nint> lse = arguments.LogSumExp.Strides;
+                var problem = new CpuProblem<T, TOut>(
+                    in inputs, View(output, arguments.Output.Lengths, arguments.Output.Strides),
+                    wantsLse ? logSumExp : null, wantsLse ? lse[0] : 0, wantsLse ? lse[1] : 0, wantsLse ? lse[2] : 0);
+                _cpu.Selection = arguments.Selection ?? _ownSelection;
+                pipeline.Execute(in problem, _cpu);
+            }
+        }
+        finally
+        {
+            _cpu.Selection = _ownSelection;
+            _cpu.Reset();
+            Volatile.Write(ref _busy, 0);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _disposed = true;
+        _cpu.Dispose();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static unsafe TensorView<TElement> View<TElement>(TElement* data, ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides)
+        where TElement : unmanaged =>
+        new(data, (int)lengths[0], (int)lengths[1], (int)lengths[2], (int)lengths[3], strides[0], strides[1], strides[2]);
+}

@@ -1,0 +1,170 @@
+using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
+using AttnCompose.Cpu;
+
+namespace AttnCompose;
+
+/// <summary>Says, before anything is computed, what a call got and what it needs.</summary>
+internal static class ArgumentChecks
+{
+    public static ProblemShape Check<T, TOut>(
+        in AttentionArguments<T, TOut> arguments, string pipeline, AttentionMask mask, int headDim, ElementType element)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        CheckElements<T, TOut>(pipeline, element);
+        ReadOnlySpan<nint> q = Rank4(arguments.Query.Lengths, arguments.Query.Strides, "query");
+        ReadOnlySpan<nint> k = Rank4(arguments.Key.Lengths, arguments.Key.Strides, "key");
+        ReadOnlySpan<nint> v = Rank4(arguments.Value.Lengths, arguments.Value.Strides, "value");
+        ReadOnlySpan<nint> o = Rank4(arguments.Output.Lengths, arguments.Output.Strides, "output");
+        var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]);
+        CheckShape(in shape, mask, headDim);
+        if (!k.SequenceEqual(v))
+            throw new ArgumentException($"value is {Text(v)} but key is {Text(k)}; they must be alike.", "value");
+        if (k[0] != q[0] || k[3] != q[3])
+            throw new ArgumentException($"key is {Text(k)} but query is {Text(q)}; batch and head dim must agree.", "key");
+        if (!o.SequenceEqual(q))
+            throw new ArgumentException($"output is {Text(o)}; it must have the query's shape {Text(q)}.", "output");
+        CheckLengths(in shape, arguments.KeyLengths, arguments.QueryLengths, mask);
+        if (arguments.Scale is { } scale && !float.IsFinite(scale))
+            throw new ArgumentException($"Scale is {scale}; it must be finite.", "Scale");
+        CheckLogSumExp(in shape, arguments.LogSumExp);
+        return shape;
+    }
+
+    public static void CheckElements<T, TOut>(string pipeline, ElementType element)
+    {
+        ElementType actual = ElementConvert.TypeOf<T>();
+        if (actual == ElementType.Any)
+            throw ElementConvert.Unsupported<T>();
+        if (element != ElementType.Any && actual != element)
+            throw new NotSupportedException($"{pipeline} is declared with Element = {element}; it got {typeof(T).Name}.");
+        if (typeof(TOut) != typeof(T) && typeof(TOut) != typeof(float))
+            throw new NotSupportedException($"The output of {typeof(T).Name} inputs is {typeof(T).Name} or float; it got {typeof(TOut).Name}.");
+    }
+
+    public static void CheckShape(in ProblemShape shape, AttentionMask mask, int headDim)
+    {
+        if (headDim != 0 && shape.HeadDim != headDim)
+            throw new NotSupportedException($"The pipeline is declared with HeadDim = {headDim}; query has {shape.HeadDim}.");
+        if (shape.HeadDim is < 8 or > 256 || shape.HeadDim % 8 != 0)
+            throw new NotSupportedException($"Head dim {shape.HeadDim} is not a multiple of 8 in [8, 256].");
+        if (shape.QueryHeads > 0 && (shape.KeyValueHeads == 0 || shape.QueryHeads % shape.KeyValueHeads != 0))
+        {
+            throw new ArgumentException(
+                $"{shape.QueryHeads} query heads are not a multiple of {shape.KeyValueHeads} key/value heads.", "key");
+        }
+        if (mask == AttentionMask.Causal && shape.QueryLength > shape.KeyLength)
+        {
+            throw new ArgumentException(
+                $"Under a causal mask there may be no more queries than keys (queries are aligned with the end of the keys); got {shape.QueryLength} queries and {shape.KeyLength} keys.",
+                "query");
+        }
+    }
+
+    private static void CheckLengths(in ProblemShape shape, ReadOnlySpan<int> keys, ReadOnlySpan<int> queries, AttentionMask mask)
+    {
+        CheckBatch(keys.Length, shape.Batch, "KeyLengths");
+        CheckBatch(queries.Length, shape.Batch, "QueryLengths");
+        for (int b = 0; b < shape.Batch && (!keys.IsEmpty || !queries.IsEmpty); b++)
+        {
+            int keyLength = keys.IsEmpty ? shape.KeyLength : keys[b];
+            if (keyLength < 0 || keyLength > shape.KeyLength)
+                throw new ArgumentException($"KeyLengths[{b}] is {keyLength}; the key tensor has {shape.KeyLength} rows.", "KeyLengths");
+            int queryLength = !queries.IsEmpty ? queries[b] : shape.QueryLength == shape.KeyLength ? keyLength : shape.QueryLength;
+            if (queryLength < 0 || queryLength > shape.QueryLength)
+                throw new ArgumentException($"QueryLengths[{b}] is {queryLength}; the query tensor has {shape.QueryLength} rows.", "QueryLengths");
+            if (mask == AttentionMask.Causal && queryLength > keyLength)
+            {
+                throw new ArgumentException(
+                    $"Sequence {b} has {queryLength} queries and {keyLength} keys; under a causal mask there may be no more queries than keys. Set QueryLengths.",
+                    queries.IsEmpty ? "KeyLengths" : "QueryLengths");
+            }
+        }
+
+        static void CheckBatch(int length, int batch, string name)
+        {
+            if (length != 0 && length != batch)
+                throw new ArgumentException($"{name} has {length} entries for a batch of {batch}.", name);
+        }
+    }
+
+    private static void CheckLogSumExp(in ProblemShape shape, in TensorSpan<float> lse)
+    {
+        if (lse.IsEmpty && lse.Rank == 0)
+            return;
+        ReadOnlySpan<nint> lengths = lse.Lengths;
+        if (lengths.Length != 3 || lengths[0] != shape.Batch || lengths[1] != shape.QueryHeads || lengths[2] != shape.QueryLength)
+        {
+            throw new ArgumentException(
+                $"LogSumExp is {Text(lengths)}; it must be [{shape.Batch}, {shape.QueryHeads}, {shape.QueryLength}].", "LogSumExp");
+        }
+    }
+
+    private static ReadOnlySpan<nint> Rank4(ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides, string name)
+    {
+        if (lengths.Length != 4)
+            throw new ArgumentException($"{name} is {Text(lengths)}; it must be [batch, heads, length, dim].", name);
+        foreach (nint length in lengths)
+        {
+            if (length > int.MaxValue)
+                throw new ArgumentException($"{name} is {Text(lengths)}; a dimension may not pass {int.MaxValue}.", name);
+        }
+        if (lengths[3] > 1 && strides[3] != 1)
+            throw new ArgumentException($"{name} has strides {Text(strides)}; its rows must be contiguous (last stride 1).", name);
+        return lengths;
+    }
+
+    /// <summary>Refuses an output that overlaps itself or an input. The tensors must be pinned: addresses are compared.</summary>
+    public static void CheckOutputMemory<T, TOut>(in AttentionArguments<T, TOut> arguments, in ProblemShape shape)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        if (shape.IsEmpty)
+            return;
+        // Rows must not overlap each other: in order of stride, each step must clear all that lies within it.
+        ReadOnlySpan<nint> lengths = arguments.Output.Lengths;
+        ReadOnlySpan<nint> strides = arguments.Output.Strides;
+        Span<int> order = [0, 1, 2];
+        for (int i = 1; i < 3; i++)
+        {
+            for (int j = i; j > 0 && strides[order[j]] < strides[order[j - 1]]; j--)
+                (order[j], order[j - 1]) = (order[j - 1], order[j]);
+        }
+        nint extent = lengths[3];
+        foreach (int i in order)
+        {
+            if (lengths[i] <= 1)
+                continue;
+            if (strides[i] < extent)
+                throw new ArgumentException($"output has shape {Text(lengths)} and strides {Text(strides)}: its rows overlap.", "output");
+            extent = checked(strides[i] * (lengths[i] - 1) + extent);
+        }
+        (nuint Begin, nuint End) output = Range(ref Unsafe.AsRef(in arguments.Output.GetPinnableReference()), lengths, strides);
+        Refuse(output, Range(ref Unsafe.AsRef(in arguments.Query.GetPinnableReference()), arguments.Query.Lengths, arguments.Query.Strides), "query");
+        Refuse(output, Range(ref Unsafe.AsRef(in arguments.Key.GetPinnableReference()), arguments.Key.Lengths, arguments.Key.Strides), "key");
+        Refuse(output, Range(ref Unsafe.AsRef(in arguments.Value.GetPinnableReference()), arguments.Value.Lengths, arguments.Value.Strides), "value");
+
+        static void Refuse((nuint Begin, nuint End) output, (nuint Begin, nuint End) input, string name)
+        {
+            if (output.Begin < input.End && input.Begin < output.End)
+                throw new ArgumentException($"output shares memory with {name}.", "output");
+        }
+    }
+
+    private static unsafe (nuint Begin, nuint End) Range<TElement>(ref TElement first, ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides)
+        where TElement : unmanaged
+    {
+        nint last = 1;
+        for (int i = 0; i < lengths.Length; i++)
+        {
+            if (lengths[i] == 0)
+                return (0, 0);
+            last += i < 3 ? strides[i] * (lengths[i] - 1) : lengths[i] - 1;
+        }
+        var begin = (nuint)Unsafe.AsPointer(ref first);
+        return (begin, begin + (nuint)last * (nuint)sizeof(TElement));
+    }
+
+    private static string Text(ReadOnlySpan<nint> values) => $"[{string.Join(", ", values.ToArray())}]";
+}

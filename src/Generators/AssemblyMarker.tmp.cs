@@ -1,0 +1,2 @@
+namespace AttnCompose.Generators;
+internal static class Marker;
