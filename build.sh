@@ -52,8 +52,7 @@ get_nvrtc() {
 
 build() {
     say "build"
-    dotnet restore "$1" -v q
-    dotnet build "$1" -c Release --no-restore --tl:off -v q -clp:ErrorsOnly
+    dotnet build "$1" -c Release --tl:off -v q -clp:ErrorsOnly
 }
 
 counter() { # a count of a test project's result file
