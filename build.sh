@@ -52,7 +52,11 @@ get_nvrtc() {
 
 build() {
     say "build"
-    dotnet build "$1" -c Release --tl:off -v q -clp:ErrorsOnly
+    mkdir -p artifacts
+    dotnet build "$1" -c Release --tl:off -v q -clp:ErrorsOnly >artifacts/build.log 2>&1 || {
+        cat artifacts/build.log >&2
+        fail "the build of $1 failed"
+    }
 }
 
 counter() { # a count of a test project's result file
