@@ -1,0 +1,25 @@
+using System.Collections.Generic;
+using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Plan;
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Lowering;
+
+/// <summary>Gives each stage's workspace buffers names that are unique in the pipeline.</summary>
+internal static class NameBuffers
+{
+    public static FusionPlan Run(FusionPlan plan)
+    {
+        var names = new NameSet();
+        var buffers = new List<BufferNode>();
+        for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)
+        {
+            foreach (BufferSpec buffer in plan.Graph.Nodes[stage].Device.Buffers)
+            {
+                buffers.Add(new BufferNode(
+                    stage, buffer.Name, names.Unique(buffer.Name, "_"), buffer.ElementType, buffer.Shape, Writer: "", LastReader: ""));
+            }
+        }
+        return plan with { Buffers = buffers.ToEquatableArray() };
+    }
+}
