@@ -28,14 +28,15 @@ internal static class LaunchEmitter
                 new[] { ElementType.Float16, ElementType.BFloat16, ElementType.Float32 }.AsEnumerable(),
                 (all, n) => all.Where(n.Device.Elements.Contains))
             .Select(e => $"global::AttnCompose.ElementType.{e}");
+        // Nothing here reads Plan: the order in which the parts of a class initialise their statics is not defined.
         writer.WriteLine($$"""
             private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
             {
-                Name = Plan.Name,
+                Name = {{Literals.CSharpString(graph.Name)}},
                 Source = new({{Literals.CSharpString(graph.Name.Replace('-', '_'))}}, CudaText, [{{string.Join(", ", assemblies)}}]),
-                Mask = Plan.Mask,
-                HeadDim = Plan.HeadDim,
-                Element = Plan.Element,
+                Mask = global::AttnCompose.AttentionMask.{{graph.Mask}},
+                HeadDim = {{Literals.Number("int", graph.HeadDim)}},
+                Element = global::AttnCompose.ElementType.{{graph.Element}},
                 Elements = [{{string.Join(", ", elements)}}],
                 SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},
             };
