@@ -212,6 +212,7 @@ struct MmaLoop {
 
     // o += P V; the accumulators of two neighbouring score tiles are, packed, the A operand of 16 keys.
     __device__ static void multiply_by_values(Results& o, const Scores& p, const KeyTile& values) {
+        const auto lane = values.b_operands();
 #pragma unroll
         for (int step = 0; step < kKeyTile / 16; step++) {
             unsigned left[kRowTiles][4];
@@ -225,7 +226,7 @@ struct MmaLoop {
 #pragma unroll
             for (int n = 0; n < kDim / 16; n++) {
                 unsigned right[4];
-                values.load_b(right, 16 * step, n);
+                ptx::load_matrices_transposed(right, lane.address(16 * step, n));
 #pragma unroll
                 for (int a = 0; a < kRowTiles; a++) {
                     ptx::multiply_add<Element>(o[a][2 * n], left[a], right[0], right[1]);
