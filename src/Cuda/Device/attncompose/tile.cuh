@@ -49,8 +49,8 @@ struct Tile {
         unsigned swizzle;  // bytes
 
         __device__ Lane(const Tile& tile, int row, int odd)
-            : row_address(tile.base + static_cast<unsigned>(row * kRowBytes)),
-              swizzle(static_cast<unsigned>(odd ^ swizzle_of(row)) * kChunkBytes) {}
+            : row_address(ptx::recomputed(tile.base + static_cast<unsigned>(row * kRowBytes))),
+              swizzle(ptx::recomputed(static_cast<unsigned>(odd ^ swizzle_of(row)) * kChunkBytes)) {}
 
         // Chunk pair `pair` of the row `rows` further down, a multiple of 8.
         __device__ unsigned address(int rows, int pair) const {
@@ -74,9 +74,10 @@ struct Tile {
     template <int kHeadDim, int kThreads, typename RowOf>
     __device__ void load_async(const void* any_valid, RowOf row_of) const {
         static_assert(kPaddedDim<kHeadDim> == kDim && kHeadDim % kChunkElements == 0);
-#pragma unroll 1
+        const int thread = ptx::recomputed(static_cast<int>(threadIdx.x));
+#pragma unroll 4
         for (int first = 0; first < kRows * kChunks; first += kThreads) {
-            int index = first + static_cast<int>(threadIdx.x);
+            const int index = first + thread;
             if (kRows * kChunks % kThreads != 0 && index >= kRows * kChunks) break;
             int row = index / kChunks, chunk = index % kChunks;
             const unsigned char* from = row_of(row);
