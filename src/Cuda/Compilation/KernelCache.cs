@@ -14,6 +14,8 @@ public sealed record PreparedKernel(
 /// </summary>
 public sealed class KernelCache
 {
+    internal const string Extension = ".kernel";
+
     private static readonly Lazy<KernelCache> s_default = new(() => new KernelCache(
         CudaSettings.Current, p => KernelCompiler.Compile(p.Source, p.Headers, p.Options), () => KernelCompiler.Identity));
 
@@ -83,7 +85,7 @@ public sealed class KernelCache
             return slot.Kernel ??= Load(kernel.Key) ?? CompileOnce(kernel);
     }
 
-    internal string? FileOf(KernelCacheKey key) => Refusal is null && Directory is not null ? Path.Combine(Directory, key.Hash + ".kernel") : null;
+    internal string? FileOf(KernelCacheKey key) => Refusal is null && Directory is not null ? Path.Combine(Directory, key.Hash + Extension) : null;
 
     private CompiledKernel CompileOnce(PreparedKernel kernel)
     {
