@@ -17,12 +17,26 @@ internal static class StageParser
     {
         if (attribute.AttributeClass is not { TypeKind: TypeKind.Class } type || KindOf(type) is not { } kind)
             return null;
-        string name = type.Name.EndsWith(Suffix, StringComparison.Ordinal) && type.Name.Length > Suffix.Length
+        return new StageSpec(
+            kind, NameOf(type), type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat), ParseDevice(type),
+            ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray());
+    }
+
+    /// <summary>Name of a stage: that of its attribute without the suffix.</summary>
+    public static string NameOf(INamedTypeSymbol type) =>
+        type.Name.EndsWith(Suffix, StringComparison.Ordinal) && type.Name.Length > Suffix.Length
             ? type.Name.Substring(0, type.Name.Length - Suffix.Length)
             : type.Name;
-        return new StageSpec(
-            kind, name, type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat), ParseDevice(type),
-            ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray());
+
+    /// <summary>Whether a type derives from StageAttribute.</summary>
+    public static bool IsStage(INamedTypeSymbol type)
+    {
+        for (INamedTypeSymbol? t = type.BaseType; t is not null; t = t.BaseType)
+        {
+            if (AttributeReader.MetadataName(t) == KnownTypeNames.Stage)
+                return true;
+        }
+        return false;
     }
 
     /// <summary>The kind of a stage type, from the kind attribute that it derives from.</summary>
@@ -41,7 +55,10 @@ internal static class StageParser
         return null;
     }
 
-    /// <summary>Public settable instance properties of a stage type and its bases, base first, in declared order.</summary>
+    /// <summary>
+    /// Public settable instance properties of a stage type and its bases, base first, in declared order. One that overrides or
+    /// hides another stands in its place.
+    /// </summary>
     public static IEnumerable<IPropertySymbol> ParameterProperties(INamedTypeSymbol type)
     {
         var chain = new Stack<INamedTypeSymbol>();
@@ -49,8 +66,19 @@ internal static class StageParser
             chain.Push(t);
         return chain
             .SelectMany(t => t.GetMembers().OfType<IPropertySymbol>())
-            .Where(p => p is { IsStatic: false, IsIndexer: false, DeclaredAccessibility: Accessibility.Public, SetMethod.DeclaredAccessibility: Accessibility.Public });
+            .Where(IsSettable)
+            .GroupBy(p => p.Name)
+            .Select(same => same.Last());
     }
+
+    /// <summary>Whether an attribute argument can set a property.</summary>
+    public static bool IsSettable(IPropertySymbol property) => property is
+    {
+        IsStatic: false,
+        IsIndexer: false,
+        DeclaredAccessibility: Accessibility.Public,
+        SetMethod.DeclaredAccessibility: Accessibility.Public,
+    };
 
     /// <summary>C# keyword of a type that a parameter may have; null for any other type.</summary>
     public static string? ParameterType(ITypeSymbol type) => type.SpecialType switch
@@ -62,13 +90,22 @@ internal static class StageParser
         _ => null,
     };
 
-    /// <summary>The [RuntimeParameter] or [ConstantParameter] of a property.</summary>
-    public static AttributeData? ParameterAttribute(IPropertySymbol property) => property.GetAttributes()
-        .FirstOrDefault(a => a.IsNamed(KnownTypeNames.RuntimeParameter) || a.IsNamed(KnownTypeNames.ConstantParameter));
+    /// <summary>Whether a value of a parameter's type can hold a number.</summary>
+    public static bool Fits(string type, double value) => type switch
+    {
+        "int" => value == Math.Truncate(value) && value is >= int.MinValue and <= int.MaxValue,
+        "float" => Math.Abs(value) <= float.MaxValue,
+        "bool" => value is 0 or 1,
+        _ => true,
+    };
+
+    /// <summary>The [RuntimeParameter] and [ConstantParameter] of a property; one of them where it is well formed.</summary>
+    public static IEnumerable<AttributeData> ParameterAttributes(IPropertySymbol property) => property.GetAttributes()
+        .Where(a => a.IsNamed(KnownTypeNames.RuntimeParameter) || a.IsNamed(KnownTypeNames.ConstantParameter));
 
     private static ParameterSpec? ParseParameter(IPropertySymbol property, AttributeData declared)
     {
-        if (ParameterAttribute(property) is not { } kind || ParameterType(property.Type) is not { } type)
+        if (ParameterAttributes(property).FirstOrDefault() is not { } kind || ParameterType(property.Type) is not { } type)
             return null; // reported in the stage's own project
         double value = kind.ConstructorArgument(0, 0.0);
         foreach (KeyValuePair<string, TypedConstant> argument in declared.NamedArguments)
