@@ -58,7 +58,7 @@ internal static class CudaEmitter
 
     private static void WriteIncludes(SourceWriter writer, FusionPlan plan)
     {
-        var includes = new SortedSet<string>(System.StringComparer.Ordinal) { "attncompose/hooks.cuh", "attncompose/problem.cuh" };
+        var includes = new SortedSet<string>(System.StringComparer.Ordinal) { "attncompose/attention/hooks.cuh", "attncompose/problem.cuh" };
         foreach (StageNode node in plan.Graph.Nodes)
             includes.Add($"attncompose/stages/{node.Device.Assembly}/{node.Device.Header}");
         foreach (string include in includes)

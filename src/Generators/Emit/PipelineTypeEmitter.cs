@@ -47,7 +47,7 @@ internal static class PipelineTypeEmitter
                         this._cpu = new global::AttnCompose.Cpu.CpuPipelineRunner(cpu, {{declared}});
                         break;
                     case global::AttnCompose.Cuda.CudaDevice cuda:
-                        this._cuda = new global::AttnCompose.Cuda.CudaPipelineRunner(cuda, Plan, KernelSource);
+                        this._cuda = new global::AttnCompose.Cuda.CudaPipelineRunner(cuda, Plan, s_source);
                         break;
                     default:
                         throw new global::System.NotSupportedException($"{Plan.Name} runs on a CpuDevice or a CudaDevice, not on {device.Name}.");
