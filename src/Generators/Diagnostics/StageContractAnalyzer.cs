@@ -5,6 +5,7 @@ using System.Globalization;
 using System.IO;
 using System.Linq;
 using System.Threading;
+using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Parsing;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
@@ -102,7 +103,7 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
             return value is 0 or 1 ? null : $"its default is {Text(value)}, and the default of a bool is 0 or 1";
         if (!(value >= min && value <= max))
             return $"its default of {Text(value)} lies outside its own range [{Text(min)}, {Text(max)}]";
-        return StageParser.Fits(type, value) ? null : $"its default of {Text(value)} is no {type}";
+        return ParameterSpec.CanHold(type, value) ? null : $"its default of {Text(value)} is no {type}";
     }
 
     private static void CheckHeader(

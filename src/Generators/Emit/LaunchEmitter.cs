@@ -1,6 +1,7 @@
 using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Plan;
+using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Emit;
 
@@ -24,7 +25,7 @@ internal static class LaunchEmitter
         writer.WriteLine($"""
             /// <summary>The CUDA text and the assemblies that embed the headers of its stages.</summary>
             private static readonly global::AttnCompose.Cuda.KernelSource s_source = new(
-                {Literals.CSharpString(plan.Graph.Name.Replace('-', '_'))}, CudaText, [{string.Join(", ", assemblies)}]);
+                {Literals.CSharpString(Names.Device(plan.Graph.Name))}, CudaText, [{string.Join(", ", assemblies)}]);
 
             """);
     }
@@ -67,7 +68,7 @@ internal static class LaunchEmitter
         {
             ArgumentKind.TokenIndex => "in launch.TokenIndex",
             ArgumentKind.Buffer => $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(argument.Member)})",
-            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Name}",
+            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
         };
     }
 }

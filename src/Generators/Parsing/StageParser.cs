@@ -22,6 +22,39 @@ internal static class StageParser
             ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray());
     }
 
+    /// <summary>
+    /// Why generated code cannot make the stage that an attribute declares, and the argument at fault (empty for the whole
+    /// attribute); null where it can.
+    /// </summary>
+    public static (string Argument, string Why)? Refuse(AttributeData attribute)
+    {
+        INamedTypeSymbol type = attribute.AttributeClass!;
+        for (INamedTypeSymbol? local = type; local is not null; local = local.ContainingType)
+        {
+            if (local.IsFileLocal)
+                return ("", "its type is file-local, and generated code is another file");
+        }
+        if (attribute.AttributeConstructor is { Parameters.Length: > 0 }
+            || !type.InstanceConstructors.Any(c => c.Parameters.Length == 0 && c.DeclaredAccessibility >= Accessibility.Internal))
+            return ("", "generated code makes it by a constructor without parameters; values go to named arguments");
+        var parameters = new HashSet<string>(
+            ParameterProperties(type).Where(p => ParameterAttributes(p).Any() && ParameterType(p.Type) is not null).Select(p => p.Name));
+        foreach (KeyValuePair<string, TypedConstant> argument in attribute.NamedArguments)
+        {
+            if (!parameters.Contains(argument.Key))
+                return (argument.Key, $"'{argument.Key}' is no parameter of it, so that its value would be lost");
+        }
+        for (INamedTypeSymbol? t = type; t is not null; t = t.BaseType)
+        {
+            foreach (ISymbol member in t.GetMembers())
+            {
+                if (member is IPropertySymbol { IsRequired: true } or IFieldSymbol { IsRequired: true } && !parameters.Contains(member.Name))
+                    return ("", $"its required member '{member.Name}' is no parameter, so that generated code has no value for it");
+            }
+        }
+        return null;
+    }
+
     /// <summary>Name of a stage: that of its attribute without the suffix.</summary>
     public static string NameOf(INamedTypeSymbol type) =>
         type.Name.EndsWith(Suffix, StringComparison.Ordinal) && type.Name.Length > Suffix.Length
@@ -88,15 +121,6 @@ internal static class StageParser
         SpecialType.System_Int32 => "int",
         SpecialType.System_Boolean => "bool",
         _ => null,
-    };
-
-    /// <summary>Whether a value of a parameter's type can hold a number.</summary>
-    public static bool Fits(string type, double value) => type switch
-    {
-        "int" => value == Math.Truncate(value) && value is >= int.MinValue and <= int.MaxValue,
-        "float" => Math.Abs(value) <= float.MaxValue,
-        "bool" => value is 0 or 1,
-        _ => true,
     };
 
     /// <summary>The [RuntimeParameter] and [ConstantParameter] of a property; one of them where it is well formed.</summary>

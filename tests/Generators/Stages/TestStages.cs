@@ -1,9 +1,11 @@
+using System;
 using AttnCompose.Cpu;
 
 namespace AttnCompose.TestStages;
 
 // Stages that the tests declare pipelines with, beside the built-in ones: a stage of any assembly equals a built-in one.
-// They exist for what their attributes say; the tests never run them, so their CPU side refuses.
+// They exist for what their attributes say; the tests never run them, so their CPU side refuses. The tests compile this file in
+// memory, as an assembly of its own.
 
 /// <summary>A selector whose last two phases own a query head each, so that they share a kernel.</summary>
 [DeviceStage("test_select.cuh", Type = "TestSelect", Elements = [ElementType.Float16, ElementType.BFloat16])]

@@ -4,6 +4,7 @@ using AttnCompose.Testing;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.CodeAnalysis.Diagnostics;
+using Microsoft.CodeAnalysis.Emit;
 using Microsoft.CodeAnalysis.Text;
 
 namespace AttnCompose.Generators.Tests;
@@ -20,15 +21,23 @@ internal static class Compiler
         global using AttnCompose.TestStages;
         """;
 
-    private static readonly ImmutableArray<MetadataReference> s_references = References();
+    private static readonly CSharpCompilationOptions s_options = new(
+        OutputKind.DynamicallyLinkedLibrary, nullableContextOptions: NullableContextOptions.Enable, warningLevel: 9999,
+        optimizationLevel: OptimizationLevel.Release, allowUnsafe: true, concurrentBuild: false);
+
+    private static readonly ImmutableArray<MetadataReference> s_libraries = Libraries();
+
+    /// <summary>The test stages, an assembly of their own as a third party's would be.</summary>
+    public static readonly CSharpCompilation TestStages = CSharpCompilation.Create(
+        "AttnCompose.TestStages", [Parse(File.ReadAllText(Repository.PathOf("tests/Generators/Stages/TestStages.cs")), "TestStages.cs")],
+        s_libraries, s_options);
+
+    /// <summary>The image of <see cref="TestStages"/>.</summary>
+    public static readonly ImmutableArray<byte> TestStagesImage = Emit(TestStages);
 
     private static readonly CSharpCompilation s_base = CSharpCompilation.Create(
-        "Declarations",
-        [Parse(GlobalUsings, "Usings.cs")],
-        s_references,
-        new CSharpCompilationOptions(
-            OutputKind.DynamicallyLinkedLibrary, nullableContextOptions: NullableContextOptions.Enable, warningLevel: 9999,
-            optimizationLevel: OptimizationLevel.Release, allowUnsafe: true, concurrentBuild: false));
+        "Declarations", [Parse(GlobalUsings, "Usings.cs")],
+        s_libraries.Add(MetadataReference.CreateFromImage(TestStagesImage)), s_options);
 
     /// <summary>A compilation of sources that may use the abstractions, the built-in stages and the test stages.</summary>
     public static CSharpCompilation Compile(params string[] sources) =>
@@ -67,18 +76,26 @@ internal static class Compiler
     public static string Scenario(string name) =>
         File.ReadAllText(Repository.PathOf($"tests/Generators/Scenarios/{name}.cs"));
 
-    private static ImmutableArray<MetadataReference> References()
+    /// <summary>Emits a compilation that has no errors.</summary>
+    public static ImmutableArray<byte> Emit(Compilation compilation)
     {
-        // The platform's list holds the test run's own assemblies too, this one with the test stages included.
+        using var image = new MemoryStream();
+        EmitResult result = compilation.Emit(image);
+        Assert.True(result.Success, string.Join("\n", result.Diagnostics));
+        return [.. image.ToArray()];
+    }
+
+    private static ImmutableArray<MetadataReference> Libraries()
+    {
+        // The platform's list holds the assemblies of the test run too.
         string trusted = (string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!;
-        string[] names = ["AttnCompose.Abstractions", "AttnCompose.Cuda", "AttnCompose.Pipelines", "AttnCompose.Generators.Tests"];
+        string[] own = ["AttnCompose.Abstractions", "AttnCompose.Cuda", "AttnCompose.Pipelines"];
         return trusted.Split(Path.PathSeparator)
             .Where(path => Path.GetFileNameWithoutExtension(path) is { } name
-                && (name.StartsWith("System", StringComparison.Ordinal) || name is "netstandard" or "mscorlib" || names.Contains(name)))
+                && (name.StartsWith("System", StringComparison.Ordinal) || name is "netstandard" or "mscorlib" || own.Contains(name)))
             .Select(path => (MetadataReference)MetadataReference.CreateFromFile(path))
             .ToImmutableArray();
     }
-
 
     private sealed class Header(string path) : AdditionalText
     {
