@@ -1,6 +1,7 @@
 using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Plan;
+using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Emit;
 
@@ -33,7 +34,7 @@ internal static class LaunchEmitter
             private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
             {
                 Name = {{Literals.CSharpString(graph.Name)}},
-                Source = new({{Literals.CSharpString(graph.Name.Replace('-', '_'))}}, CudaText, [{{string.Join(", ", assemblies)}}]),
+                Source = new({{Literals.CSharpString(Names.Device(graph.Name))}}, CudaText, [{{string.Join(", ", assemblies)}}]),
                 Mask = global::AttnCompose.AttentionMask.{{graph.Mask}},
                 HeadDim = {{Literals.Number("int", graph.HeadDim)}},
                 Element = global::AttnCompose.ElementType.{{graph.Element}},
@@ -82,7 +83,7 @@ internal static class LaunchEmitter
         {
             ArgumentKind.TokenIndex => "in launch.TokenIndex",
             ArgumentKind.Buffer => $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(argument.Member)})",
-            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Name}",
+            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
         };
     }
 }

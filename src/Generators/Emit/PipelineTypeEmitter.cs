@@ -30,12 +30,12 @@ internal static class PipelineTypeEmitter
         using (writer.WriteBlock($"private {graph.Type.Identifier}(global::AttnCompose.AttentionDevice device, Options options)"))
         {
             foreach (OptionNode option in graph.Options)
-                writer.WriteLine($"Plan.Check(nameof(Options.{option.Member}), {AsDouble(option)});");
+                writer.WriteLine($"Plan.Check(nameof(Options.{option.Identifier}), {AsDouble(option)});");
             foreach (StageNode node in graph.Nodes)
             {
                 string values = string.Join(", ", node.Stage.Parameters.Select(p => p.IsConstant
-                    ? $"{p.Name} = {Literals.Number(p.Type, p.Value)}"
-                    : $"{p.Name} = options.{node.Options.First(o => o.Parameter == p).Member}"));
+                    ? $"{p.Identifier} = {Literals.Number(p.Type, p.Value)}"
+                    : $"{p.Identifier} = options.{node.Options.First(o => o.Parameter == p).Identifier}"));
                 writer.WriteLine($"this.{node.Field} = new {node.Stage.TypeName}{(values.Length > 0 ? $" {{ {values} }}" : "()")};");
             }
             writer.WriteLine("this.Device = device;");
@@ -124,8 +124,11 @@ internal static class PipelineTypeEmitter
                         writer.WriteLine();
                     first = false;
                     ParameterSpec p = option.Parameter;
-                    writer.WriteLine($"/// <inheritdoc cref=\"{node.Stage.TypeName}.{p.Name}\"/>");
-                    writer.WriteLine($"public {p.Type} {option.Member} {{ get; init; }} = {Literals.Number(p.Type, p.Value)};");
+                    // A cref spells type arguments another way.
+                    writer.WriteLine(node.Stage.TypeName.Contains('<')
+                        ? $"/// <summary>{p.Name} of {node.Stage.Name}.</summary>"
+                        : $"/// <inheritdoc cref=\"{node.Stage.TypeName}.{p.Identifier}\"/>");
+                    writer.WriteLine($"public {p.Type} {option.Identifier} {{ get; init; }} = {Literals.Number(p.Type, p.Value)};");
                 }
             }
             if (!first)
@@ -133,17 +136,18 @@ internal static class PipelineTypeEmitter
             using (writer.WriteBlock("internal static Options From(global::System.Collections.Generic.IReadOnlyDictionary<string, double> values) => new()", "};"))
             {
                 foreach (OptionNode option in graph.Options)
-                    writer.WriteLine($"{option.Member} = values.TryGetValue(nameof({option.Member}), out double {Support.Names.Camel(option.Member)}Value) ? {FromDouble(option)} : {Literals.Number(option.Parameter.Type, option.Parameter.Value)},");
+                    writer.WriteLine($"{option.Identifier} = {FromDouble(option)},");
             }
         }
     }
 
     private static string AsDouble(OptionNode option) =>
-        option.Parameter.Type == "bool" ? $"options.{option.Member} ? 1 : 0" : $"options.{option.Member}";
+        option.Parameter.Type == "bool" ? $"options.{option.Identifier} ? 1 : 0" : $"options.{option.Identifier}";
 
     private static string FromDouble(OptionNode option)
     {
-        string value = Support.Names.Camel(option.Member) + "Value";
+        string value = "global::System.Collections.Generic.CollectionExtensions.GetValueOrDefault("
+            + $"values, nameof({option.Identifier}), {Literals.CSharpDouble(option.Parameter.Value)})";
         return option.Parameter.Type switch
         {
             "bool" => $"{value} != 0",
