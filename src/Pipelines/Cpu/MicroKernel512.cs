@@ -315,10 +315,16 @@ internal readonly struct MicroKernel512 : IMicroKernel
             int count = Math.Clamp(visible + r * step, 0, limit);
             if (count < padded)
                 Mask(row, count, padded);
-            Vector512<float> largest = Vector512.LoadAligned(row);
-            for (int j = 16; j < padded; j += 16)
+            Vector512<float> largest = Vector512.LoadAligned(row), other = largest; // two, as one would wait for itself
+            int j = 16;
+            for (; j < padded - 16; j += 2 * 16)
+            {
                 largest = Vector512.MaxNative(Vector512.LoadAligned(row + j), largest);
-            maxima[r] = Math.Max(maxima[r], Largest(largest));
+                other = Vector512.MaxNative(Vector512.LoadAligned(row + j + 16), other);
+            }
+            if (j < padded)
+                largest = Vector512.MaxNative(Vector512.LoadAligned(row + j), largest);
+            maxima[r] = Math.Max(maxima[r], Largest(Vector512.MaxNative(largest, other)));
         }
 
         // A row that has seen nothing but -inf keeps that maximum; 0 in its place keeps -inf - -inf out of the exponent.
@@ -339,7 +345,7 @@ internal readonly struct MicroKernel512 : IMicroKernel
                 weight.StoreAligned(row + j);
                 sum += weight;
             }
-            sums[r] += Vector512.Sum(sum);
+            sums[r] += Sum(sum);
         }
     }
 
@@ -376,4 +382,7 @@ internal readonly struct MicroKernel512 : IMicroKernel
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Largest(Vector512<float> v) => MicroKernel256.Largest(Vector256.MaxNative(v.GetLower(), v.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Sum(Vector512<float> v) => MicroKernel256.Sum(v.GetLower() + v.GetUpper());
 }

@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using AttnCompose.Pipelines.Cpu;
 
 namespace AttnCompose.Pipelines.Tests.FlashAttention;
 
@@ -131,6 +132,27 @@ public class FlashAttentionTests
             all.Value.AsSpan(b * alone.Value.Length, alone.Value.Length).CopyTo(alone.Value);
             alone.Run();
             AssertSameBits(all.Output.AsSpan(b * alone.Output.Length, alone.Output.Length), alone.Output, c);
+        }
+    }
+
+    [Fact]
+    public void Packing_fewer_heads_at_a_time_changes_no_bit()
+    {
+        for (int seed = 100; seed < 120; seed++)
+        {
+            AttentionCase c = AttentionCase.Random(seed, Widths[^1]);
+            AttentionData<float, float> together = c.Data<float, float>().Run();
+            CpuFlashAttention.ForcePackedBytes(1 + seed % 3 * 200_000);
+            try
+            {
+                AttentionData<float, float> apart = c.Data<float, float>().Run();
+                AssertSameBits(together.Output, apart.Output, c);
+                AssertSameBits(together.LogSumExp, apart.LogSumExp, c);
+            }
+            finally
+            {
+                CpuFlashAttention.ForcePackedBytes(0);
+            }
         }
     }
 

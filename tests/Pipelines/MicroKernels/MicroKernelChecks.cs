@@ -115,7 +115,8 @@ internal static unsafe class MicroKernelChecks<TKernel>
             for (int i = 0; i < x.Length; i++)
             {
                 double expected = Math.Pow(2, x[i]);
-                worst = Math.Max(worst, Math.Abs(values[i] - expected) / (BitConverter.SingleToUInt32Bits((float)expected) == 0 ? 1 : MathF.BitIncrement((float)expected) - (float)expected));
+                double ulp = MathF.BitIncrement((float)expected) - (float)expected;
+                worst = Math.Max(worst, Math.Abs(values[i] - expected) / ulp);
             }
         }
         Assert.InRange(worst, 0, 1);
