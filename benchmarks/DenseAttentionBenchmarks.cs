@@ -2,7 +2,9 @@ using BenchmarkDotNet.Attributes;
 
 namespace AttnCompose.Benchmarks;
 
-/// <summary>Whole calls of dense attention, 4 heads of 128, on all processors. For percent of peak see <see cref="PeakReport"/>.</summary>
+/// <summary>
+/// Whole calls of dense attention, 4 heads of 128, on all processors. For percent of peak see <see cref="PeakReport"/>.
+/// </summary>
 [InProcess] // the toolchain that builds a project of its own does not know this repository's output folder
 [MemoryDiagnoser]
 public class DenseAttentionBenchmarks

@@ -7,21 +7,23 @@ using AttnCompose.Pipelines.Cpu;
 namespace AttnCompose.Benchmarks;
 
 /// <summary>
-/// <c>-- peak [length]</c>: dense attention in percent of the multiply-add peak, which is measured right before and after each
-/// case; the best of all counts. Times are whole calls: packing, conversion and softmax included. Exits with 1 where a case
-/// passes the peak, which would mean that one of the two is measured wrongly.
+/// <c>-- peak [length [repeats]]</c>: dense attention in percent of the multiply-add peak, which is measured right before and
+/// after each case; the best of all counts. Times are whole calls: packing, conversion and softmax included. Exits with 1 where a case
+/// passes the peak, which would mean that one of the two is measured wrongly. Useful operations are 4 * d for each pair that
+/// is not masked.
 /// </summary>
 internal static class PeakReport
 {
     private const int Heads = 4;
-    private const int Repeats = 7;
 
     private static readonly List<Row> s_rows = [];
     private static double s_peak;
+    private static int s_repeats;
 
     public static int Run(string[] args)
     {
         int length = args.Length > 0 ? int.Parse(args[0], CultureInfo.InvariantCulture) : 8192;
+        s_repeats = args.Length > 1 ? int.Parse(args[1], CultureInfo.InvariantCulture) : 7;
         int cores = Math.Min(2, Environment.ProcessorCount);
         int bits = KernelWidth.Bits;
         foreach (AttentionMask mask in new[] { AttentionMask.Full, AttentionMask.Causal })
@@ -50,7 +52,7 @@ internal static class PeakReport
         dense.Run();
         s_peak = Math.Max(s_peak, Peak.Measure());
         double best = double.PositiveInfinity;
-        for (int i = 0; i < Repeats; i++)
+        for (int i = 0; i < s_repeats; i++)
         {
             long start = Stopwatch.GetTimestamp();
             dense.Run();
@@ -63,8 +65,9 @@ internal static class PeakReport
 
     private static int Print()
     {
-        Line($"{ProcessorName()}, {Environment.ProcessorCount} processors, {CpuDevice.VectorBits}-bit vectors, {RuntimeInformation.FrameworkDescription}");
-        Line($"Peak {s_peak / 1e9:F1} GFLOP/s a core. {Heads} query heads, as many queries as keys, useful operations 4 * d per unmasked pair, best of {Repeats}.");
+        Line($"{ProcessorName()}, {Environment.ProcessorCount} processors, {CpuDevice.VectorBits}-bit vectors");
+        Line($"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}");
+        Line($"Peak {s_peak / 1e9:F1} GFLOP/s a core. {Heads} query heads, as many queries as keys, best of {s_repeats}.");
         Line($"");
         Line($"| inputs | L | d | key heads | mask | vectors | workers | ms | GFLOP/s | of peak | over one worker |");
         Line($"|---|---|---|---|---|---|---|---|---|---|---|");
@@ -73,14 +76,18 @@ internal static class PeakReport
         {
             double peak = s_peak * row.Workers * (row.Bits == 256 && CpuDevice.VectorBits == 512 ? 0.5 : 1);
             passed |= row.Rate > peak;
-            Row? one = row.Workers == 1 ? null : s_rows.Find(r => r with { Workers = row.Workers, Seconds = row.Seconds, Rate = row.Rate } == row && r.Workers == 1);
-            string gain = one is null ? "" : string.Create(CultureInfo.InvariantCulture, $"{one.Seconds / row.Seconds:F2}x");
-            Line($"| {row.Inputs} | {row.Length} | {row.Dim} | {row.KeyHeads} | {row.Mask} | {row.Bits} | {row.Workers} | {row.Seconds * 1e3:F1} | {row.Rate / 1e9:F1} | {row.Rate / peak:P1} | {gain} |");
+            FormattableString gain = OneWorker(row) is { } one ? (FormattableString)$"{one.Seconds / row.Seconds:F2}x" : $"";
+            string what = $"{row.Inputs} | {row.Length} | {row.Dim} | {row.KeyHeads} | {row.Mask} | {row.Bits} | {row.Workers}";
+            Line($"| {what} | {row.Seconds * 1e3:F1} | {row.Rate / 1e9:F1} | {row.Rate / peak:P1} | {FormattableString.Invariant(gain)} |");
         }
         if (passed)
             Console.Error.WriteLine("A case passes the peak: the measurement is wrong.");
         return passed ? 1 : 0;
     }
+
+    // The same case on one worker, for a case on more.
+    private static Row? OneWorker(Row row) => row.Workers == 1 ? null
+        : s_rows.Find(r => r.Workers == 1 && r with { Workers = row.Workers, Seconds = row.Seconds, Rate = row.Rate } == row);
 
     private static void Line(FormattableString line) => Console.WriteLine(line.ToString(CultureInfo.InvariantCulture));
 
@@ -88,7 +95,9 @@ internal static class PeakReport
     {
         const string Info = "/proc/cpuinfo";
         const string Key = "model name";
-        string? line = File.Exists(Info) ? File.ReadLines(Info).FirstOrDefault(l => l.StartsWith(Key, StringComparison.Ordinal)) : null;
+        if (!File.Exists(Info))
+            return RuntimeInformation.ProcessArchitecture.ToString();
+        string? line = File.ReadLines(Info).FirstOrDefault(l => l.StartsWith(Key, StringComparison.Ordinal));
         return line is null ? RuntimeInformation.ProcessArchitecture.ToString() : line[(line.IndexOf(':') + 1)..].Trim();
     }
 

@@ -203,7 +203,8 @@ internal readonly struct MicroKernel256 : IMicroKernel
 
         // A row that has seen nothing but -inf keeps that maximum; 0 in its place keeps -inf - -inf out of the exponent.
         Vector256<float> maximum = Vector256.LoadAligned(maxima);
-        maximum = Vector256.ConditionalSelect(Vector256.Equals(maximum, Vector256.Create(float.NegativeInfinity)), Vector256<float>.Zero, maximum);
+        Vector256<float> unseen = Vector256.Equals(maximum, Vector256.Create(float.NegativeInfinity));
+        maximum = Vector256.AndNot(maximum, unseen);
         Vector256<float> factor = VectorExp.Exp2(old - maximum);
         factor.StoreAligned(factors);
         (Vector256.LoadAligned(sums) * factor).StoreAligned(sums);

@@ -329,7 +329,8 @@ internal readonly struct MicroKernel512 : IMicroKernel
 
         // A row that has seen nothing but -inf keeps that maximum; 0 in its place keeps -inf - -inf out of the exponent.
         Vector512<float> maximum = Vector512.LoadAligned(maxima);
-        maximum = Vector512.ConditionalSelect(Vector512.Equals(maximum, Vector512.Create(float.NegativeInfinity)), Vector512<float>.Zero, maximum);
+        Vector512<float> unseen = Vector512.Equals(maximum, Vector512.Create(float.NegativeInfinity));
+        maximum = Vector512.AndNot(maximum, unseen);
         Vector512<float> factor = VectorExp.Exp2(old - maximum);
         factor.StoreAligned(factors);
         (Vector512.LoadAligned(sums) * factor).StoreAligned(sums);

@@ -110,7 +110,10 @@ internal static unsafe class MicroKernelChecks<TKernel>
         {
             var x = new float[TKernel.Lanes];
             for (int i = 0; i < x.Length; i++)
-                values.Data[i] = x[i] = (float)((random.NextDouble() - 0.5) * Math.Pow(10, random.Next(-6, 3)) * 0.25) - (round % 2 * 60);
+            {
+                double size = Math.Pow(10, random.Next(-6, 3)) * 0.25;
+                values.Data[i] = x[i] = (float)((random.NextDouble() - 0.5) * size) - (round % 2 * 60);
+            }
             TKernel.Exp2(values.Data);
             for (int i = 0; i < x.Length; i++)
             {
