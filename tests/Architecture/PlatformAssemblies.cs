@@ -1,0 +1,13 @@
+using Microsoft.CodeAnalysis;
+
+namespace AttnCompose.Architecture;
+
+/// <summary>Everything that this test process can load, as references of an in-memory compilation.</summary>
+internal static class PlatformAssemblies
+{
+    public static IReadOnlyList<MetadataReference> References { get; } =
+        [.. ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!)
+            .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+            .Where(File.Exists)
+            .Select(path => MetadataReference.CreateFromFile(path))];
+}
