@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using AttnCompose.Cuda;
 
 namespace AttnCompose.Cli;
 
@@ -87,6 +88,17 @@ internal static class CommonOptions
         }
     }
 
-    private static AttentionDevice OpenCuda(int ordinal) =>
-        throw new CommandException($"There is no GPU {ordinal}: no CUDA driver. 'attncompose doctor' says what was looked for.");
+    private static AttentionDevice OpenCuda(int ordinal)
+    {
+        try
+        {
+            return AttentionDevice.Cuda(ordinal);
+        }
+        catch (CudaUnavailableException error)
+        {
+            // The rest of the message lists every place that was tried; doctor shows it with what it means.
+            string line = CommandLine.OneLine(error.Message);
+            throw new CommandException($"{(line.EndsWith(" Tried:", StringComparison.Ordinal) ? line[..^" Tried:".Length] : line)} See 'attncompose doctor'.");
+        }
+    }
 }

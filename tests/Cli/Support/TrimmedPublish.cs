@@ -26,7 +26,7 @@ internal static class TrimmedPublish
     {
         string folder = Path.Combine(Artifacts, "program");
         (int code, string output) = Dotnet(
-            "publish", "-c", "Release", "-r", Runtime, "--self-contained", "--no-restore", "-o", folder, "-v", "q");
+            "publish", "-c", "Release", "--no-restore", "-o", folder, "-v", "q");
         Assert.True(code == 0, output);
         return Path.Combine(folder, OperatingSystem.IsWindows() ? "attncompose.exe" : "attncompose");
     }
@@ -45,11 +45,11 @@ internal static class TrimmedPublish
 
     private static string? Restore()
     {
-        (int code, string output) = Dotnet("restore", "-r", Runtime, "-p:SelfContained=true");
+        (int code, string output) = Dotnet("restore");
         return code == 0 ? null : $"The packs for a trimmed publish on {Runtime} cannot be restored: {output.Trim().Split('\n')[0]}";
     }
 
     private static (int Code, string Output) Dotnet(string verb, params string[] arguments) => Run(
         Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet",
-        [verb, Repository.PathOf("src/Cli"), "--artifacts-path", Artifacts, "-p:PublishTrimmed=true", "--nologo", "--tl:off", .. arguments]);
+        [verb, Repository.PathOf("src/Cli"), "-r", Runtime, "--artifacts-path", Artifacts, "-p:TrimmedProgram=true", "--nologo", "--tl:off", .. arguments]);
 }
