@@ -126,8 +126,8 @@ public sealed class HostMemoryTests : IDisposable
     [Fact]
     public void An_empty_call_does_nothing()
     {
-        ReadOnlyTensorSpan<BFloat16> none = AttentionTensor.FromBhld(ReadOnlySpan<BFloat16>.Empty, 0, 1, 4, Dim);
-        TensorSpan<float> output = AttentionTensor.FromBhld(Span<float>.Empty, 0, 1, 4, Dim);
+        ReadOnlyTensorSpan<BFloat16> none = AttentionTensor.FromStrides(new BFloat16[Dim].AsSpan(), 1, 1, 0, Dim, Dim, Dim, Dim);
+        TensorSpan<float> output = AttentionTensor.FromStrides(new float[Dim].AsSpan(), 1, 1, 0, Dim, Dim, Dim, Dim);
         ((IAttentionPipeline)_pipeline).Run(new AttentionArguments<BFloat16, float> { Query = none, Key = none, Value = none, Output = output });
         Assert.Empty(_driver.Allocations);
     }
