@@ -47,7 +47,7 @@ internal static class PipelineTypeEmitter
                         this._cpu = new global::AttnCompose.Cpu.CpuPipelineRunner(cpu, {{declared}});
                         break;
                     case global::AttnCompose.Cuda.CudaDevice cuda:
-                        this._cuda = new global::AttnCompose.Cuda.CudaPipelineRunner(cuda, Plan, s_source);
+                        this._cuda = new global::AttnCompose.Cuda.CudaPipelineRunner(cuda, s_program);
                         break;
                     default:
                         throw new global::System.NotSupportedException($"{Plan.Name} runs on a CpuDevice or a CudaDevice, not on {device.Name}.");
@@ -92,7 +92,7 @@ internal static class PipelineTypeEmitter
         }
 
         /// <inheritdoc/>
-        public void Run<T, TOut>(in global::AttnCompose.Cuda.CudaAttentionArguments<T, TOut> arguments, global::AttnCompose.Cuda.CudaStream stream)
+        public void Run<T, TOut>(in global::AttnCompose.Cuda.CudaAttentionArguments<T, TOut> arguments, global::AttnCompose.Cuda.CudaStream? stream = null)
             where T : unmanaged
             where TOut : unmanaged
         {
