@@ -1,9 +1,12 @@
 using System.Runtime.Intrinsics;
+using AttnCompose.Pipelines.Cpu;
 
 namespace AttnCompose.Pipelines.Tests.FlashAttention;
 
 public class FlashAttentionTests
 {
+    private const AttentionMask Causal = AttentionMask.Causal;
+
     /// <summary>Vector widths that this processor has; 256 runs everywhere.</summary>
     public static int[] Widths => Vector512.IsHardwareAccelerated ? [256, 512] : [256];
 
@@ -48,7 +51,7 @@ public class FlashAttentionTests
     {
         for (int dim = 8; dim <= 256; dim += 8)
         {
-            var c = new AttentionCase { Seed = dim, Queries = 29, Keys = 61, Dim = dim, Mask = AttentionMask.Causal, Bits = bits };
+            var c = new AttentionCase { Seed = dim, Queries = 29, Keys = 61, Dim = dim, Mask = Causal, Bits = bits };
             PlainAttention.Check(c.Data<float, float>().Run());
         }
     }
@@ -59,7 +62,7 @@ public class FlashAttentionTests
     {
         for (int length = 1; length <= 300; length += length is > 85 and < 105 or > 185 and < 205 ? 1 : 5)
         {
-            var c = new AttentionCase { Seed = length, Queries = length, Keys = length, Dim = 16, Mask = AttentionMask.Causal, Bits = bits };
+            var c = new AttentionCase { Queries = length, Keys = length, Dim = 16, Mask = Causal, Bits = bits };
             PlainAttention.Check(c.Data<float, float>().Run());
         }
     }
@@ -135,11 +138,32 @@ public class FlashAttentionTests
     }
 
     [Fact]
+    public void Packing_fewer_heads_at_a_time_changes_no_bit()
+    {
+        for (int seed = 100; seed < 120; seed++)
+        {
+            AttentionCase c = AttentionCase.Random(seed, Widths[^1]);
+            AttentionData<float, float> together = c.Data<float, float>().Run();
+            CpuFlashAttention.ForcePackedBytes(1 + seed % 3 * 200_000);
+            try
+            {
+                AttentionData<float, float> apart = c.Data<float, float>().Run();
+                AssertSameBits(together.Output, apart.Output, c);
+                AssertSameBits(together.LogSumExp, apart.LogSumExp, c);
+            }
+            finally
+            {
+                CpuFlashAttention.ForcePackedBytes(0);
+            }
+        }
+    }
+
+    [Fact]
     public void Keeping_every_row_gives_the_bits_of_dense_attention()
     {
         var c = new AttentionCase
         {
-            Seed = 6, QueryHeads = 4, KeyHeads = 2, Queries = 200, Keys = 280, Dim = 64, Mask = AttentionMask.Causal, Bits = Widths[^1],
+            Seed = 6, QueryHeads = 4, KeyHeads = 2, Queries = 200, Keys = 280, Dim = 64, Mask = Causal, Bits = Widths[^1],
         };
         AttentionData<float, float> dense = c.Data<float, float>().Run();
         AttentionData<float, float> kept = (c with { Indexed = true }).Data<float, float>();

@@ -9,7 +9,8 @@
 //   diagonal       query i sees key j if j <= i + key_count - query_count
 //
 // Keys and values go through a ring of two stages: tile t + 1 is copied while tile t is multiplied. Where rows are
-// indexed, a ring of four holds the key positions: those of tile t + 2 arrive with the rows of tile t + 1.
+// indexed, a ring of four holds the key positions. Those of tile t + 3 are copied together with the rows of tile t + 1, so
+// that they have been waited for when the copy of the rows of tile t + 3 starts.
 // Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN.
 #pragma once
 
@@ -99,6 +100,7 @@ struct MmaLoop {
         if constexpr (kIndexed) {
             start_positions(0);
             start_positions(1);
+            start_positions(2);
             ptx::commit_copies();
             ptx::wait_for_copies<0>();
             __syncthreads();
@@ -111,7 +113,7 @@ struct MmaLoop {
         for (int tile = 0; tile < tiles; tile++) {
             if (tile + 1 < tiles) {
                 start_keys_and_values(tile + 1);
-                if constexpr (kIndexed) start_positions(tile + 2);
+                if constexpr (kIndexed) start_positions(tile + 3);
             }
             ptx::commit_copies();
             ptx::wait_for_copies<1>();
