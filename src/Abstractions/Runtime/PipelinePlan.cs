@@ -36,13 +36,26 @@ public sealed record PipelinePlan
     /// <summary>Parameters of all stages.</summary>
     public IEnumerable<ParameterPlan> Parameters => Stages.SelectMany(stage => stage.Parameters);
 
+    /// <summary>Throws where an option's value lies outside its declared range.</summary>
+    /// <param name="option">Name of the option.</param>
+    /// <param name="value">Its value; a bool is 0 or 1.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The value is out of range or not a number.</exception>
+    public void Check(string option, double value)
+    {
+        foreach (ParameterPlan parameter in Parameters)
+        {
+            if (parameter.Name == option && !parameter.Allows(value))
+                throw new ArgumentOutOfRangeException(option, value, $"{Name}: {option} must be {parameter.Range}.");
+        }
+    }
+
     /// <summary>The whole plan as text.</summary>
     public override string ToString()
     {
         var text = new StringBuilder();
         text.Append(CultureInfo.InvariantCulture, $"pipeline {Name} ({Type})\n");
-        text.Append(CultureInfo.InvariantCulture, $"  mask {Name_(Mask)}, head dim {(HeadDim == 0 ? "bound at the first run" : HeadDim)}");
-        text.Append(CultureInfo.InvariantCulture, $", element {(Element == ElementType.Any ? "bound at the first run" : Name_(Element))}\n");
+        text.Append(CultureInfo.InvariantCulture, $"  mask {Lower(Mask)}, head dim {(HeadDim == 0 ? "bound at the first run" : HeadDim)}");
+        text.Append(CultureInfo.InvariantCulture, $", element {(Element == ElementType.Any ? "bound at the first run" : Lower(Element))}\n");
         text.Append("\nstages\n");
         for (int i = 0; i < Stages.Count; i++)
         {
@@ -73,7 +86,7 @@ public sealed record PipelinePlan
         return text.ToString().TrimEnd('\n');
     }
 
-    private static string Name_<TEnum>(TEnum value) where TEnum : struct, Enum => value.ToString().ToLowerInvariant();
+    private static string Lower<TEnum>(TEnum value) where TEnum : struct, Enum => value.ToString().ToLowerInvariant();
 
     private static string Words(StageKind kind) => kind switch
     {

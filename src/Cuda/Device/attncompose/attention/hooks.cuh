@@ -1,0 +1,97 @@
+// What an attention main loop lets other stages decide, and the hooks of a pipeline that leaves a decision alone.
+//
+//   row source       which keys and queries take part, as rows of one shorter sequence
+//   score            what becomes of a score, and so of the mask
+//   row destination  where a computed row goes, and what becomes of rows that nothing was computed for
+//
+// Positions are those of the original sequence; i counts the queries that take part, j the keys.
+#pragma once
+
+#include <attncompose/problem.cuh>
+#include <attncompose/tile.cuh>
+
+namespace attn {
+
+// The rows of one head that take part. They ascend, and the queries are aligned with the end of the keys: query i stands
+// with key key_count - query_count + i, whether or not rows were left out.
+template <bool kIndexed>
+struct HeadRows {
+    int key_count, query_count;
+    int first_query;       // position of the sequence's first query
+    const int* positions;  // [key_count], of the keys; meaningful where kIndexed
+
+    __device__ int key_position(int j) const {
+        if constexpr (kIndexed)
+            return positions[j];
+        else
+            return j;
+    }
+    __device__ int query_row(int i) const {
+        if constexpr (kIndexed)
+            return positions[key_count - query_count + i] - first_query;
+        else
+            return i;
+    }
+};
+
+// kIndexed says that positions are read from memory; the loop then fetches those of the next key tile ahead of its rows.
+template <typename T>
+concept RowSource = requires(const T source, const Problem& problem, Sequence sequence) {
+    { source.rows(problem, sequence, 0, 0) } -> SameAs<HeadRows<T::kIndexed>>;
+};
+
+// Where a score stands.
+struct ScorePosition {
+    int batch, query_head, key_value_head, query, key;
+};
+
+// apply() gets a scaled score in natural-log units and returns it changed; -inf masks the key. kIdentity says that it does
+// nothing, and the loop leaves it out. It is called for valid keys and queries only.
+template <typename T>
+concept ScoreHook = requires(const T hook, ScorePosition at) {
+    { T::kIdentity ? true : false };
+    { hook.apply(0.0f, at) } -> SameAs<float>;
+};
+
+// rows() of one head say to which query row computed row i belongs, query_row(i), and for which query rows in [begin, end)
+// there is none: for_each_skipped<kWarps, kMost>(begin, end, fill), called by all threads of kWarps warps, calls fill(row)
+// once for each, on a whole warp; end - begin is at most kMost.
+template <typename T>
+concept RowDestination = requires(const T destination, const Problem& problem, Sequence sequence) {
+    { destination.rows(problem, sequence, 0, 0) };
+};
+
+// Every row of the sequence takes part.
+template <typename Config>
+struct DirectRows {
+    static constexpr bool kIndexed = false;
+
+    __device__ HeadRows<false> rows(const Problem&, Sequence sequence, int, int) const {
+        return {sequence.key_length, sequence.query_length, sequence.first_query(), nullptr};
+    }
+};
+
+struct NoScore {
+    static constexpr bool kIdentity = true;
+
+    __device__ float apply(float score, const ScorePosition&) const { return score; }
+};
+
+// Rows go where they came from. The ones beyond a sequence's valid queries are skipped.
+template <typename Config>
+struct DirectDestination {
+    struct Rows {
+        int query_count;
+
+        __device__ int query_row(int i) const { return i; }
+
+        template <int kWarps, int kMost, typename Fill>
+        __device__ void for_each_skipped(int begin, int end, Fill fill) const {
+            for (int row = largest(begin, query_count) + warp_id(); row < end; row += kWarps) fill(row);
+        }
+    };
+
+    __device__ Rows rows(const Problem&, Sequence sequence, int, int) const { return {sequence.query_length}; }
+};
+
+}  // namespace attn

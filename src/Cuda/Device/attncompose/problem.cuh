@@ -1,0 +1,86 @@
+// What every kernel is told about a call, and how a phase describes its launch. The host mirrors Problem, Strides,
+// TokenIndex and LaunchShape byte for byte.
+#pragma once
+
+namespace attn {
+
+// Distances in elements. The last dimension is contiguous; products with an index are made in 64 bits.
+struct Strides {
+    long long batch, head, row;
+
+    __device__ long long at(int b, int h) const { return b * batch + h * head; }
+};
+
+// query [batch, query_heads, query_length, head_dim], key and value [batch, key_value_heads, key_length, head_dim],
+// output as query, log_sum_exp (may be null) [batch, query_heads, query_length]. Bases and strides of the first four are
+// multiples of 16 bytes.
+struct Problem {
+    const void *query, *key, *value;
+    void* output;
+    float* log_sum_exp;
+    const int *key_lengths, *query_lengths;  // [batch] each, or null
+    Strides query_strides, key_strides, value_strides, output_strides, log_sum_exp_strides;
+    int batch, query_heads, key_value_heads, query_length, key_length, head_dim;
+    float scale;  // factor of query times key
+    int reserved;
+
+    __device__ int key_value_head(int query_head) const { return query_head / (query_heads / key_value_heads); }
+};
+static_assert(sizeof(Problem) == 208);
+
+// The tokens that each query head keeps: positions among the keys, ascending, of which key_count are meaningful. The
+// kept tokens from query_begin on have a query.
+struct TokenIndex {
+    int* positions;    // [batch, query_heads, capacity]
+    int* key_count;    // [batch, query_heads]
+    int* query_begin;  // [batch, query_heads]
+    long long capacity;
+
+    __device__ long long row(const Problem& problem, int b, int h) const {
+        return static_cast<long long>(b) * problem.query_heads + h;
+    }
+    __device__ int* positions_of(long long row) const { return positions + row * capacity; }
+};
+static_assert(sizeof(TokenIndex) == 32);
+
+// Valid lengths of one sequence. Its queries stand at the end of its keys: query i has position first_query() + i, which
+// is negative for the first ones where there are more queries than keys.
+struct Sequence {
+    int query_length, key_length;
+
+    __device__ int first_query() const { return key_length - query_length; }
+};
+
+__device__ inline Sequence sequence_of(const Problem& problem, int b) {
+    int keys = problem.key_lengths ? problem.key_lengths[b] : problem.key_length;
+    int queries = problem.query_lengths                         ? problem.query_lengths[b]
+                  : problem.query_length == problem.key_length ? keys
+                                                                : problem.query_length;
+    return {queries, keys};
+}
+
+// What the host needs to launch a kernel. Its grid follows from the phase's scope, with `tile` elements of the tiled
+// axis (queries or keys) to a block.
+struct LaunchShape {
+    int threads, tile, shared_bytes;
+};
+static_assert(sizeof(LaunchShape) == 12);
+
+// A part of a stage's device work: nested struct with the launch shape, its buffers and parameters in Arguments, and
+// static void run(const Problem&, [hooks,] const Arguments&, unsigned char* shared).
+template <typename T>
+concept Phase = T::kThreads > 0 && T::kThreads <= 1024 && T::kThreads % 32 == 0 && T::kTile > 0 && T::kSharedBytes >= 0 &&
+                sizeof(typename T::Arguments) > 0;
+
+// Launch shape of a kernel that runs phases one after another, __syncthreads() between them. They reuse one shared
+// memory, and each fills the block: phases that share a kernel have equal threads and tiles.
+template <Phase First, Phase... Next>
+__device__ constexpr LaunchShape shape_of() {
+    static_assert(((Next::kThreads == First::kThreads) && ...), "phases of one kernel have equal thread counts");
+    static_assert(((Next::kTile == First::kTile) && ...), "phases of one kernel have equal tiles");
+    LaunchShape shape{First::kThreads, First::kTile, First::kSharedBytes};
+    ((shape.shared_bytes = shape.shared_bytes < Next::kSharedBytes ? Next::kSharedBytes : shape.shared_bytes), ...);
+    return shape;
+}
+
+}  // namespace attn

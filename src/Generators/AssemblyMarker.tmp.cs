@@ -1,2 +1,0 @@
-namespace AttnCompose.Generators;
-internal static class Marker;

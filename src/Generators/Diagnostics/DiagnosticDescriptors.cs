@@ -1,0 +1,100 @@
+using System.Collections.Generic;
+using System.Linq;
+using Microsoft.CodeAnalysis;
+
+namespace AttnCompose.Generators.Diagnostics;
+
+/// <summary>Every rule, in numeric order: 00xx the declaring class, 001x the order of stages, 002x values, 01xx stages themselves.</summary>
+internal static class DiagnosticDescriptors
+{
+    public static readonly DiagnosticDescriptor NotPartial = Rule(
+        "ATTN0001", "A pipeline class must be partial",
+        "'{0}' is an attention pipeline and must be declared partial, so that the generator can add to it");
+
+    public static readonly DiagnosticDescriptor CannotExtend = Rule(
+        "ATTN0002", "A pipeline class must be one that the generator can extend",
+        "'{0}' cannot be an attention pipeline: {1}");
+
+    public static readonly DiagnosticDescriptor NoKernel = Rule(
+        "ATTN0010", "A pipeline needs an attention kernel",
+        "'{0}' has no attention kernel; add one, such as [FlashAttention]");
+
+    public static readonly DiagnosticDescriptor TwoOfAKind = Rule(
+        "ATTN0011", "A pipeline has one stage of this kind",
+        "'{0}' has the {1} '{2}' already; a pipeline takes one, so remove '{3}'");
+
+    public static readonly DiagnosticDescriptor CompressWithoutSelector = Rule(
+        "ATTN0012", "Compress needs a token selector",
+        "'{0}' compresses what a token selector chose, and there is none; add one, such as [TokenCoverage], or remove '{0}'");
+
+    public static readonly DiagnosticDescriptor SelectorWithoutCompress = Rule(
+        "ATTN0013", "A token selector needs a compress stage",
+        "'{0}' chooses tokens, and no stage makes use of them; add a compress stage, such as [GatherTokens]");
+
+    public static readonly DiagnosticDescriptor SelectorWithoutDecompress = Rule(
+        "ATTN0014", "A token selector needs a decompress stage",
+        "'{0}' shortens the sequence, and no stage puts results back at their places; add a decompress stage, such as [ScatterTokens]");
+
+    public static readonly DiagnosticDescriptor DecompressWithoutCompress = Rule(
+        "ATTN0015", "Decompress needs a compressed sequence",
+        "'{0}' puts rows of a compressed sequence back, and nothing compresses it; add a token selector and a compress stage, or remove '{0}'");
+
+    public static readonly DiagnosticDescriptor NoFusionPoint = Rule(
+        "ATTN0016", "The attention kernel must offer what a stage hooks into",
+        "'{0}' hooks into the {1} of the attention loop, which '{2}' does not offer");
+
+    public static readonly DiagnosticDescriptor NoDeviceSide = Rule(
+        "ATTN0017", "A stage in a pipeline needs a CUDA side",
+        "'{0}' has no CUDA side that a pipeline can use: {1}");
+
+    public static readonly DiagnosticDescriptor CannotMake = Rule(
+        "ATTN0018", "A stage must be one that generated code can make",
+        "'{0}' cannot be a stage of a pipeline: {1}");
+
+    public static readonly DiagnosticDescriptor BadHeadDim = Rule(
+        "ATTN0020", "Head dim must be a multiple of 8 in [8, 256]",
+        "HeadDim = {0} is not a multiple of 8 in [8, 256]; leave it out to bind it at the first call of Run");
+
+    public static readonly DiagnosticDescriptor ElementNotTaken = Rule(
+        "ATTN0021", "A stage must take the declared element type",
+        "'{0}' takes {1}, not {2}; leave Element out to bind it at the first call of Run (on the CPU every element type is taken)");
+
+    public static readonly DiagnosticDescriptor OutOfRange = Rule(
+        "ATTN0022", "A parameter must lie in its declared range",
+        "{0} = {1} is out of range: it must be {2}");
+
+    public static readonly DiagnosticDescriptor NoSuchMember = Rule(
+        "ATTN0023", "Mask and Element must be members of their enums",
+        "{0} = {1} is not a member of {2}");
+
+    public static readonly DiagnosticDescriptor NoParameterKind = Rule(
+        "ATTN0101", "A stage parameter must say what it is",
+        "'{0}' is a settable property of a stage; mark it [RuntimeParameter] (an option) or [ConstantParameter] (a constant of the emitted code), or make it read-only");
+
+    public static readonly DiagnosticDescriptor NoHeader = Rule(
+        "ATTN0102", "A stage's device header must exist",
+        "'{0}' names the device header '{1}', which is not among the project's .cuh files; put it beside the stage");
+
+    public static readonly DiagnosticDescriptor BadParameter = Rule(
+        "ATTN0103", "A stage parameter must be usable",
+        "'{0}' cannot be a stage parameter: {1}");
+
+    public static readonly DiagnosticDescriptor UnknownName = Rule(
+        "ATTN0104", "A device phase or hook must name what exists",
+        "'{0}' names '{1}', which is neither a tensor of the problem, a [DeviceBuffer] nor a parameter of '{2}'");
+
+    private static readonly Dictionary<string, DiagnosticDescriptor> s_byId = new[]
+    {
+        NotPartial, CannotExtend, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
+        DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
+        NoParameterKind, NoHeader, BadParameter, UnknownName,
+    }.ToDictionary(rule => rule.Id);
+
+    public static IEnumerable<DiagnosticDescriptor> All => s_byId.Values.OrderBy(rule => rule.Id, System.StringComparer.Ordinal);
+
+    public static DiagnosticDescriptor ById(string id) => s_byId[id];
+
+    private static DiagnosticDescriptor Rule(string id, string title, string message) =>
+        new(id, title, message, "AttnCompose", DiagnosticSeverity.Error, isEnabledByDefault: true,
+            helpLinkUri: $"docs/diagnostics/{id}.md");
+}

@@ -1,0 +1,50 @@
+using AttnCompose.Generators.Ir;
+
+namespace AttnCompose.Generators.Emit;
+
+/// <summary>Stage graph to the CPU path: the stages' coarse methods in order, with hooks passed as structs.</summary>
+internal static class CpuEmitter
+{
+    public static void Emit(SourceWriter writer, StageGraph graph)
+    {
+        writer.WriteLine("/// <inheritdoc/>");
+        using (writer.WriteBlock(
+            "void global::AttnCompose.Cpu.ICpuPipeline.Execute<T, TOut>(in global::AttnCompose.Cpu.CpuProblem<T, TOut> problem, global::AttnCompose.Cpu.CpuExecution cpu)"))
+        {
+            writer.WriteLine("var inputs = problem.Inputs;");
+            writer.WriteLine("var scores = default(global::AttnCompose.Cpu.NoScoreHook);");
+            bool selects = graph.Compress is not null;
+            writer.WriteLineIf(selects, "var selection = cpu.BeginSelection(problem.Shape);");
+            foreach (StageNode node in graph.Nodes)
+            {
+                writer.WriteLine();
+                writer.WriteHeading($"{Words(node.Stage.Kind)}: {node.Stage.Name}");
+                writer.WriteLine(node.Stage.Kind switch
+                {
+                    StageKind.TokenSelector => $"this.{node.Field}.Select(in inputs, cpu, scores, selection);",
+                    StageKind.Compress => $"var rows = this.{node.Field}.Rows(selection);",
+                    // The destination is a hook of the loop, so it is made before the loop runs.
+                    StageKind.AttentionKernel => Attend(graph, node),
+                    _ => "// a hook of the loop above: it stores each row and fills those that were not computed",
+                });
+            }
+        }
+    }
+
+    private static string Attend(StageGraph graph, StageNode kernel)
+    {
+        string rows = graph.Compress is null ? "default(global::AttnCompose.Cpu.DirectRows)" : "rows";
+        string destination = graph.Decompress is { } decompress
+            ? $"this.{decompress.Field}.Destination(selection)"
+            : "default(global::AttnCompose.Cpu.DirectDestination)";
+        return $"this.{kernel.Field}.Attend(in problem, cpu, {rows}, scores, {destination});";
+    }
+
+    private static string Words(StageKind kind) => kind switch
+    {
+        StageKind.TokenSelector => "token selector",
+        StageKind.Compress => "compress, a row-source hook",
+        StageKind.AttentionKernel => "attention kernel",
+        _ => "decompress, a row-destination hook",
+    };
+}

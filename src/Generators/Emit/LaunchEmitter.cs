@@ -1,0 +1,89 @@
+using System.Linq;
+using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Plan;
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Emit;
+
+/// <summary>
+/// Fusion plan to the C# that sizes the workspace and launches the kernels. Arguments are passed in the order in which
+/// <see cref="CudaEmitter"/> declares them: both read the same list.
+/// </summary>
+internal static class LaunchEmitter
+{
+    public static void Emit(SourceWriter writer, FusionPlan plan)
+    {
+        WriteProgram(writer, plan);
+        WriteWorkspace(writer, plan);
+        WriteLaunches(writer, plan);
+    }
+
+    private static void WriteProgram(SourceWriter writer, FusionPlan plan)
+    {
+        StageGraph graph = plan.Graph;
+        // One stage of each assembly stands for it; which one does not matter.
+        var assemblies = graph.Nodes.GroupBy(n => n.Device.Assembly).Select(g => $"typeof({g.First().Stage.TypeName}).Assembly");
+        var elements = graph.Nodes
+            .Where(n => n.Device.Elements.Count > 0)
+            .Aggregate(
+                new[] { ElementType.Float16, ElementType.BFloat16, ElementType.Float32 }.AsEnumerable(),
+                (all, n) => all.Where(n.Device.Elements.Contains))
+            .Select(e => $"global::AttnCompose.ElementType.{e}");
+        // Nothing here reads Plan: the order in which the parts of a class initialise their statics is not defined.
+        writer.WriteLine($$"""
+            private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
+            {
+                Name = {{Literals.CSharpString(graph.Name)}},
+                Source = new({{Literals.CSharpString(Names.Device(graph.Name))}}, CudaText, [{{string.Join(", ", assemblies)}}]),
+                Mask = global::AttnCompose.AttentionMask.{{graph.Mask}},
+                HeadDim = {{Literals.Number("int", graph.HeadDim)}},
+                Element = global::AttnCompose.ElementType.{{graph.Element}},
+                Elements = [{{string.Join(", ", elements)}}],
+                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},
+            };
+
+            """);
+    }
+
+    private static void WriteWorkspace(SourceWriter writer, FusionPlan plan)
+    {
+        writer.WriteLine("/// <inheritdoc/>");
+        using (writer.WriteBlock("void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)"))
+        {
+            for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)
+                writer.WriteLineIf(plan.Buffers.Any(b => b.Stage == stage), $"workspace.Add(this.{plan.Graph.Nodes[stage].Field}, in shape);");
+        }
+        writer.WriteLine();
+    }
+
+    private static void WriteLaunches(SourceWriter writer, FusionPlan plan)
+    {
+        writer.WriteLine("/// <inheritdoc/>");
+        using (writer.WriteBlock("void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)"))
+        {
+            for (int i = 0; i < plan.Kernels.Count; i++)
+            {
+                KernelNode kernel = plan.Kernels[i];
+                if (i > 0)
+                    writer.WriteLine();
+                writer.WriteHeading($"kernel {i + 1} of {plan.Kernels.Count}: one block a {ScopeWords.Of(kernel.Scope)}");
+                writer.WriteLine($"launch.Begin({Literals.CSharpString(kernel.Entry)}, global::AttnCompose.PhaseScope.{kernel.Scope});");
+                writer.WriteLine("launch.Pass(in launch.Problem);");
+                foreach (ArgumentNode argument in kernel.Arguments)
+                    writer.WriteLine($"launch.Pass({ValueOf(plan, argument)});");
+                writer.WriteLine("launch.Run();");
+            }
+        }
+    }
+
+    private static string ValueOf(FusionPlan plan, ArgumentNode argument)
+    {
+        StageNode stage = plan.Graph.Nodes[argument.Stage];
+        return argument.Kind switch
+        {
+            ArgumentKind.TokenIndex => "in launch.TokenIndex",
+            ArgumentKind.Buffer => $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(argument.Member)})",
+            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
+        };
+    }
+}

@@ -1,0 +1,155 @@
+using System.Linq;
+using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Model;
+
+namespace AttnCompose.Generators.Emit;
+
+/// <summary>What users see of a generated pipeline: Create, Options, Plan, Run; and the stages as fields.</summary>
+internal static class PipelineTypeEmitter
+{
+    public static void Emit(SourceWriter writer, StageGraph graph)
+    {
+        WriteFields(writer, graph);
+        WriteConstructor(writer, graph);
+        WriteCreate(writer, graph);
+        WriteRun(writer);
+        WriteOptions(writer, graph);
+    }
+
+    private static void WriteFields(SourceWriter writer, StageGraph graph)
+    {
+        foreach (StageNode node in graph.Nodes)
+            writer.WriteLine($"private readonly {node.Stage.TypeName} {node.Field};");
+        writer.WriteLine("private readonly global::AttnCompose.Cpu.CpuPipelineRunner? _cpu;");
+        writer.WriteLine("private readonly global::AttnCompose.Cuda.CudaPipelineRunner? _cuda;");
+        writer.WriteLine();
+    }
+
+    private static void WriteConstructor(SourceWriter writer, StageGraph graph)
+    {
+        using (writer.WriteBlock($"private {graph.Type.Identifier}(global::AttnCompose.AttentionDevice device, Options options)"))
+        {
+            foreach (OptionNode option in graph.Options)
+                writer.WriteLine($"Plan.Check(nameof(Options.{option.Identifier}), {AsDouble(option)});");
+            foreach (StageNode node in graph.Nodes)
+            {
+                string values = string.Join(", ", node.Stage.Parameters.Select(p => p.IsConstant
+                    ? $"{p.Identifier} = {Literals.Number(p.Type, p.Value)}"
+                    : $"{p.Identifier} = options.{node.Options.First(o => o.Parameter == p).Identifier}"));
+                writer.WriteLine($"this.{node.Field} = new {node.Stage.TypeName}{(values.Length > 0 ? $" {{ {values} }}" : "()")};");
+            }
+            writer.WriteLine("this.Device = device;");
+            string declared = $"Plan.Name, Plan.Mask, Plan.HeadDim, Plan.Element";
+            writer.WriteLine($$"""
+                switch (device)
+                {
+                    case global::AttnCompose.Cpu.CpuDevice cpu:
+                        this._cpu = new global::AttnCompose.Cpu.CpuPipelineRunner(cpu, {{declared}});
+                        break;
+                    case global::AttnCompose.Cuda.CudaDevice cuda:
+                        this._cuda = new global::AttnCompose.Cuda.CudaPipelineRunner(cuda, s_program);
+                        break;
+                    default:
+                        throw new global::System.NotSupportedException($"{Plan.Name} runs on a CpuDevice or a CudaDevice, not on {device.Name}.");
+                }
+                """);
+        }
+        writer.WriteLine();
+    }
+
+    private static void WriteCreate(SourceWriter writer, StageGraph graph)
+    {
+        writer.WriteLine($$"""
+            /// <summary>Makes an instance on a device. An instance serves one call at a time.</summary>
+            /// <param name="device">Where it runs: <c>AttentionDevice.Cpu()</c> or <c>AttentionDevice.Cuda(n)</c>. It is not disposed with the pipeline.</param>
+            /// <param name="options">Parameters; the declared ones where it is null.</param>
+            /// <exception cref="global::System.ArgumentOutOfRangeException">An option lies outside its range.</exception>
+            public static {{graph.Type.Identifier}} Create(global::AttnCompose.AttentionDevice device, Options? options = null)
+            {
+                global::System.ArgumentNullException.ThrowIfNull(device);
+                return new {{graph.Type.Identifier}}(device, options ?? new Options());
+            }
+
+            """);
+    }
+
+    private static void WriteRun(SourceWriter writer) => writer.WriteLine("""
+        /// <inheritdoc/>
+        public global::AttnCompose.AttentionDevice Device { get; }
+
+        /// <inheritdoc/>
+        global::AttnCompose.PipelinePlan global::AttnCompose.IAttentionPipeline.PipelinePlan => Plan;
+
+        /// <inheritdoc/>
+        public void Run<T, TOut>(in global::AttnCompose.AttentionArguments<T, TOut> arguments)
+            where T : unmanaged
+            where TOut : unmanaged
+        {
+            if (this._cpu is not null)
+                this._cpu.Run(this, in arguments);
+            else
+                this._cuda!.Run(this, in arguments);
+        }
+
+        /// <inheritdoc/>
+        public void Run<T, TOut>(in global::AttnCompose.Cuda.CudaAttentionArguments<T, TOut> arguments, global::AttnCompose.Cuda.CudaStream? stream = null)
+            where T : unmanaged
+            where TOut : unmanaged
+        {
+            if (this._cuda is null)
+                throw new global::System.InvalidOperationException($"{Plan.Name} was created on {this.Device.Name}; tensors in device memory need AttentionDevice.Cuda.");
+            this._cuda.Run(this, in arguments, stream);
+        }
+
+        /// <inheritdoc/>
+        public void Dispose()
+        {
+            this._cpu?.Dispose();
+            this._cuda?.Dispose();
+        }
+
+        """);
+
+    private static void WriteOptions(SourceWriter writer, StageGraph graph)
+    {
+        writer.WriteLine("/// <summary>What may change from one instance to the next; defaults are the declared values.</summary>");
+        using (writer.WriteBlock("public sealed record Options"))
+        {
+            bool first = true;
+            foreach (StageNode node in graph.Nodes)
+            {
+                foreach (OptionNode option in node.Options)
+                {
+                    if (!first)
+                        writer.WriteLine();
+                    first = false;
+                    ParameterSpec p = option.Parameter;
+                    writer.WriteLine($"/// <inheritdoc cref=\"{p.DocumentationId}\"/>");
+                    writer.WriteLine($"public {p.Type} {option.Identifier} {{ get; init; }} = {Literals.Number(p.Type, p.Value)};");
+                }
+            }
+            if (!first)
+                writer.WriteLine();
+            using (writer.WriteBlock("internal static Options From(global::System.Collections.Generic.IReadOnlyDictionary<string, double> values) => new()", "};"))
+            {
+                foreach (OptionNode option in graph.Options)
+                    writer.WriteLine($"{option.Identifier} = {FromDouble(option)},");
+            }
+        }
+    }
+
+    private static string AsDouble(OptionNode option) =>
+        option.Parameter.Type == "bool" ? $"options.{option.Identifier} ? 1 : 0" : $"options.{option.Identifier}";
+
+    private static string FromDouble(OptionNode option)
+    {
+        string value = "global::System.Collections.Generic.CollectionExtensions.GetValueOrDefault("
+            + $"values, nameof({option.Identifier}), {Literals.CSharpDouble(option.Parameter.Value)})";
+        return option.Parameter.Type switch
+        {
+            "bool" => $"{value} != 0",
+            "double" => value,
+            string type => $"({type}){value}",
+        };
+    }
+}

@@ -1,0 +1,109 @@
+using System.Linq;
+using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Plan;
+
+namespace AttnCompose.Generators.Emit;
+
+/// <summary>Fusion plan to the C# that builds a PipelinePlan: the plan as data, for programs and for people.</summary>
+internal static class PlanEmitter
+{
+    public static void Emit(SourceWriter writer, FusionPlan plan)
+    {
+        StageGraph graph = plan.Graph;
+        writer.WriteLine("/// <summary>Stages, kernels, buffers, and why each kernel is separate.</summary>");
+        using (writer.WriteBlock("public static global::AttnCompose.PipelinePlan Plan { get; } = new()", "};"))
+        {
+            writer.WriteLine($"""
+                Name = {Literals.CSharpString(graph.Name)},
+                Type = {Literals.CSharpString(graph.Type.FullName)},
+                Mask = global::AttnCompose.AttentionMask.{graph.Mask},
+                HeadDim = {Literals.Number("int", graph.HeadDim)},
+                Element = global::AttnCompose.ElementType.{graph.Element},
+                """);
+            WriteStages(writer, plan);
+            WriteKernels(writer, plan);
+            WriteBuffers(writer, plan);
+        }
+        writer.WriteLine();
+        writer.WriteLine("""
+            /// <summary>The pipeline as a value, for programs that choose one by name.</summary>
+            public static global::AttnCompose.PipelineDescriptor Descriptor { get; } =
+                new(Plan, static (device, values) => Create(device, Options.From(values))) { CudaSource = CudaText };
+
+            """);
+    }
+
+    private static void WriteStages(SourceWriter writer, FusionPlan plan)
+    {
+        writer.WriteLine("Stages =");
+        writer.WriteLine("[");
+        using (writer.Indent())
+        {
+            for (int i = 0; i < plan.Graph.Nodes.Count; i++)
+            {
+                StageNode node = plan.Graph.Nodes[i];
+                writer.WriteLine($"new(global::AttnCompose.StageKind.{node.Stage.Kind}, {Literals.CSharpString(node.Stage.Name)}, {Literals.CSharpString(CudaEmitter.PlacementOf(plan, i))},");
+                writer.WriteLine("[");
+                using (writer.Indent())
+                {
+                    foreach (ParameterSpec p in node.Stage.Parameters)
+                    {
+                        string name = node.Options.FirstOrDefault(o => o.Parameter == p)?.Member ?? p.Name;
+                        writer.WriteLine(
+                            $"new({Literals.CSharpString(name)}, \"{p.Type}\", {(p.IsConstant ? "true" : "false")}, {Literals.CSharpDouble(p.Value)}, {Literals.CSharpDouble(p.Min)}, {Literals.CSharpDouble(p.Max)}),");
+                    }
+                }
+                writer.WriteLine("]),");
+            }
+        }
+        writer.WriteLine("],");
+    }
+
+    private static void WriteKernels(SourceWriter writer, FusionPlan plan)
+    {
+        writer.WriteLine("Kernels =");
+        writer.WriteLine("[");
+        using (writer.Indent())
+        {
+            foreach (KernelNode kernel in plan.Kernels)
+            {
+                var steps = kernel.Steps.SelectMany(s => Steps(plan, s)).Select(Literals.CSharpString);
+                writer.WriteLine($"new({Literals.CSharpString(kernel.Entry)}, {Literals.CSharpString(ScopeWords.Of(kernel.Scope))},");
+                using (writer.Indent())
+                {
+                    writer.WriteLine($"[{string.Join(", ", steps)}],");
+                    writer.WriteLine($"{Literals.CSharpString(kernel.SplitReason)}),");
+                }
+            }
+        }
+        writer.WriteLine("],");
+    }
+
+    private static System.Collections.Generic.IEnumerable<string> Steps(FusionPlan plan, StepNode step)
+    {
+        yield return $"{plan.Graph.Nodes[step.Stage].Stage.Name}.{step.Phase}: {step.Summary}";
+        if (!step.TakesHooks)
+            yield break;
+        foreach (HookNode hook in plan.Hooks)
+        {
+            string who = hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage].Stage.Name : "default";
+            yield return $"  hook {hook.Point} = {who}: {hook.Summary}";
+        }
+    }
+
+    private static void WriteBuffers(SourceWriter writer, FusionPlan plan)
+    {
+        writer.WriteLine("Buffers =");
+        writer.WriteLine("[");
+        using (writer.Indent())
+        {
+            foreach (BufferNode b in plan.Buffers)
+            {
+                writer.WriteLine(
+                    $"new({Literals.CSharpString(b.Name)}, {Literals.CSharpString(b.ElementType)}, {Literals.CSharpString(b.Shape)}, {Literals.CSharpString(b.Writer)}, {Literals.CSharpString(b.LastReader)}),");
+            }
+        }
+        writer.WriteLine("],");
+    }
+}

@@ -1,0 +1,52 @@
+using System.Collections.Generic;
+using System.Linq;
+using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Ir;
+
+/// <summary>
+/// The typed, checked meaning of a declaration: stages in the order they run, each with its role. The CPU path is emitted
+/// from here; the CUDA comes from the <see cref="Plan.FusionPlan"/> that lowering makes of it.
+/// </summary>
+/// <param name="Name">Kebab-case name, such as <c>token-sparse-prefill</c>.</param>
+/// <param name="Type">The declaring class.</param>
+/// <param name="Mask">The mask.</param>
+/// <param name="HeadDim">Head dim, or 0 where it is bound at the first run.</param>
+/// <param name="Element">Element type, or any where it is bound at the first run.</param>
+/// <param name="Nodes">The stages, ordered by kind and then as declared.</param>
+internal sealed record StageGraph(
+    string Name, TypeSpec Type, AttentionMask Mask, int HeadDim, ElementType Element, EquatableArray<StageNode> Nodes)
+{
+    public IEnumerable<StageNode> Selectors => Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector);
+
+    public StageNode? Compress => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.Compress);
+
+    public StageNode Kernel => Nodes.First(n => n.Stage.Kind == StageKind.AttentionKernel);
+
+    public StageNode? Decompress => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.Decompress);
+
+    /// <summary>Members of the generated <c>Options</c>, in order.</summary>
+    public IEnumerable<OptionNode> Options => Nodes.SelectMany(n => n.Options);
+}
+
+/// <summary>A stage at its place.</summary>
+/// <param name="Stage">What its attribute says.</param>
+/// <param name="Role">Name of its device type in the emitted CUDA, unique in the pipeline, such as <c>Selector</c>.</param>
+/// <param name="Field">Name of its field in the generated class, such as <c>_tokenCoverage</c>.</param>
+/// <param name="Options">Its runtime parameters.</param>
+internal sealed record StageNode(StageSpec Stage, string Role, string Field, EquatableArray<OptionNode> Options)
+{
+    /// <summary>Its device side; the builder has made sure that there is one.</summary>
+    public DeviceSpec Device => Stage.Device!;
+}
+
+/// <summary>A runtime parameter and the names that it goes by.</summary>
+/// <param name="Parameter">The parameter.</param>
+/// <param name="Member">Member of the generated <c>Options</c>, unique in the pipeline.</param>
+/// <param name="Argument">Kernel argument, unique in the pipeline.</param>
+internal sealed record OptionNode(ParameterSpec Parameter, string Member, string Argument)
+{
+    /// <summary>The member as it is spelt in C#.</summary>
+    public string Identifier => Names.CSharp(Member);
+}

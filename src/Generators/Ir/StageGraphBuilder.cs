@@ -1,0 +1,171 @@
+using System;
+using System.Collections.Generic;
+using System.Globalization;
+using System.Linq;
+using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Ir;
+
+/// <summary>
+/// <see cref="PipelineSpec"/> to <see cref="StageGraph"/>: puts stages in order and refuses what cannot work. Pure: it knows
+/// neither Roslyn nor places in files; a problem names the stage and argument at fault.
+/// </summary>
+internal static class StageGraphBuilder
+{
+    // Members that a record has anyway, and those that the generator adds.
+    private static readonly string[] s_optionsMembers =
+    [
+        "Options", "From", "Equals", "GetHashCode", "GetType", "ToString", "MemberwiseClone", "ReferenceEquals", "Finalize", "Clone",
+        "PrintMembers", "EqualityContract",
+    ];
+
+    public static (StageGraph? Graph, EquatableArray<Problem> Problems) Build(PipelineSpec spec)
+    {
+        var problems = new List<Problem>();
+        CheckOrder(spec, problems);
+        CheckHooks(spec, problems);
+        CheckValues(spec, problems);
+        return problems.Count > 0 ? (null, problems.ToEquatableArray()) : (Assemble(spec), []);
+    }
+
+    private static void CheckOrder(PipelineSpec spec, List<Problem> problems)
+    {
+        int? selector = null, compress = null, kernel = null, decompress = null;
+        for (int i = 0; i < spec.Stages.Count; i++)
+        {
+            switch (spec.Stages[i].Kind)
+            {
+                case StageKind.TokenSelector: selector ??= i; break; // selectors chain: a later one prunes
+                case StageKind.Compress: Only(ref compress, i, "compress stage"); break;
+                case StageKind.AttentionKernel: Only(ref kernel, i, "attention kernel"); break;
+                case StageKind.Decompress: Only(ref decompress, i, "decompress stage"); break;
+            }
+        }
+        if (kernel is null)
+            problems.Add(new("ATTN0010", -1, "", [spec.Type.Name]));
+        if (compress is { } c && selector is null)
+            problems.Add(new("ATTN0012", c, "", [spec.Stages[c].Name]));
+        if (selector is { } s && compress is null)
+            problems.Add(new("ATTN0013", s, "", [spec.Stages[s].Name]));
+        if (selector is { } t && decompress is null)
+            problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name]));
+        if (decompress is { } d && selector is null)
+            problems.Add(new("ATTN0015", d, "", [spec.Stages[d].Name]));
+
+        void Only(ref int? first, int i, string what)
+        {
+            if (first is { } f)
+                problems.Add(new("ATTN0011", i, "", [spec.Type.Name, what, spec.Stages[f].Name, spec.Stages[i].Name]));
+            first ??= i;
+        }
+    }
+
+    private static void CheckHooks(PipelineSpec spec, List<Problem> problems)
+    {
+        StageSpec? kernel = spec.Stages.FirstOrDefault(s => s.Kind == StageKind.AttentionKernel);
+        for (int i = 0; i < spec.Stages.Count; i++)
+        {
+            StageSpec stage = spec.Stages[i];
+            if (stage.Device is not { Header.Length: > 0, Type.Length: > 0 } device)
+            {
+                problems.Add(new("ATTN0017", i, "", [stage.Name, "it has no [DeviceStage] with a header and a Type"]));
+                continue;
+            }
+            FusionPoint needed = stage.Kind switch
+            {
+                StageKind.Compress => FusionPoint.RowSource,
+                StageKind.Decompress => FusionPoint.RowDestination,
+                _ => FusionPoint.None,
+            };
+            if (needed != FusionPoint.None && device.Hook?.Point != needed)
+                problems.Add(new("ATTN0017", i, "", [stage.Name, $"it needs [DeviceHook(FusionPoint.{needed})]"]));
+            else if (needed == FusionPoint.None && device.Phases.Count == 0)
+                problems.Add(new("ATTN0017", i, "", [stage.Name, "it needs at least one [DevicePhase]"]));
+            else if (kernel is { Device: { } offering } && device.Hook is { } hook && (offering.Offers & hook.Point) != hook.Point)
+                problems.Add(new("ATTN0016", i, "", [stage.Name, Words(hook.Point), kernel.Name]));
+        }
+    }
+
+    private static void CheckValues(PipelineSpec spec, List<Problem> problems)
+    {
+        bool isElement = CheckMember(spec.Element, "Element", problems);
+        CheckMember(spec.Mask, "Mask", problems);
+        if (spec.HeadDim != 0 && (spec.HeadDim is < 8 or > 256 || spec.HeadDim % 8 != 0))
+            problems.Add(new("ATTN0020", -1, "HeadDim", [Text(spec.HeadDim)]));
+        for (int i = 0; i < spec.Stages.Count; i++)
+        {
+            StageSpec stage = spec.Stages[i];
+            if (isElement && spec.Element != ElementType.Any && stage.Device is { Elements.Count: > 0 } device && !device.Elements.Contains(spec.Element))
+                problems.Add(new("ATTN0021", i, "", [stage.Name, string.Join(" and ", device.Elements), spec.Element.ToString()]));
+            foreach (ParameterSpec p in stage.Parameters)
+            {
+                // The comparison is written so that NaN is out of range.
+                if (!(p.Value >= p.Min && p.Value <= p.Max) || !p.Fits)
+                    problems.Add(new("ATTN0022", i, p.Name, [p.Name, Text(p.Value), Range(p)]));
+            }
+        }
+    }
+
+    private static bool CheckMember<TEnum>(TEnum value, string argument, List<Problem> problems)
+        where TEnum : struct, Enum
+    {
+        bool isMember = Enum.IsDefined(typeof(TEnum), value);
+        if (!isMember)
+            problems.Add(new("ATTN0023", -1, argument, [argument, value.ToString(), typeof(TEnum).Name]));
+        return isMember;
+    }
+
+    private static StageGraph Assemble(PipelineSpec spec)
+    {
+        // OrderBy is stable: several of one kind keep their declared order.
+        List<StageSpec> ordered = spec.Stages.OrderBy(s => s.Kind).ToList();
+        var roles = new NameSet();
+        var fields = new NameSet("_cpu", "_cuda");
+        var members = new NameSet(s_optionsMembers);
+        var arguments = new NameSet(Names.Reserved);
+        var nodes = new List<StageNode>();
+        foreach (StageSpec stage in ordered)
+        {
+            List<ParameterSpec> runtime = stage.Parameters.Where(p => !p.IsConstant).ToList();
+            var options = new List<OptionNode>();
+            foreach (ParameterSpec parameter in runtime)
+            {
+                bool shared = ordered.SelectMany(s => s.Parameters).Count(p => !p.IsConstant && p.Name == parameter.Name) > 1;
+                string member = members.Unique(shared ? stage.Name + parameter.Name : parameter.Name);
+                options.Add(new OptionNode(parameter, member, arguments.Unique(Names.Snake(member), "_")));
+            }
+            nodes.Add(new StageNode(
+                stage, roles.Unique(RoleOf(stage.Kind)), fields.Unique("_" + Names.Camel(stage.Name)), options.ToEquatableArray()));
+        }
+        return new StageGraph(
+            Names.Kebab(spec.Type.Name), spec.Type, spec.Mask, spec.HeadDim, spec.Element, nodes.ToEquatableArray());
+    }
+
+    private static string RoleOf(StageKind kind) => kind switch
+    {
+        StageKind.TokenSelector => "Selector",
+        StageKind.Compress => "RowSource",
+        StageKind.BlockSelector => "BlockSelector",
+        StageKind.AttentionKernel => "Attention",
+        _ => "RowDestination",
+    };
+
+    private static string Words(FusionPoint point) => point switch
+    {
+        FusionPoint.RowSource => "row source",
+        FusionPoint.RowDestination => "row destination",
+        FusionPoint.Score => "scores",
+        _ => "block list",
+    };
+
+    private static string Range(ParameterSpec p) => (double.IsInfinity(p.Min), double.IsInfinity(p.Max)) switch
+    {
+        (false, false) => $"in [{Text(p.Min)}, {Text(p.Max)}]",
+        (false, true) => $"at least {Text(p.Min)}",
+        (true, false) => $"at most {Text(p.Max)}",
+        _ => $"a finite {p.Type}",
+    };
+
+    private static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);
+}

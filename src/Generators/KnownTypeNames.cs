@@ -1,0 +1,18 @@
+namespace AttnCompose.Generators;
+
+/// <summary>Metadata names of the types that the generator knows. A test resolves each against the real assembly.</summary>
+internal static class KnownTypeNames
+{
+    public const string AttentionPipeline = "AttnCompose.AttentionPipelineAttribute";
+    public const string Stage = "AttnCompose.StageAttribute";
+    public const string TokenSelector = "AttnCompose.TokenSelectorAttribute";
+    public const string Compress = "AttnCompose.CompressAttribute";
+    public const string AttentionKernel = "AttnCompose.AttentionKernelAttribute";
+    public const string Decompress = "AttnCompose.DecompressAttribute";
+    public const string RuntimeParameter = "AttnCompose.RuntimeParameterAttribute";
+    public const string ConstantParameter = "AttnCompose.ConstantParameterAttribute";
+    public const string DeviceStage = "AttnCompose.DeviceStageAttribute";
+    public const string DevicePhase = "AttnCompose.DevicePhaseAttribute";
+    public const string DeviceHook = "AttnCompose.DeviceHookAttribute";
+    public const string DeviceBuffer = "AttnCompose.DeviceBufferAttribute";
+}

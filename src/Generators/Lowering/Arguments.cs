@@ -1,0 +1,46 @@
+using System.Collections.Generic;
+using System.Linq;
+using AttnCompose.Generators.Plan;
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Lowering;
+
+/// <summary>Turns the names that a phase or hook lists into what it is given: reads, then writes, then parameters.</summary>
+internal static class Arguments
+{
+    private const string TokenIndex = "token_index";
+
+    public static EquatableArray<ArgumentNode> Of(
+        FusionPlan plan, int stage, IEnumerable<string> reads, IEnumerable<string> writes, IEnumerable<string> parameters)
+    {
+        var arguments = new List<ArgumentNode>();
+        foreach (string name in reads)
+            AddBuffer(name, isWritten: false);
+        foreach (string name in writes)
+            AddBuffer(name, isWritten: true);
+        foreach (string name in parameters)
+        {
+            // Constants are members of the config, which the device struct sees anyway.
+            if (plan.Graph.Nodes[stage].Options.FirstOrDefault(o => o.Parameter.Name == name) is { } option)
+            {
+                arguments.Add(new ArgumentNode(
+                    ArgumentKind.Parameter, Names.Snake(name), option.Argument, option.Parameter.Type, stage, IsWritten: false));
+            }
+        }
+        return arguments.ToEquatableArray();
+
+        void AddBuffer(string name, bool isWritten)
+        {
+            if (arguments.FindIndex(a => a.Member == name) is >= 0 and int at)
+            {
+                arguments[at] = arguments[at] with { IsWritten = arguments[at].IsWritten || isWritten };
+                return;
+            }
+            if (name == TokenIndex)
+                arguments.Add(new ArgumentNode(ArgumentKind.TokenIndex, name, name, "attn::TokenIndex", stage, isWritten));
+            else if (plan.Buffers.FirstOrDefault(b => b.Stage == stage && b.Local == name) is { } buffer)
+                arguments.Add(new ArgumentNode(ArgumentKind.Buffer, name, buffer.Name, buffer.ElementType + "*", stage, isWritten));
+            // query, key, value and output are members of the problem.
+        }
+    }
+}

@@ -1,0 +1,48 @@
+using System.Collections.Generic;
+using System.Linq;
+using AttnCompose.Generators.Plan;
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Lowering;
+
+/// <summary>Names each kernel after what it does and lists its arguments: those of its phases and hooks, each once.</summary>
+internal static class PlanArguments
+{
+    public static FusionPlan Run(FusionPlan plan)
+    {
+        string prefix = Names.Device(plan.Graph.Name);
+        var entries = new NameSet();
+        return plan with
+        {
+            Kernels = plan.Kernels.Select(kernel => kernel with
+            {
+                Entry = entries.Unique($"{prefix}_{string.Join("_", kernel.Steps.Select(s => Names.Device(s.Phase)))}", "_"),
+                Arguments = Union(plan, kernel),
+            }).ToEquatableArray(),
+        };
+    }
+
+    private static EquatableArray<ArgumentNode> Union(FusionPlan plan, KernelNode kernel)
+    {
+        var arguments = new List<ArgumentNode>();
+        foreach (StepNode step in kernel.Steps)
+        {
+            if (step.TakesHooks)
+                Add(plan.Hooks.SelectMany(h => h.Arguments));
+            Add(step.Arguments);
+        }
+        return arguments.ToEquatableArray();
+
+        void Add(IEnumerable<ArgumentNode> more)
+        {
+            foreach (ArgumentNode argument in more)
+            {
+                int at = arguments.FindIndex(a => a.Name == argument.Name);
+                if (at < 0)
+                    arguments.Add(argument);
+                else
+                    arguments[at] = arguments[at] with { IsWritten = arguments[at].IsWritten || argument.IsWritten };
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Model;
+
+/// <summary>One stage of a declaration: what its attribute type says of it, and the parameter values that were declared.</summary>
+/// <param name="Kind">What it is for.</param>
+/// <param name="Name">Name of the attribute without its suffix, such as <c>TokenCoverage</c>.</param>
+/// <param name="TypeName">Fully qualified C# name of the attribute type.</param>
+/// <param name="Device">Its CUDA side; null where the attribute has no [DeviceStage].</param>
+/// <param name="Parameters">Its parameters, in declared order.</param>
+internal sealed record StageSpec(
+    StageKind Kind, string Name, string TypeName, DeviceSpec? Device, EquatableArray<ParameterSpec> Parameters);
+
+/// <summary>A parameter and its value here.</summary>
+/// <param name="Name">The property's name.</param>
+/// <param name="Type">C# keyword: double, float, int or bool.</param>
+/// <param name="IsConstant">Whether the emitted code fixes it.</param>
+/// <param name="Value">Declared value, else the default; a bool is 0 or 1.</param>
+/// <param name="Min">Least value allowed.</param>
+/// <param name="Max">Greatest value allowed.</param>
+/// <param name="DocumentationId">Id of the property's documentation; it may be declared by a base of the stage.</param>
+internal sealed record ParameterSpec(
+    string Name, string Type, bool IsConstant, double Value, double Min, double Max, string DocumentationId)
+{
+    /// <summary>The property's name as it is spelt in C#.</summary>
+    public string Identifier => Names.CSharp(Name);
+
+    /// <summary>Whether the type can hold the value.</summary>
+    public bool Fits => CanHold(Type, Value);
+
+    /// <summary>Whether a type can hold a number.</summary>
+    public static bool CanHold(string type, double value) => type switch
+    {
+        "int" => value == System.Math.Truncate(value) && value is >= int.MinValue and <= int.MaxValue,
+        "float" => System.Math.Abs(value) <= float.MaxValue,
+        "bool" => value is 0 or 1,
+        _ => !double.IsNaN(value) && !double.IsInfinity(value),
+    };
+}
+
+/// <summary>The CUDA side of a stage.</summary>
+/// <param name="Assembly">Simple name of the assembly that embeds the header.</param>
+/// <param name="Header">File name of the header.</param>
+/// <param name="Type">Struct template in namespace attn.</param>
+/// <param name="Offers">Fusion points of an attention kernel.</param>
+/// <param name="Elements">Element types taken; empty for all.</param>
+/// <param name="Phases">Work that may be kernels, in order.</param>
+/// <param name="Hook">The hook that the stage is; null where it is none.</param>
+/// <param name="Buffers">Workspace buffers.</param>
+internal sealed record DeviceSpec(
+    string Assembly,
+    string Header,
+    string Type,
+    FusionPoint Offers,
+    EquatableArray<ElementType> Elements,
+    EquatableArray<PhaseSpec> Phases,
+    HookSpec? Hook,
+    EquatableArray<BufferSpec> Buffers);
+
+/// <summary>A phase: see DevicePhaseAttribute.</summary>
+internal sealed record PhaseSpec(
+    string Name,
+    PhaseScope Scope,
+    EquatableArray<string> Reads,
+    EquatableArray<string> Writes,
+    EquatableArray<string> Parameters,
+    string Summary);
+
+/// <summary>A hook: see DeviceHookAttribute.</summary>
+internal sealed record HookSpec(
+    FusionPoint Point, EquatableArray<string> Reads, EquatableArray<string> Parameters, string Summary);
+
+/// <summary>A workspace buffer: see DeviceBufferAttribute.</summary>
+internal sealed record BufferSpec(string Name, string ElementType, string Shape);

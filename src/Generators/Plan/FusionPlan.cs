@@ -1,0 +1,77 @@
+using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Plan;
+
+/// <summary>
+/// Every decision taken about the CUDA side: which kernels there are, which stage is a hook of which loop, which buffers and
+/// arguments they take, and why each kernel is separate. The emitters write this down and decide nothing.
+/// </summary>
+/// <param name="Graph">What is lowered.</param>
+/// <param name="Kernels">Kernels in the order they are launched.</param>
+/// <param name="Buffers">Workspace buffers.</param>
+/// <param name="Hooks">What hooks into the attention loop.</param>
+internal sealed record FusionPlan(
+    StageGraph Graph, EquatableArray<KernelNode> Kernels, EquatableArray<BufferNode> Buffers, EquatableArray<HookNode> Hooks);
+
+/// <summary>One kernel.</summary>
+/// <param name="Entry">Name of its entry point.</param>
+/// <param name="Scope">What one block owns.</param>
+/// <param name="Steps">Phases that run one after another in it.</param>
+/// <param name="SplitReason">Why it is not part of the kernel before it; empty for the first.</param>
+/// <param name="Arguments">Its arguments after the problem, in order.</param>
+internal sealed record KernelNode(
+    string Entry, PhaseScope Scope, EquatableArray<StepNode> Steps, string SplitReason, EquatableArray<ArgumentNode> Arguments);
+
+/// <summary>One phase inside a kernel.</summary>
+/// <param name="Stage">Index of its stage in the graph.</param>
+/// <param name="Phase">Name of the phase.</param>
+/// <param name="Summary">What it does, one line.</param>
+/// <param name="Reads">What it reads of other phases' results, by plan-wide buffer name.</param>
+/// <param name="Writes">What it writes for other phases, by plan-wide buffer name.</param>
+/// <param name="Arguments">What it is given, in the order of its device struct.</param>
+/// <param name="TakesHooks">Whether it is the attention loop, which is given the hooks.</param>
+internal sealed record StepNode(
+    int Stage,
+    string Phase,
+    string Summary,
+    EquatableArray<string> Reads,
+    EquatableArray<string> Writes,
+    EquatableArray<ArgumentNode> Arguments,
+    bool TakesHooks);
+
+/// <summary>Something given to a kernel or a hook.</summary>
+/// <param name="Kind">What it is.</param>
+/// <param name="Member">Name of the member of the device struct that it fills.</param>
+/// <param name="Name">Name of the kernel argument, unique in the pipeline.</param>
+/// <param name="DeviceType">CUDA type of the kernel argument.</param>
+/// <param name="Stage">Stage that a parameter belongs to.</param>
+/// <param name="IsWritten">Whether the kernel writes through it.</param>
+internal sealed record ArgumentNode(ArgumentKind Kind, string Member, string Name, string DeviceType, int Stage, bool IsWritten);
+
+/// <summary>What a kernel argument is.</summary>
+internal enum ArgumentKind
+{
+    Buffer,
+    TokenIndex,
+    Parameter,
+}
+
+/// <summary>One workspace buffer.</summary>
+/// <param name="Stage">Stage that describes its size.</param>
+/// <param name="Local">Its name in that stage.</param>
+/// <param name="Name">Its name in the plan, unique in the pipeline.</param>
+/// <param name="ElementType">CUDA type of an element.</param>
+/// <param name="Shape">Its shape in words.</param>
+/// <param name="Writer">Entry point that writes it first.</param>
+/// <param name="LastReader">Entry point that reads it last.</param>
+internal sealed record BufferNode(
+    int Stage, string Local, string Name, string ElementType, string Shape, string Writer, string LastReader);
+
+/// <summary>One hook of the attention loop.</summary>
+/// <param name="Point">Where it hooks in.</param>
+/// <param name="Stage">Stage that it is; -1 for the loop's default.</param>
+/// <param name="Alias">Name of its type in the emitted CUDA.</param>
+/// <param name="Summary">What it does, one line.</param>
+/// <param name="Arguments">What it is given.</param>
+internal sealed record HookNode(FusionPoint Point, int Stage, string Alias, string Summary, EquatableArray<ArgumentNode> Arguments);

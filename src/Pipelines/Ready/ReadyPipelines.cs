@@ -1,0 +1,14 @@
+namespace AttnCompose.Pipelines;
+
+/// <summary>The pipelines that come with the library, for programs that choose one by name.</summary>
+public static class ReadyPipelines
+{
+    /// <summary>All of them, by name.</summary>
+    public static IReadOnlyList<PipelineDescriptor> All { get; } = [DenseAttention.Descriptor, TokenSparsePrefill.Descriptor];
+
+    /// <summary>The pipeline of a name such as <c>token-sparse-prefill</c>.</summary>
+    /// <exception cref="ArgumentException">There is none; the message lists the names.</exception>
+    public static PipelineDescriptor Find(string name) =>
+        All.FirstOrDefault(pipeline => pipeline.Name == name)
+        ?? throw new ArgumentException($"There is no pipeline '{name}'. There are: {string.Join(", ", All.Select(p => p.Name))}.", nameof(name));
+}

@@ -1,0 +1,200 @@
+using System.Globalization;
+
+namespace AttnCompose.Conformance;
+
+/// <summary>What the random tensors of a configuration look like.</summary>
+public enum TensorContent
+{
+    /// <summary>Independent standard normal elements.</summary>
+    Normal,
+
+    /// <summary>Large scores: attention is close to one-hot.</summary>
+    Peaked,
+
+    /// <summary>Keys repeat, so many scores are equal.</summary>
+    Ties,
+
+    /// <summary>Small integers.</summary>
+    Integers,
+
+    /// <summary>The first keys draw most attention, the rest is flat.</summary>
+    Sink,
+}
+
+/// <summary>How tensors lie in memory.</summary>
+public enum TensorLayout
+{
+    /// <summary>[batch, heads, length, dim], contiguous.</summary>
+    Bhld,
+
+    /// <summary>[batch, length, heads, dim], contiguous.</summary>
+    Blhd,
+
+    /// <summary>[batch, heads, length, dim] with gaps between rows.</summary>
+    Padded,
+}
+
+/// <summary>The score rule of a configuration.</summary>
+public enum RuleKind
+{
+    /// <summary>None.</summary>
+    None,
+
+    /// <summary>A penalty that grows with distance.</summary>
+    Distance,
+
+    /// <summary>Every fifth key is masked.</summary>
+    MaskFifths,
+}
+
+/// <summary>
+/// One configuration of a pipeline and its inputs, all of it drawn from a seed. Its text is one line that
+/// <see cref="Parse"/> reads back, so a failure can be replayed.
+/// </summary>
+public sealed record PipelineConfig
+{
+    /// <summary>Most multiply-adds of one configuration.</summary>
+    public const long MaxMultiplyAdds = 1L << 26;
+
+    public required int Seed { get; init; }
+    public required ElementType Element { get; init; }
+    public required bool FloatOutput { get; init; }
+    public required int Batch { get; init; }
+    public required int QueryHeads { get; init; }
+    public required int KeyValueHeads { get; init; }
+    public required int QueryLength { get; init; }
+    public required int KeyLength { get; init; }
+    public required int HeadDim { get; init; }
+    public required AttentionMask Mask { get; init; }
+    public required bool VaryLengths { get; init; }
+    public required TensorContent Content { get; init; }
+    public required TensorLayout Layout { get; init; }
+    public required RuleKind Rule { get; init; }
+    public required int Threads { get; init; }
+
+    /// <summary>Whether tokens are selected; where not, the selector's parameters mean nothing.</summary>
+    public required bool Sparse { get; init; }
+
+    public required double Coverage { get; init; }
+    public required int Window { get; init; }
+    public required int Pool { get; init; }
+    public required int MinTokens { get; init; }
+    public required bool RoundScores { get; init; }
+
+    /// <summary>Multiply-adds of dense attention over the whole shape.</summary>
+    public long MultiplyAdds => 2L * Batch * QueryHeads * QueryLength * KeyLength * HeadDim;
+
+    /// <summary>The configuration of a seed.</summary>
+    public static PipelineConfig Random(int seed)
+    {
+        var random = new Random(seed);
+        bool sparse = random.Next(4) != 0;
+        AttentionMask mask = random.Next(5) == 0 ? AttentionMask.Full : AttentionMask.Causal;
+        int keyLength = Length(random);
+        int queryLength = random.Next(3) != 0 ? keyLength : Length(random);
+        if (queryLength > keyLength && (sparse || mask == AttentionMask.Causal))
+            (queryLength, keyLength) = (keyLength, queryLength);
+        int group = Pick(random, 1, 1, 2, 3, 4, 8);
+        var config = new PipelineConfig
+        {
+            Seed = seed,
+            Element = Pick(random, ElementType.Float32, ElementType.Float16, ElementType.BFloat16),
+            FloatOutput = random.Next(2) == 0,
+            Batch = Pick(random, 1, 1, 2, 3),
+            KeyValueHeads = Pick(random, 1, 1, 2, 3),
+            QueryHeads = group,
+            QueryLength = queryLength,
+            KeyLength = keyLength,
+            HeadDim = Pick(random, 32, 32, 64, 64, 128, 128, 40, 80, 96, 160, 192, 256),
+            Mask = mask,
+            VaryLengths = random.Next(3) == 0,
+            Content = (TensorContent)random.Next(5),
+            Layout = (TensorLayout)random.Next(3),
+            Rule = random.Next(5) == 0 ? (RuleKind)random.Next(1, 3) : RuleKind.None,
+            Threads = random.Next(1, 4),
+            Sparse = sparse,
+            Coverage = Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
+            Window = Pick(random, 1, 2, 5, 16, 32, 64, 128),
+            Pool = Pick(random, 1, 3, 7, 7, 15),
+            MinTokens = Pick(random, 0, 0, 1, 8, 64, 10_000),
+            RoundScores = random.Next(8) == 0,
+        };
+        config = config with { QueryHeads = group * config.KeyValueHeads };
+        return config.Within(random.Next(64) == 0 ? MaxMultiplyAdds : MaxMultiplyAdds >> 5);
+    }
+
+    /// <summary>A smaller configuration of the same kind that needs no more than a number of multiply-adds.</summary>
+    private PipelineConfig Within(long multiplyAdds)
+    {
+        PipelineConfig config = this;
+        while (config.MultiplyAdds > multiplyAdds)
+        {
+            int group = config.QueryHeads / config.KeyValueHeads;
+            config = config.Batch > 1 ? config with { Batch = config.Batch - 1 }
+                : config.KeyValueHeads > 1 ? config with { KeyValueHeads = 1, QueryHeads = group }
+                : config.HeadDim > 64 ? config with { HeadDim = 64 }
+                : group > 1 ? config with { QueryHeads = group / 2 }
+                : config with { QueryLength = (config.QueryLength + 1) / 2, KeyLength = (config.KeyLength + 1) / 2 };
+        }
+        return config;
+    }
+
+    private static int Length(Random random)
+    {
+        int edge = Pick(random, 16, 48, 64, 128, 192, 240, 256) * random.Next(1, 3);
+        return random.Next(3) switch
+        {
+            0 => Math.Max(1, edge + random.Next(-1, 2)),
+            1 => 2 * random.Next(0, 150) + 1,
+            _ => random.Next(1, 301),
+        };
+    }
+
+    private static T Pick<T>(Random random, params ReadOnlySpan<T> choices) => choices[random.Next(choices.Length)];
+
+    /// <inheritdoc/>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture,
+        $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} rule={Rule} threads={Threads} sparse={Sparse} coverage={Coverage:R} window={Window} pool={Pool} min={MinTokens} round={RoundScores}");
+
+    /// <summary>Reads the line that <see cref="ToString"/> writes.</summary>
+    /// <exception cref="FormatException">A part is missing or malformed.</exception>
+    public static PipelineConfig Parse(string line)
+    {
+        var parts = new Dictionary<string, string>();
+        foreach (string part in line.Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
+        {
+            int equals = part.IndexOf('=');
+            if (equals < 1 || !parts.TryAdd(part[..equals], part[(equals + 1)..]))
+                throw new FormatException($"'{part}' is not one name=value of a configuration.");
+        }
+        return new PipelineConfig
+        {
+            Seed = Integer("seed"),
+            Element = Enum.Parse<ElementType>(Text("element")),
+            FloatOutput = bool.Parse(Text("floatout")),
+            Batch = Integer("b"),
+            QueryHeads = Integer("hq"),
+            KeyValueHeads = Integer("hkv"),
+            QueryLength = Integer("lq"),
+            KeyLength = Integer("lk"),
+            HeadDim = Integer("d"),
+            Mask = Enum.Parse<AttentionMask>(Text("mask")),
+            VaryLengths = bool.Parse(Text("vary")),
+            Content = Enum.Parse<TensorContent>(Text("content")),
+            Layout = Enum.Parse<TensorLayout>(Text("layout")),
+            Rule = Enum.Parse<RuleKind>(Text("rule")),
+            Threads = Integer("threads"),
+            Sparse = bool.Parse(Text("sparse")),
+            Coverage = double.Parse(Text("coverage"), CultureInfo.InvariantCulture),
+            Window = Integer("window"),
+            Pool = Integer("pool"),
+            MinTokens = Integer("min"),
+            RoundScores = bool.Parse(Text("round")),
+        };
+
+        string Text(string name) =>
+            parts.TryGetValue(name, out string? text) ? text : throw new FormatException($"The configuration lacks '{name}'.");
+
+        int Integer(string name) => int.Parse(Text(name), CultureInfo.InvariantCulture);
+    }
+}

@@ -1,0 +1,20 @@
+namespace AttnCompose.Conformance;
+
+/// <summary>What a pipeline made of a <see cref="PipelineCase"/>, on whatever device, in plain arrays.</summary>
+public sealed class PipelineResult
+{
+    /// <summary>[batch, query heads, Lq, dim], converted from the output type.</summary>
+    public required float[] Output { get; init; }
+
+    /// <summary>[batch, query heads, Lq].</summary>
+    public required float[] LogSumExp { get; init; }
+
+    /// <summary>Kept positions per batch * query heads + head; null where no tokens are selected.</summary>
+    public int[][]? Positions { get; init; }
+
+    /// <summary>Index of the first kept position with a query, per batch * query heads + head.</summary>
+    public int[]? QueryBegins { get; init; }
+
+    /// <summary>Pooled scores of the prefix per batch * query heads + head, as ranked; null where they are not at hand.</summary>
+    public float[][]? Scores { get; init; }
+}

@@ -1,0 +1,216 @@
+using System.Globalization;
+
+namespace AttnCompose.Conformance;
+
+/// <summary>
+/// Judges selection and arithmetic apart. Selection: float32 scores differ from the truth in their last bits, so a head's
+/// choice may differ from the true one only by tokens within that error of its threshold, and the count only as far as the
+/// error moves mass. Arithmetic: attention over the rows that were in fact chosen, tightly.
+/// </summary>
+internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result)
+{
+    private const double AbsoluteScoreError = 1e-36; // probabilities below float32's normal range count as 0
+
+    private readonly PipelineConfig _config = inputs.Config;
+
+    public IEnumerable<string> Failures()
+    {
+        for (int batch = 0; batch < _config.Batch; batch++)
+        {
+            bool broken = false;
+            if (_config.Sparse)
+            {
+                foreach (string failure in StructureFailures(batch))
+                {
+                    broken = true;
+                    yield return failure;
+                }
+                if (broken)
+                    continue; // positions that are no selection cannot be judged further
+                foreach (string failure in ChoiceFailures(batch))
+                    yield return failure;
+            }
+            for (int head = 0; head < _config.QueryHeads; head++)
+            {
+                foreach (string failure in ArithmeticFailures(batch, head))
+                    yield return failure;
+            }
+        }
+    }
+
+    private IEnumerable<string> StructureFailures(int batch)
+    {
+        SequenceShape sequence = inputs.Sequence(batch);
+        int prefix = Math.Max(0, sequence.KeyLength - _config.Window);
+        int count = result.Positions![batch * _config.QueryHeads].Length;
+        for (int head = 0; head < _config.QueryHeads; head++)
+        {
+            int[] positions = result.Positions[batch * _config.QueryHeads + head];
+            if (positions.Length != count)
+                yield return $"batch {batch}: head 0 keeps {count}, head {head} keeps {positions.Length}";
+            if (positions.Any(position => position < 0 || position >= sequence.KeyLength))
+                yield return $"batch {batch} head {head}: a position lies outside [0, {sequence.KeyLength})";
+            if (positions.Zip(positions.Skip(1)).Any(pair => pair.First >= pair.Second))
+                yield return $"batch {batch} head {head}: positions do not ascend";
+            if (positions.Count(position => position >= prefix) != sequence.KeyLength - prefix)
+                yield return $"batch {batch} head {head}: the window is not kept whole";
+            int before = positions.Count(position => position < sequence.FirstQuery);
+            if (result.QueryBegins![batch * _config.QueryHeads + head] != before)
+                yield return $"batch {batch} head {head}: query begin {result.QueryBegins[batch * _config.QueryHeads + head]}, not {before}";
+        }
+    }
+
+    private IEnumerable<string> ChoiceFailures(int batch)
+    {
+        SequenceShape sequence = inputs.Sequence(batch);
+        int prefix = sequence.KeyLength - _config.Window;
+        int kept = result.Positions![batch * _config.QueryHeads].Count(position => position < prefix);
+        if (prefix <= 0 || sequence.QueryLength == 0)
+        {
+            if (kept != Math.Max(0, prefix))
+                yield return $"batch {batch}: keeps {kept} of {prefix} prefix tokens though nothing tells them apart";
+            yield break;
+        }
+
+        var truth = new double[_config.QueryHeads][];
+        double relative = 0;
+        for (int head = 0; head < _config.QueryHeads; head++)
+        {
+            double[] raw = RawScores<double>(batch, head, prefix);
+            float[] single = RawScores<float>(batch, head, prefix);
+            truth[head] = SelectionOracle.Pool(raw, _config.Pool);
+            double yardstick = 0;
+            for (int t = 0; t < prefix; t++)
+            {
+                if (raw[t] > AbsoluteScoreError)
+                    yardstick = Math.Max(yardstick, Math.Abs(single[t] - raw[t]) / raw[t]);
+            }
+            relative = Math.Max(relative, 2 * yardstick + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head)));
+        }
+        relative += _config.RoundScores ? Math.ScaleB(1, -7) : 0; // raw and pooled scores are rounded, each by 2^-9 at most
+        for (int head = 0; head < _config.QueryHeads && result.Scores is not null; head++)
+        {
+            float[] scores = result.Scores[batch * _config.QueryHeads + head];
+            for (int t = 0; t < prefix; t++)
+            {
+                if (!(Math.Abs(scores[t] - truth[head][t]) <= relative * truth[head][t] + AbsoluteScoreError))
+                    yield return Text($"batch {batch} head {head}: score {t} is {scores[t]}, the truth {truth[head][t]}, relative limit {relative:E1}");
+            }
+        }
+        double[] mean = [.. Enumerable.Range(0, prefix).Select(t => truth.Average(scores => scores[t]))];
+        // The masses are whole multiples of 2^-39 of the largest mean's power of two.
+        double unit = mean.Max() * Math.ScaleB(1, -39);
+        (int least, int most) = SelectionOracle.KeptPrefixRange(
+            mean, _config.Coverage, _config.MinTokens, relative, AbsoluteScoreError + unit);
+        if (kept < least || kept > most)
+            yield return $"batch {batch}: keeps {kept} prefix tokens, between {least} and {most} are right";
+        for (int head = 0; head < _config.QueryHeads; head++)
+        {
+            if (ThresholdFailure(truth[head], kept, result.Positions[batch * _config.QueryHeads + head], relative) is { } failure)
+                yield return $"batch {batch} head {head}: {failure}";
+        }
+    }
+
+    private static string? ThresholdFailure(double[] scores, int kept, int[] positions, double relative)
+    {
+        if (kept == 0 || kept == scores.Length)
+            return null;
+        double threshold = scores.OrderDescending().ElementAt(kept - 1);
+        double limit = 2 * (relative * threshold + AbsoluteScoreError);
+        var chosen = new bool[scores.Length];
+        foreach (int position in positions)
+        {
+            if (position < scores.Length)
+                chosen[position] = true;
+        }
+        for (int t = 0; t < scores.Length; t++)
+        {
+            if (chosen[t] ? scores[t] < threshold - limit : scores[t] > threshold + limit)
+                return Text($"token {t} of score {scores[t]} is {(chosen[t] ? "kept" : "dropped")}, the threshold is {threshold}");
+        }
+        return null;
+    }
+
+    private IEnumerable<string> ArithmeticFailures(int batch, int head)
+    {
+        SequenceShape sequence = inputs.Sequence(batch);
+        int length = _config.QueryLength, dim = _config.HeadDim, row = batch * _config.QueryHeads + head;
+        int[] keys = _config.Sparse ? result.Positions![row] : [.. Enumerable.Range(0, sequence.KeyLength)];
+        int[] queries = _config.Sparse
+            ? [.. keys.Where(position => position >= sequence.FirstQuery).Select(position => position - sequence.FirstQuery)]
+            : [.. Enumerable.Range(0, sequence.QueryLength)];
+        var truth = new double[length * dim];
+        var truthLse = new double[length];
+        var single = new float[length * dim];
+        var singleLse = new float[length];
+        Attend(batch, head, keys, queries, truth, truthLse);
+        Attend(batch, head, keys, queries, single, singleLse);
+        for (int i = 0; i < single.Length; i++)
+            single[i] = (float)Tolerance.Round(single[i], inputs.OutputElement);
+        float[] output = result.Output[(row * length * dim)..((row + 1) * length * dim)];
+        if (Tolerance.Judge(output, truth, single, inputs.OutputElement, LargestScore(batch, head)) is { } failure)
+            yield return $"batch {batch} head {head}: {failure}";
+        for (int query = 0; query < length; query++)
+        {
+            float lse = result.LogSumExp[row * length + query];
+            if (!Tolerance.LogSumExpIsClose(lse, truthLse[query]))
+                yield return Text($"batch {batch} head {head} query {query}: log-sum-exp {lse}, the truth {truthLse[query]}");
+            if (double.IsNegativeInfinity(truthLse[query]) && output[(query * dim)..((query + 1) * dim)].Any(IsNotZero))
+                yield return $"batch {batch} head {head} query {query}: takes no part, but its row is not all +0";
+        }
+
+        static bool IsNotZero(float value) => BitConverter.SingleToInt32Bits(value) != 0;
+    }
+
+    private void Attend<TReal>(int batch, int head, int[] keys, int[] queries, TReal[] output, TReal[] logSumExp)
+        where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal> =>
+        AttentionOracle.Attend(
+            QueryHead(batch, head), KeyHead(inputs.Key, batch, head), KeyHead(inputs.Value, batch, head), _config.HeadDim,
+            inputs.Sequence(batch).FirstQuery, keys, queries, _config.Mask == AttentionMask.Causal, inputs.Scale, inputs.Rule,
+            output.AsSpan(), logSumExp.AsSpan());
+
+    private TReal[] RawScores<TReal>(int batch, int head, int prefix)
+        where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
+    {
+        SequenceShape sequence = inputs.Sequence(batch);
+        return AttentionOracle.PrefixScores<TReal>(
+            QueryHead(batch, head), KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength, sequence.KeyLength,
+            _config.Window, prefix, inputs.Scale, inputs.Rule);
+    }
+
+    // What the lengths of the valid rows allow a score to be, without a rule.
+    private double LargestScore(int batch, int head)
+    {
+        SequenceShape sequence = inputs.Sequence(batch);
+        return inputs.Scale * LongestRow(QueryHead(batch, head), sequence.QueryLength)
+            * LongestRow(KeyHead(inputs.Key, batch, head), sequence.KeyLength);
+    }
+
+    private double LongestRow(ReadOnlySpan<float> rows, int count)
+    {
+        double longest = 0;
+        for (int row = 0; row < count; row++)
+        {
+            double squares = 0;
+            foreach (float value in rows.Slice(row * _config.HeadDim, _config.HeadDim))
+                squares += (double)value * value;
+            longest = Math.Max(longest, Math.Sqrt(squares));
+        }
+        return longest;
+    }
+
+    private ReadOnlySpan<float> QueryHead(int batch, int head)
+    {
+        int size = _config.QueryLength * _config.HeadDim;
+        return inputs.Query.AsSpan((batch * _config.QueryHeads + head) * size, size);
+    }
+
+    private ReadOnlySpan<float> KeyHead(float[] tensor, int batch, int head)
+    {
+        int size = _config.KeyLength * _config.HeadDim;
+        int keyHead = head / (_config.QueryHeads / _config.KeyValueHeads);
+        return tensor.AsSpan((batch * _config.KeyValueHeads + keyHead) * size, size);
+    }
+
+    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+}
