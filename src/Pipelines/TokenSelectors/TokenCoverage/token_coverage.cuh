@@ -8,8 +8,8 @@
 //   mean[t]        mean of pooled over the query heads
 //   kept           tokens that every head of the sequence keeps: max(min_tokens, n - dropped) + W
 //
-// From raw on, every value is a float32 operation rounded on its own, or an integer: the same bits as on the CPU. The unit
-// is compiled without fast-math options, which would break that.
+// From raw on, every value is a float32 operation rounded on its own, or an integer: the same bits as on the CPU. The
+// unit is compiled without fast-math options, which would break that.
 #pragma once
 
 #include <attncompose/selection/radix_descent.cuh>
@@ -49,8 +49,9 @@ struct TokenCoverage {
             const int rows = Window::window_rows(window.sequence);
             const int group = problem.query_heads / problem.key_value_heads;
             for (int h = window.g * group; h < (window.g + 1) * group; h++) {
-                float2* to = arguments.row_partials +
-                             (row_of(problem, window.b, h) * divide_up(problem.key_length, kTile) + blockIdx.x) * kWindow;
+                float2* to =
+                    arguments.row_partials +
+                    (row_of(problem, window.b, h) * divide_up(problem.key_length, kTile) + blockIdx.x) * kWindow;
                 for (int row_begin = 0; row_begin < rows; row_begin += Window::kRows) {
                     window.load_queries(h, row_begin);
                     float2 partials[2] = {make_float2(-kInfinity, 0), make_float2(-kInfinity, 0)};
@@ -113,8 +114,8 @@ struct TokenCoverage {
             const Sequence sequence = sequence_of(problem, b);
             const int rows = Window::window_rows(sequence);
             const int tiles = divide_up(sequence.key_length, RowPartials::kTile);
-            const float2* from =
-                arguments.row_partials + row_of(problem, b, h) * divide_up(problem.key_length, RowPartials::kTile) * kWindow;
+            const float2* from = arguments.row_partials +
+                                 row_of(problem, b, h) * divide_up(problem.key_length, RowPartials::kTile) * kWindow;
             const int slice = static_cast<int>(threadIdx.x) / kRows;
             for (int row_begin = 0; row_begin < rows; row_begin += kRows) {
                 const int r = row_begin + static_cast<int>(threadIdx.x) % kRows;
@@ -126,7 +127,8 @@ struct TokenCoverage {
                 slices[threadIdx.x] = stats;
                 __syncthreads();
                 if (slice == 0 && r < rows) {
-                    for (int other = 1; other < kSlices; other++) stats = merge(stats, slices[other * kRows + threadIdx.x]);
+                    for (int other = 1; other < kSlices; other++)
+                        stats = merge(stats, slices[other * kRows + threadIdx.x]);
                     arguments.row_stats[row_of(problem, b, h) * kWindow + r] =
                         make_float2(stats.x == -kInfinity ? 0 : stats.x, stats.y == 0 ? 0 : 1 / stats.y);
                 }
@@ -163,14 +165,16 @@ struct TokenCoverage {
                     for (int warp = 0; warp < Window::kWarps; warp++) sum += column_sums[warp * kTile + column];
                     const int t = window.key_begin + column;
                     if (t < prefix)
-                        arguments.raw_scores[row * problem.key_length + t] = rows == 0 ? 0 : sum / static_cast<float>(rows);
+                        arguments.raw_scores[row * problem.key_length + t] =
+                            rows == 0 ? 0 : sum / static_cast<float>(rows);
                 }
                 __syncthreads();
             }
         }
 
         // Each warp's share of the column sums of one head.
-        static __device__ void add_columns(const Window& window, int h, int rows, const float2* row_stats, float* column_sums) {
+        static __device__ void add_columns(const Window& window, int h, int rows, const float2* row_stats,
+                                           float* column_sums) {
             float* to = column_sums + warp_id() * kTile;  // no other warp's
             for (int column = lane_id(); column < kTile; column += kWarp) to[column] = 0;
             __syncwarp();
@@ -199,7 +203,8 @@ struct TokenCoverage {
                     float sum = ptx::exp2(s[0][n][e] - stats[0].x) * stats[0].y +
                                 ptx::exp2(s[0][n][2 + e] - stats[1].x) * stats[1].y;
 #pragma unroll
-                    for (int distance = 4; distance < kWarp; distance *= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
+                    for (int distance = 4; distance < kWarp; distance *= 2)
+                        sum += __shfl_xor_sync(kAllLanes, sum, distance);
                     if (lane_id() < 4) sums[8 * n + 2 * lane_id() + e] += sum;
                 }
             }
@@ -274,8 +279,8 @@ struct TokenCoverage {
             const int prefix = prefix_length(sequence);
             int kept = prefix;
             if (arguments.min_tokens < prefix)
-                kept = kept_prefix(arguments, arguments.mean_scores + static_cast<long long>(b) * problem.key_length, prefix,
-                                   *reinterpret_cast<Shared*>(shared));
+                kept = kept_prefix(arguments, arguments.mean_scores + static_cast<long long>(b) * problem.key_length,
+                                   prefix, *reinterpret_cast<Shared*>(shared));
             if (threadIdx.x == 0) arguments.budget[b] = kept + sequence.key_length - prefix;
         }
 
@@ -286,26 +291,30 @@ struct TokenCoverage {
                 const unsigned key = is_finite(mean[t]) ? mass_key(mean[t]) : 0xFFFFFFFFu;
                 highest = largest(highest, key);
             }
-            highest = block_reduce<kThreads>(highest, shared.counts, [](unsigned a, unsigned b) { return largest(a, b); });
+            highest =
+                block_reduce<kThreads>(highest, shared.counts, [](unsigned a, unsigned b) { return largest(a, b); });
             if (highest == 0 || highest == 0xFFFFFFFFu) return prefix;
 
             const MassScale scale(highest);
             unsigned long long total = 0;
-            for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads) total += scale.mass(mass_key(mean[t]));
+            for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads)
+                total += scale.mass(mass_key(mean[t]));
             total = block_reduce<kThreads>(total, shared.sums, Sum{});
             const unsigned long long target = coverage_target(arguments.coverage, total);
             if (target == 0) return prefix;
 
-            const auto crossing = Descent::template find<true>(
-                shared.descent, prefix, target, [&](int t, unsigned& key, unsigned long long& mass) {
-                    key = mass_key(mean[t]);
-                    mass = scale.mass(key);
-                });
+            const auto crossing = Descent::template find<true>(shared.descent, prefix, target,
+                                                               [&](int t, unsigned& key, unsigned long long& mass) {
+                                                                   key = mass_key(mean[t]);
+                                                                   mass = scale.mass(key);
+                                                               });
             unsigned below = 0;
-            for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads) below += mass_key(mean[t]) < crossing.key;
+            for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads)
+                below += mass_key(mean[t]) < crossing.key;
             below = block_reduce<kThreads>(below, shared.counts, Sum{});
             // The tokens at the crossing are equal: j of them stay below the target while before + j * mass < target.
-            const int count = static_cast<int>(below + quotient(target - crossing.before - 1, scale.mass(crossing.key)));
+            const int count =
+                static_cast<int>(below + quotient(target - crossing.before - 1, scale.mass(crossing.key)));
             const int dropped = count == 0 ? 0 : count + 1;
             return largest(arguments.min_tokens, prefix - dropped);
         }
@@ -355,15 +364,15 @@ struct TokenCoverage {
             }
         }
 
-        // Writes the positions of the `kept` highest scores; returns how many of them are below first_query. Each warp owns
-        // a run of the prefix: it counts, learns where its output begins, and writes.
+        // Writes the positions of the `kept` highest scores; returns how many of them are below first_query. Each warp
+        // owns a run of the prefix: it counts, learns where its output begins, and writes.
         static __device__ int compact(const float* scores, int prefix, int kept, int first_query, int* positions,
                                       Shared& shared) {
-            const auto crossing = Descent::template find<false>(
-                shared.descent, prefix, static_cast<unsigned>(kept), [&](int t, unsigned& key, unsigned& count) {
-                    key = rank_key(scores[t]);
-                    count = 1;
-                });
+            const auto crossing = Descent::template find<false>(shared.descent, prefix, static_cast<unsigned>(kept),
+                                                                [&](int t, unsigned& key, unsigned& count) {
+                                                                    key = rank_key(scores[t]);
+                                                                    count = 1;
+                                                                });
             const int wanted_ties = kept - static_cast<int>(crossing.before);
 
             const int run_length = divide_up(divide_up(prefix, kWarps), kWarp) * kWarp;
@@ -394,8 +403,8 @@ struct TokenCoverage {
                 const unsigned key = t < end ? rank_key(scores[t]) : 0;
                 const bool is_tied = t < end && key == crossing.key;
                 const unsigned ties = __ballot_sync(kAllLanes, is_tied);
-                const bool taken = is_tied ? tied_before + __popc(ties & lower_lanes) < wanted_ties
-                                           : t < end && key > crossing.key;
+                const bool taken =
+                    is_tied ? tied_before + __popc(ties & lower_lanes) < wanted_ties : t < end && key > crossing.key;
                 const unsigned all_taken = __ballot_sync(kAllLanes, taken);
                 if (taken) positions[to + __popc(all_taken & lower_lanes)] = t;
                 before_queries += taken && t < first_query;
