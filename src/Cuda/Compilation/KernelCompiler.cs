@@ -42,7 +42,7 @@ public static unsafe class KernelCompiler
         using var text = new NativeStrings([source.CudaText, source.Name + ".cu"]);
         using var headerTexts = new NativeStrings(headers.Select(h => h.Text));
         using var headerNames = new NativeStrings(headers.Select(h => h.Name));
-        using var options_ = new NativeStrings(arguments);
+        using var argumentTexts = new NativeStrings(arguments);
         lock (s_gate)
         {
             nint program;
@@ -50,7 +50,7 @@ public static unsafe class KernelCompiler
                 &program, text.Pointers[0], text.Pointers[1], headers.Count, headerTexts.Pointers, headerNames.Pointers));
             try
             {
-                int result = Nvrtc.nvrtcCompileProgram(program, arguments.Count, options_.Pointers);
+                int result = Nvrtc.nvrtcCompileProgram(program, arguments.Count, argumentTexts.Pointers);
                 string log = ReadLog(program);
                 if (result == Nvrtc.CompilationError)
                     throw new KernelCompilationException(source.Name, options.ToString(), log);
