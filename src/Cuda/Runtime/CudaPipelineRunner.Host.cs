@@ -89,7 +89,40 @@ public sealed unsafe partial class CudaPipelineRunner
         Download(output, arguments.Output, stream);
         if (logSumExp is not null)
             Download(logSumExp, arguments.LogSumExp, stream);
-        selection?.CopyTo(arguments.Selection!, stream);
+        if (selection is null)
+            return;
+        selection.CopyTo(arguments.Selection!, stream);
+        if (arguments.Selection!.WantsScores)
+            DownloadScores(arguments.Selection, arguments.KeyLengths, in shape, stream);
+    }
+
+    /// <summary>Hands out what the last scoring stage ranked. The device writes the scored tokens of each sequence and nothing beyond.</summary>
+    private void DownloadScores(TokenSelection selection, ReadOnlySpan<int> keyLengths, in ProblemShape shape, CudaStream stream)
+    {
+        int width = 0;
+        TokenSelectorAttribute? selector = null;
+        foreach (StageAttribute stage in _launch.Workspace.Stages)
+        {
+            if (stage is TokenSelectorAttribute candidate && candidate.ScoreLength(in shape) is var length and > 0)
+                (selector, width) = (candidate, length);
+        }
+        if (selector is null)
+            return;
+        CudaTensor<float> scores = CudaTensor.Dense<float>(
+            Device, _launch.Buffer(selector, "scores"), [shape.Batch, shape.QueryHeads, shape.KeyLength]);
+        var all = new float[scores.Count];
+        scores.CopyTo(all, stream);
+        for (int b = 0; b < shape.Batch; b++)
+        {
+            ProblemShape sequence = keyLengths.IsEmpty ? shape : shape with { KeyLength = keyLengths[b] };
+            int scored = Math.Min(width, selector.ScoreLength(in sequence));
+            for (int h = 0; h < shape.QueryHeads; h++)
+            {
+                Span<float> row = selection.ScoreBuffer(b, h, width);
+                all.AsSpan((b * shape.QueryHeads + h) * shape.KeyLength, scored).CopyTo(row);
+                row[scored..].Clear();
+            }
+        }
     }
 
     private CudaTokenSelection SelectionFor(in ProblemShape shape)

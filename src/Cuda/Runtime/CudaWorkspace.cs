@@ -26,6 +26,9 @@ public sealed class CudaWorkspace
     public IEnumerable<(StageAttribute Stage, string Name, long Offset, long Bytes)> Buffers =>
         _parts.SelectMany(part => part.Layout.Buffers.Select(buffer => (part.Stage, buffer.Name, part.Offset + buffer.Offset, buffer.Bytes)));
 
+    /// <summary>The stages in the order in which they were added.</summary>
+    public IEnumerable<StageAttribute> Stages => _parts.Select(part => part.Stage);
+
     /// <summary>Byte offset of a stage's buffer.</summary>
     /// <exception cref="KeyNotFoundException">The stage was not added, or it has no such buffer.</exception>
     public long OffsetOf(StageAttribute stage, string name)
