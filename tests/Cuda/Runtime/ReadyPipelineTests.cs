@@ -81,7 +81,9 @@ public sealed class ReadyPipelineTests
         pipeline.Run(query, key, value, output);
     }
 
-    /// <summary>Every eight bytes that look like an address lie in a block; small numbers (a parameter, a capacity) do not.</summary>
+    /// <summary>
+    /// Every eight bytes that look like an address lie in a block; small numbers (a parameter, a capacity) do not.
+    /// </summary>
     private static void AssertAllocated(FakeDriver driver, string entry, ReadOnlySpan<byte> argument)
     {
         bool IsInside(long address) => driver.Allocations.Any(block => address >= block.Key && address < block.Key + (long)block.Value);

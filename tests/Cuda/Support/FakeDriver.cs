@@ -47,7 +47,9 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public List<(nint Module, byte[] Image)> Modules { get; } = [];
 
-    /// <summary>Whether modules are real device code, whose kernels are read from it. They do nothing when they are launched.</summary>
+    /// <summary>
+    /// Whether modules are real device code, whose kernels are read from it. They do nothing when they are launched.
+    /// </summary>
     public bool ReadsCubins { get; init; }
 
     private CudaResult Note(string call)

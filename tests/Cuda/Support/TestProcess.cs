@@ -4,7 +4,9 @@ namespace AttnCompose.Cuda.Tests;
 
 internal static class TestProcess
 {
-    /// <summary>The cache of the process, which generated pipelines use, must not write into the home of whoever runs the tests.</summary>
+    /// <summary>
+    /// The cache of the process, which generated pipelines use, must not write into the home of whoever runs the tests.
+    /// </summary>
     [ModuleInitializer]
     internal static void TurnOffTheCache() => Environment.SetEnvironmentVariable("ATTNCOMPOSE_CACHE", "off");
 }
