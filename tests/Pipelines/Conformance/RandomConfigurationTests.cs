@@ -6,7 +6,7 @@ namespace AttnCompose.Pipelines.Tests;
 /// <summary>Whole pipelines against the oracle in double, over seeded random configurations.</summary>
 public sealed class RandomConfigurationTests : IDisposable
 {
-    private const int Slices = 8;
+    private const int Slices = 16;
     private const int PerSlice = 256;
 
     private readonly Dictionary<int, CpuDevice> _devices = [];

@@ -13,6 +13,8 @@ internal sealed class StagePipeline<TScore> : IAttentionPipeline, ICpuPipeline
     private readonly CpuPipelineRunner _runner;
     private readonly TokenCoverageAttribute? _selector;
     private readonly AttentionKernelAttribute _kernel;
+    private readonly GatherTokensAttribute _compress = new();
+    private readonly ScatterTokensAttribute _decompress = new();
     private readonly TScore _scores;
 
     public StagePipeline(
@@ -45,9 +47,7 @@ internal sealed class StagePipeline<TScore> : IAttentionPipeline, ICpuPipeline
         TokenSelection selection = cpu.Selection;
         selection.Reset(shape.Batch, shape.QueryHeads, shape.KeyLength);
         _selector.Select(problem.Inputs, cpu, _scores, selection);
-        _kernel.Attend(
-            in problem, cpu, new GatherTokensAttribute().Rows(selection), _scores,
-            new ScatterTokensAttribute().Destination(selection));
+        _kernel.Attend(in problem, cpu, _compress.Rows(selection), _scores, _decompress.Destination(selection));
     }
 
     public void Dispose() => _runner.Dispose();

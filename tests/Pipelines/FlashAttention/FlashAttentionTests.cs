@@ -99,6 +99,21 @@ public class FlashAttentionTests
         PlainAttention.Check(data.Run());
     }
 
+    [Theory]
+    [MemberData(nameof(AllWidths))]
+    public void Scores_far_below_zero_count_wherever_the_queries_begin(int bits)
+    {
+        for (int offset = 0; offset <= 24; offset++)
+        {
+            var c = new AttentionCase { Seed = 4, Queries = 200, Keys = 200 + offset, Dim = 8, Mask = Causal, Scale = 100, Bits = bits };
+            AttentionData<float, float> data = c.Data<float, float>();
+            Array.Fill(data.Query, 1);
+            for (int i = 0; i < data.Key.Length; i++)
+                data.Key[i] = -1 - (i % 5 / 256f);
+            PlainAttention.Check(data.Run());
+        }
+    }
+
     [Fact]
     public void Results_do_not_depend_on_the_number_of_workers()
     {

@@ -30,9 +30,10 @@ struct MmaLoop {
     static constexpr int kDim = kPaddedDim<kHeadDim>;
 
     // Where the accumulators leave registers for it, a warp owns 32 query rows, so that each fragment of keys and values
-    // feeds two multiplications. The tiles fit the 99 KB of shared memory that every chip from sm_80 has.
-    static constexpr int kRowTiles = kDim <= 64 ? 2 : 1;
-    static constexpr int kWarps = kDim > 64 && kDim <= 128 ? 8 : 4;
+    // feeds two multiplications; a rule wants registers too. The tiles fit the 99 KB of shared memory that every chip from
+    // sm_80 has.
+    static constexpr int kRowTiles = kDim <= (Score::kIdentity ? 64 : 32) ? 2 : 1;
+    static constexpr int kWarps = kRowTiles == 1 && kDim <= 128 ? 8 : 4;
     static constexpr int kQueryTile = kWarps * kRowTiles * 16;
     static constexpr int kKeyTile = kDim <= 128 ? 64 : 32;
     static constexpr int kStages = 2;
@@ -124,7 +125,9 @@ struct MmaLoop {
                 step<true>(tile, softmax, o);
             __syncthreads();
         }
+        // Without a single key the queries are still on their way, to where the result is staged.
         ptx::wait_for_copies<0>();
+        __syncthreads();
         softmax.finish();
         store(softmax, o);
     }
