@@ -157,6 +157,11 @@ public sealed partial class CudaPipelineRunner : IDisposable
             if (known.HeadDim == headDim && known.Element == element && known.Output == output)
                 return known.Module;
         }
+        return Load(headDim, element, output);
+    }
+
+    private CudaModule Load(int headDim, ElementType element, ElementType output)
+    {
         var options = new CompileOptions { Architecture = Device.Architecture, HeadDim = headDim, Element = element, Output = output };
         PreparedKernel prepared = _cache.Prepare(_program.Source, options);
         CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));

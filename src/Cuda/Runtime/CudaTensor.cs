@@ -69,6 +69,8 @@ public sealed unsafe class CudaTensor<T> : IDisposable
     public void CopyFrom(ReadOnlySpan<T> source, CudaStream? stream = null)
     {
         CheckCopy(source.Length);
+        if (source.IsEmpty)
+            return;
         stream = CudaTensor.StreamOf(Device, stream);
         CudaContext context = Device.Context;
         fixed (T* from = source)
@@ -86,6 +88,8 @@ public sealed unsafe class CudaTensor<T> : IDisposable
     public void CopyTo(Span<T> destination, CudaStream? stream = null)
     {
         CheckCopy(destination.Length);
+        if (destination.IsEmpty)
+            return;
         stream = CudaTensor.StreamOf(Device, stream);
         CudaContext context = Device.Context;
         fixed (T* to = destination)

@@ -85,6 +85,8 @@ internal static class PipelineParser
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, $"the generator adds a member '{taken}' to it, so that name is taken");
         for (INamedTypeSymbol? local = type; local is not null; local = local.ContainingType)
         {
+            if (local.Name == "var")
+                return Say(DiagnosticDescriptors.CannotExtend, type.Name, "a type named 'var' takes that word from generated code");
             if (local.IsFileLocal)
                 return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is file-local, so that no other file can add to it");
         }

@@ -54,6 +54,13 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
         return Failures.GetValueOrDefault(call);
     }
 
+    /// <summary>Notes a call that the driver takes only on a thread whose current context is this device's.</summary>
+    private CudaResult NoteInContext(string call)
+    {
+        CudaResult result = Note(call);
+        return t_current is >= 7100 and < 7200 ? result : CudaResult.InvalidContext;
+    }
+
     private nint New(object value)
     {
         _handles.Add(value);
@@ -140,7 +147,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public override CudaResult MemoryAllocate(out nint pointer, nuint bytes)
     {
-        CudaResult result = Note(nameof(MemoryAllocate));
+        CudaResult result = NoteInContext(nameof(MemoryAllocate));
         pointer = 0;
         if (result != CudaResult.Success)
             return result;
@@ -153,7 +160,9 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public override CudaResult MemoryFree(nint pointer)
     {
-        CudaResult result = Note(nameof(MemoryFree));
+        CudaResult result = NoteInContext(nameof(MemoryFree));
+        if (result == CudaResult.InvalidContext)
+            return result;
         lock (Allocations)
         {
             if (!Allocations.Remove(pointer))
@@ -166,13 +175,13 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     public override CudaResult CopyToDevice(nint destination, void* source, nuint bytes, nint stream)
     {
         NativeMemory.Copy(source, (void*)destination, bytes);
-        return Note(nameof(CopyToDevice));
+        return NoteInContext(nameof(CopyToDevice));
     }
 
     public override CudaResult CopyToHost(void* destination, nint source, nuint bytes, nint stream)
     {
         NativeMemory.Copy((void*)source, destination, bytes);
-        return Note(nameof(CopyToHost));
+        return NoteInContext(nameof(CopyToHost));
     }
 
     public override CudaResult CopyOnDevice(nint destination, nint source, nuint bytes, nint stream)
@@ -184,16 +193,16 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     public override CudaResult Fill(nint destination, byte value, nuint bytes, nint stream)
     {
         NativeMemory.Fill((void*)destination, bytes, value);
-        return Note(nameof(Fill));
+        return NoteInContext(nameof(Fill));
     }
 
     public override CudaResult StreamCreate(out nint stream, uint flags, int priority)
     {
         stream = New("stream");
-        return Note(nameof(StreamCreate));
+        return NoteInContext(nameof(StreamCreate));
     }
 
-    public override CudaResult StreamDestroy(nint stream) => Note(nameof(StreamDestroy));
+    public override CudaResult StreamDestroy(nint stream) => NoteInContext(nameof(StreamDestroy));
 
     public override CudaResult StreamSynchronize(nint stream) => Note(nameof(StreamSynchronize));
 
@@ -223,7 +232,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     public override CudaResult EventCreate(out nint handle, uint flags)
     {
         handle = New("event");
-        return Note(nameof(EventCreate));
+        return NoteInContext(nameof(EventCreate));
     }
 
     public override CudaResult EventDestroy(nint handle) => Note(nameof(EventDestroy));
@@ -254,10 +263,10 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     {
         module = New("module");
         Modules.Add((module, image.ToArray()));
-        return Note(nameof(ModuleLoad));
+        return NoteInContext(nameof(ModuleLoad));
     }
 
-    public override CudaResult ModuleUnload(nint module) => Note(nameof(ModuleUnload));
+    public override CudaResult ModuleUnload(nint module) => NoteInContext(nameof(ModuleUnload));
 
     public override CudaResult ModuleGetFunction(out nint function, nint module, string name)
     {
@@ -275,7 +284,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
         shape[0] = kernel.Shape;
         New(shape); // keeps it
         (pointer, bytes) = (Marshal.UnsafeAddrOfPinnedArrayElement(shape, 0), (nuint)sizeof(LaunchShape));
-        return Note(nameof(ModuleGetGlobal));
+        return NoteInContext(nameof(ModuleGetGlobal));
     }
 
     public override CudaResult GetFunctionAttribute(out int value, FunctionAttribute attribute, nint function)
@@ -307,7 +316,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public override CudaResult Launch(in LaunchConfig config, nint function, void* arguments, nuint argumentBytes)
     {
-        CudaResult result = Note(nameof(Launch));
+        CudaResult result = NoteInContext(nameof(Launch));
         if (result != CudaResult.Success || !Records)
             return result;
         var kernel = (FakeKernel)_handles[(int)function];

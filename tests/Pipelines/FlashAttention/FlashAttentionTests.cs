@@ -1,9 +1,12 @@
 using System.Runtime.Intrinsics;
+using AttnCompose.Pipelines.Cpu;
 
 namespace AttnCompose.Pipelines.Tests.FlashAttention;
 
 public class FlashAttentionTests
 {
+    private const AttentionMask Causal = AttentionMask.Causal;
+
     /// <summary>Vector widths that this processor has; 256 runs everywhere.</summary>
     public static int[] Widths => Vector512.IsHardwareAccelerated ? [256, 512] : [256];
 
@@ -48,7 +51,7 @@ public class FlashAttentionTests
     {
         for (int dim = 8; dim <= 256; dim += 8)
         {
-            var c = new AttentionCase { Seed = dim, Queries = 29, Keys = 61, Dim = dim, Mask = AttentionMask.Causal, Bits = bits };
+            var c = new AttentionCase { Seed = dim, Queries = 29, Keys = 61, Dim = dim, Mask = Causal, Bits = bits };
             PlainAttention.Check(c.Data<float, float>().Run());
         }
     }
@@ -59,7 +62,7 @@ public class FlashAttentionTests
     {
         for (int length = 1; length <= 300; length += length is > 85 and < 105 or > 185 and < 205 ? 1 : 5)
         {
-            var c = new AttentionCase { Seed = length, Queries = length, Keys = length, Dim = 16, Mask = AttentionMask.Causal, Bits = bits };
+            var c = new AttentionCase { Queries = length, Keys = length, Dim = 16, Mask = Causal, Bits = bits };
             PlainAttention.Check(c.Data<float, float>().Run());
         }
     }
@@ -94,6 +97,21 @@ public class FlashAttentionTests
             data.Key[i] = MathF.Round(data.Key[i]);
         // Scores are 300 times a whole number: ties share a row, all else vanishes, and rounding of the scale moves ties alike.
         PlainAttention.Check(data.Run());
+    }
+
+    [Theory]
+    [MemberData(nameof(AllWidths))]
+    public void Scores_far_below_zero_count_wherever_the_queries_begin(int bits)
+    {
+        for (int offset = 0; offset <= 24; offset++)
+        {
+            var c = new AttentionCase { Seed = 4, Queries = 200, Keys = 200 + offset, Dim = 8, Mask = Causal, Scale = 100, Bits = bits };
+            AttentionData<float, float> data = c.Data<float, float>();
+            Array.Fill(data.Query, 1);
+            for (int i = 0; i < data.Key.Length; i++)
+                data.Key[i] = -1 - (i % 5 / 256f);
+            PlainAttention.Check(data.Run());
+        }
     }
 
     [Fact]
@@ -135,11 +153,32 @@ public class FlashAttentionTests
     }
 
     [Fact]
+    public void Packing_fewer_heads_at_a_time_changes_no_bit()
+    {
+        for (int seed = 100; seed < 120; seed++)
+        {
+            AttentionCase c = AttentionCase.Random(seed, Widths[^1]);
+            AttentionData<float, float> together = c.Data<float, float>().Run();
+            CpuFlashAttention.ForcePackedBytes(1 + seed % 3 * 200_000);
+            try
+            {
+                AttentionData<float, float> apart = c.Data<float, float>().Run();
+                AssertSameBits(together.Output, apart.Output, c);
+                AssertSameBits(together.LogSumExp, apart.LogSumExp, c);
+            }
+            finally
+            {
+                CpuFlashAttention.ForcePackedBytes(0);
+            }
+        }
+    }
+
+    [Fact]
     public void Keeping_every_row_gives_the_bits_of_dense_attention()
     {
         var c = new AttentionCase
         {
-            Seed = 6, QueryHeads = 4, KeyHeads = 2, Queries = 200, Keys = 280, Dim = 64, Mask = AttentionMask.Causal, Bits = Widths[^1],
+            Seed = 6, QueryHeads = 4, KeyHeads = 2, Queries = 200, Keys = 280, Dim = 64, Mask = Causal, Bits = Widths[^1],
         };
         AttentionData<float, float> dense = c.Data<float, float>().Run();
         AttentionData<float, float> kept = (c with { Indexed = true }).Data<float, float>();

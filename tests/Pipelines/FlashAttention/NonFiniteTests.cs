@@ -73,7 +73,8 @@ public class NonFiniteTests
     [MemberData(nameof(AllWidths))]
     public void Scores_that_are_all_minus_infinity_mask_the_row(int bits)
     {
-        AttentionData<float, float> data = new AttentionCase { Queries = 20, Keys = 30, Dim = 8, Bits = bits }.Data<float, float>();
+        var c = new AttentionCase { Queries = 20, Keys = 30, Dim = 8, Bits = bits };
+        AttentionData<float, float> data = c.Data<float, float>();
         Array.Fill(data.Query, 1);
         Array.Fill(data.Key, float.NegativeInfinity);
         data.Run();
@@ -85,7 +86,8 @@ public class NonFiniteTests
     [MemberData(nameof(AllWidths))]
     public void A_key_at_minus_infinity_gets_no_weight(int bits)
     {
-        AttentionData<float, float> data = new AttentionCase { Queries = 20, Keys = 30, Dim = 8, Bits = bits }.Data<float, float>();
+        var c = new AttentionCase { Queries = 20, Keys = 30, Dim = 8, Bits = bits };
+        AttentionData<float, float> data = c.Data<float, float>();
         Array.Fill(data.Query, 1);
         Array.Fill(data.Key, 0);
         Array.Fill(data.Value, 1);

@@ -41,7 +41,10 @@ internal static class PlainAttention
         }
     }
 
-    /// <summary>One output row, its log-sum-exp and the size of its scores; zeros and -inf for a row without keys or one that takes no part.</summary>
+    /// <summary>
+    /// One output row, its log-sum-exp and the size of its scores; zeros and -inf for a row without keys or one that takes no
+    /// part.
+    /// </summary>
     private static (double[] Output, double LogSumExp, double Magnitude) Row<T, TOut>(
         AttentionData<T, TOut> data, float[] queries, float[] keyRows, float[] valueRows, int b, int h, int row)
         where T : unmanaged

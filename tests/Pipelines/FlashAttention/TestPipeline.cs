@@ -61,7 +61,7 @@ public readonly struct AlibiHook : IScoreHook
     }
 }
 
-/// <summary>Masks a pattern of pairs that differs by key/value head, every key of some queries, and a run of early keys.</summary>
+/// <summary>Masks pairs by a pattern that depends on the key/value head, some queries wholly, and a run of early keys.</summary>
 public readonly struct MaskHook : IScoreHook
 {
     public static bool IsIdentity => false;

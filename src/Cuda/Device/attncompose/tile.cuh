@@ -93,7 +93,7 @@ __device__ inline void multiply_transposed(float (&c)[kRowTiles][kColumns / 8][4
     static_assert(TileA::kChunks == TileB::kChunks && kColumns % 16 == 0);
     const auto a_lane = a.a_operands(row);
     const auto b_lane = b.transposed_b_operands();
-#pragma unroll
+#pragma unroll 4  // one period of the swizzle of rows of 128 bytes and more
     for (int step = 0; step < TileA::kChunks / 2; step++) {
         unsigned left[kRowTiles][4];
 #pragma unroll

@@ -9,7 +9,8 @@
 //   diagonal       query i sees key j if j <= i + key_count - query_count
 //
 // Keys and values go through a ring of two stages: tile t + 1 is copied while tile t is multiplied. Where rows are
-// indexed, a ring of four holds the key positions: those of tile t + 2 arrive with the rows of tile t + 1.
+// indexed, a ring of four holds the key positions. Those of tile t + 3 are copied together with the rows of tile t + 1, so
+// that they have been waited for when the copy of the rows of tile t + 3 starts.
 // Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN.
 #pragma once
 
@@ -29,9 +30,10 @@ struct MmaLoop {
     static constexpr int kDim = kPaddedDim<kHeadDim>;
 
     // Where the accumulators leave registers for it, a warp owns 32 query rows, so that each fragment of keys and values
-    // feeds two multiplications. The tiles fit the 99 KB of shared memory that every chip from sm_80 has.
-    static constexpr int kRowTiles = kDim <= 64 ? 2 : 1;
-    static constexpr int kWarps = kDim > 64 && kDim <= 128 ? 8 : 4;
+    // feeds two multiplications; a rule wants registers too. The tiles fit the 99 KB of shared memory that every chip from
+    // sm_80 has.
+    static constexpr int kRowTiles = kDim <= (Score::kIdentity ? 64 : 32) ? 2 : 1;
+    static constexpr int kWarps = kRowTiles == 1 && kDim <= 128 ? 8 : 4;
     static constexpr int kQueryTile = kWarps * kRowTiles * 16;
     static constexpr int kKeyTile = kDim <= 128 ? 64 : 32;
     static constexpr int kStages = 2;
@@ -99,6 +101,7 @@ struct MmaLoop {
         if constexpr (kIndexed) {
             start_positions(0);
             start_positions(1);
+            start_positions(2);
             ptx::commit_copies();
             ptx::wait_for_copies<0>();
             __syncthreads();
@@ -111,7 +114,7 @@ struct MmaLoop {
         for (int tile = 0; tile < tiles; tile++) {
             if (tile + 1 < tiles) {
                 start_keys_and_values(tile + 1);
-                if constexpr (kIndexed) start_positions(tile + 2);
+                if constexpr (kIndexed) start_positions(tile + 3);
             }
             ptx::commit_copies();
             ptx::wait_for_copies<1>();
@@ -122,7 +125,9 @@ struct MmaLoop {
                 step<true>(tile, softmax, o);
             __syncthreads();
         }
+        // Without a single key the queries are still on their way, to where the result is staged.
         ptx::wait_for_copies<0>();
+        __syncthreads();
         softmax.finish();
         store(softmax, o);
     }

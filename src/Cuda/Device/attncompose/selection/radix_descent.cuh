@@ -47,7 +47,7 @@ struct RadixDescent {
                 Weight weight;
                 item(t, key, weight);
                 if (shift + kDigitBits == 32 || key >> (shift + kDigitBits) == prefix) {
-                    const int digit = static_cast<int>(key >> shift) % kDigits;
+                    const int digit = static_cast<int>((key >> shift) % kDigits);
                     if (weight != 0) atomicAdd(&shared.histogram[digit * kCopies + copy], weight);
                 }
             }
