@@ -164,6 +164,13 @@ public sealed class SelectTests : IDisposable
         Assert.Throws<ArgumentException>(() => selector.DescribeWorkspace(new ProblemShape(1, 1, 1, 8, 8, 64), new WorkspaceLayout()));
     }
 
+    [Fact]
+    public void AMassThatCouldPass64BitsIsRefused()
+    {
+        var selector = new TokenCoverageAttribute { Coverage = 0.1, Window = 1, Pool = 1 };
+        Assert.Throws<NotSupportedException>(() => Select(selector, [new float[(1 << 24) + 1]], 0, _one));
+    }
+
     public void Dispose()
     {
         _one.Dispose();

@@ -1,3 +1,4 @@
+using System.Globalization;
 using AttnCompose.Cpu;
 using AttnCompose.Pipelines;
 using AttnCompose.Pipelines.Cpu;
@@ -68,6 +69,9 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
     public bool RoundScoresToBFloat16 { get; set; }
 
     /// <inheritdoc/>
+    public override int ScoreLength(in ProblemShape shape) => Math.Max(0, shape.KeyLength - Window);
+
+    /// <inheritdoc/>
     public override void DescribeWorkspace(in ProblemShape shape, WorkspaceLayout workspace)
     {
         CheckParameters();
@@ -124,6 +128,7 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
     /// <param name="cpu">Workers and scratch memory.</param>
     /// <param name="selection">Sized by <see cref="TokenSelection.Reset"/>; its query heads are those of the scores.</param>
     /// <exception cref="ArgumentException">A parameter is out of range, or the scores do not divide into heads.</exception>
+    /// <exception cref="NotSupportedException">The prefix is longer than 2^24 tokens, whose mass would pass 64 bits.</exception>
     public unsafe void Select(
         ReadOnlySpan<float> rawScores, int batch, int firstQuery, CpuExecution cpu, TokenSelection selection)
     {
@@ -134,6 +139,7 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         if (heads == 0 || rawScores.Length % heads != 0)
             throw new ArgumentException($"{rawScores.Length} scores do not divide into {heads} heads.", nameof(rawScores));
         int prefix = rawScores.Length / heads;
+        CheckPrefix(prefix);
         var sequence = new SequenceShape(prefix + Window - firstQuery, prefix + Window);
         if (prefix == 0)
         {
@@ -154,6 +160,7 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
     {
         ProblemShape shape = problem.Shape;
         int capacity = Math.Max(0, shape.KeyLength - Window);
+        CheckPrefix(capacity);
         float* raw = cpu.Scratch<float>((long)capacity * shape.QueryHeads);
         float* pooled = cpu.Scratch<float>((long)capacity * shape.QueryHeads);
         float* mean = cpu.Scratch<float>(capacity);
@@ -197,6 +204,12 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         }
     }
 
+    private static void CheckPrefix(int prefix)
+    {
+        if (prefix > TokenBudget.MaxPrefix)
+            throw new NotSupportedException($"TokenCoverage takes at most {TokenBudget.MaxPrefix} tokens before the window; got {prefix}.");
+    }
+
     private void CheckParameters()
     {
         Require(Coverage is >= 0 and <= 1, nameof(Coverage), Coverage, "in [0, 1]");
@@ -207,7 +220,7 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         static void Require(bool holds, string name, double value, string range)
         {
             if (!holds)
-                throw new ArgumentException(string.Create(null, $"TokenCoverage: {name} is {value}; it must be {range}."), name);
+                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"TokenCoverage: {name} is {value}; it must be {range}."), name);
         }
     }
 }
