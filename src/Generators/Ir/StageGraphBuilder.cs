@@ -82,6 +82,8 @@ internal static class StageGraphBuilder
                 problems.Add(new("ATTN0017", i, "", [stage.Name, $"it needs [DeviceHook(FusionPoint.{needed})]"]));
             else if (needed == FusionPoint.None && device.Phases.Count == 0)
                 problems.Add(new("ATTN0017", i, "", [stage.Name, "it needs at least one [DevicePhase]"]));
+            else if (device.Phases.FirstOrDefault(p => !Enum.IsDefined(typeof(PhaseScope), p.Scope)) is { } phase)
+                problems.Add(new("ATTN0017", i, "", [stage.Name, $"the scope of its phase '{phase.Name}' is no member of PhaseScope"]));
             else if (kernel is { Device: { } offering } && device.Hook is { } hook && (offering.Offers & hook.Point) != hook.Point)
                 problems.Add(new("ATTN0016", i, "", [stage.Name, Words(hook.Point), kernel.Name]));
         }

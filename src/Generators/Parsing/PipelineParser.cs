@@ -22,7 +22,7 @@ internal static class PipelineParser
         if (context.TargetSymbol is not INamedTypeSymbol { Name.Length: > 0 } type || context.Attributes.Length == 0)
             return null;
         AttributeData pipeline = context.Attributes[0];
-        if (!IsFirst(pipeline, type))
+        if (!IsFirst(context.TargetNode, type))
             return null; // declared twice, which the compiler reports; the first one counts
         LocationSpec? at = LocationSpec.From(type.Locations.FirstOrDefault());
 
@@ -56,11 +56,10 @@ internal static class PipelineParser
         return new ParsedPipeline(spec, where, []);
     }
 
-    private static bool IsFirst(AttributeData attribute, INamedTypeSymbol type)
+    private static bool IsFirst(SyntaxNode node, INamedTypeSymbol type)
     {
         AttributeData? first = type.GetAttributes().FirstOrDefault(a => a.IsNamed(KnownTypeNames.AttentionPipeline));
-        return first?.ApplicationSyntaxReference is not { } a || attribute.ApplicationSyntaxReference is not { } b
-            || (a.SyntaxTree == b.SyntaxTree && a.Span == b.Span);
+        return first?.ApplicationSyntaxReference is { } at && at.SyntaxTree == node.SyntaxTree && node.Span.Contains(at.Span);
     }
 
     private static DiagnosticInfo? Refuse(INamedTypeSymbol type, SyntaxNode node, CancellationToken cancellation)

@@ -41,7 +41,7 @@ internal static class Compiler
 
     /// <summary>A compilation of sources that may use the abstractions, the built-in stages and the test stages.</summary>
     public static CSharpCompilation Compile(params string[] sources) =>
-        s_base.AddSyntaxTrees(sources.Select((text, i) => Parse(text, $"Source{i}.cs")));
+        s_base.AddSyntaxTrees(sources.Select((text, i) => Parse(text, $"Source{i}.cs")).ToArray());
 
     public static SyntaxTree Parse(string text, string path) => CSharpSyntaxTree.ParseText(text, ParseOptions, path);
 
