@@ -1,3 +1,5 @@
+using AttnCompose.Pipelines;
+
 namespace AttnCompose.Cli.Tests;
 
 public sealed class UsageTests : IDisposable
@@ -75,6 +77,22 @@ public sealed class UsageTests : IDisposable
     {
         Assert.Equal(Pipelines[0].Plan + "\n", CliResult.Run(Pipelines, "plan", "fake").Succeeded().Output);
         Assert.Equal(Pipelines[0].CudaSource, CliResult.Run(Pipelines, "plan", "fake", "--cuda").Succeeded().Output);
+    }
+
+    [Fact]
+    public void Plan_of_a_ready_pipeline_says_why_each_kernel_is_separate_and_shows_each_kernel()
+    {
+        Assert.NotEmpty(ReadyPipelines.All);
+        foreach (PipelineDescriptor pipeline in ReadyPipelines.All)
+        {
+            string plan = CliResult.Run("plan", pipeline.Name).Succeeded().Output;
+            string cuda = CliResult.Run("plan", pipeline.Name, "--cuda").Succeeded().Output;
+            Assert.All(pipeline.Plan.Stages, stage => Assert.Contains(stage.Name, plan));
+            Assert.All(pipeline.Plan.Kernels, kernel => Assert.Contains(kernel.SplitReason, plan));
+            Assert.All(pipeline.Plan.Kernels.Skip(1), kernel => Assert.NotEmpty(kernel.SplitReason));
+            Assert.All(pipeline.Plan.Buffers, buffer => Assert.Contains(buffer.Name, plan));
+            Assert.All(pipeline.Plan.Kernels, kernel => Assert.Contains($"{kernel.Name}(", cuda));
+        }
     }
 
     private CliResult Run(params string[] arguments)

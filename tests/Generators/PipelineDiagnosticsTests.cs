@@ -21,6 +21,7 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0002", "class B; [AttentionPipeline, TestAttend] partial class «P» : B;", "interface IB; [AttentionPipeline, TestAttend] partial class P : IB;" },
         { "ATTN0002", "[AttentionPipeline, TestAttend] partial class «P» { void Plan() { } }", "[AttentionPipeline, TestAttend] partial class P { void Planned() { } }" },
         { "ATTN0002", "[AttentionPipeline, TestAttend] partial class «Options»;", "[AttentionPipeline, TestAttend] partial class Option;" },
+        { "ATTN0002", "[AttentionPipeline, TestAttend] partial class «var»;", "[AttentionPipeline, TestAttend] partial class @dynamic;" },
         { "ATTN0002", "class O { [AttentionPipeline, TestAttend] partial class «P»; }", "partial class O { [AttentionPipeline, TestAttend] partial class P; }" },
         { "ATTN0002", "partial class O<T> { [AttentionPipeline, TestAttend] partial class «P»; }", "partial struct O { [AttentionPipeline, TestAttend] partial class P; }" },
         { "ATTN0010", "[AttentionPipeline] partial class «P»;", "[AttentionPipeline, TestAttend] partial class P;" },

@@ -124,10 +124,7 @@ internal static class PipelineTypeEmitter
                         writer.WriteLine();
                     first = false;
                     ParameterSpec p = option.Parameter;
-                    // A cref spells type arguments another way.
-                    writer.WriteLine(node.Stage.TypeName.Contains('<')
-                        ? $"/// <summary>{p.Name} of {node.Stage.Name}.</summary>"
-                        : $"/// <inheritdoc cref=\"{node.Stage.TypeName}.{p.Identifier}\"/>");
+                    writer.WriteLine($"/// <inheritdoc cref=\"{p.DocumentationId}\"/>");
                     writer.WriteLine($"public {p.Type} {option.Identifier} {{ get; init; }} = {Literals.Number(p.Type, p.Value)};");
                 }
             }

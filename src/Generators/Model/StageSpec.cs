@@ -18,7 +18,9 @@ internal sealed record StageSpec(
 /// <param name="Value">Declared value, else the default; a bool is 0 or 1.</param>
 /// <param name="Min">Least value allowed.</param>
 /// <param name="Max">Greatest value allowed.</param>
-internal sealed record ParameterSpec(string Name, string Type, bool IsConstant, double Value, double Min, double Max)
+/// <param name="DocumentationId">Id of the property's documentation; it may be declared by a base of the stage.</param>
+internal sealed record ParameterSpec(
+    string Name, string Type, bool IsConstant, double Value, double Min, double Max, string DocumentationId)
 {
     /// <summary>The property's name as it is spelt in C#.</summary>
     public string Identifier => Names.CSharp(Name);

@@ -13,9 +13,9 @@ namespace AttnCompose.Generators.Parsing;
 /// <summary>Class symbol to <see cref="ParsedPipeline"/>. The one way from Roslyn's world into the model's.</summary>
 internal static class PipelineParser
 {
-    // What generated code declares in the class, stage fields aside.
-    private static readonly string[] s_generated =
-        ["Plan", "Descriptor", "Create", "Run", "Options", "Device", "Dispose", "CudaText", "s_source", "_cpu", "_cuda"];
+    /// <summary>What generated code declares in the class, stage fields aside.</summary>
+    internal static readonly string[] GeneratedMembers =
+        ["Plan", "Descriptor", "Create", "Run", "Options", "Device", "Dispose", "CudaText", "s_program", "_cpu", "_cuda"];
 
     public static ParsedPipeline? Parse(GeneratorAttributeSyntaxContext context, CancellationToken cancellation)
     {
@@ -81,10 +81,12 @@ internal static class PipelineParser
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, $"it derives from '{parent.Name}', and a pipeline class has no base class");
         if (type.InstanceConstructors.Any(c => !c.IsImplicitlyDeclared))
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it declares a constructor, and the generated Create makes its instances");
-        if (s_generated.FirstOrDefault(name => name == type.Name || type.GetMembers(name).Length > 0) is { } taken)
+        if (GeneratedMembers.FirstOrDefault(name => name == type.Name || type.GetMembers(name).Length > 0) is { } taken)
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, $"the generator adds a member '{taken}' to it, so that name is taken");
         for (INamedTypeSymbol? local = type; local is not null; local = local.ContainingType)
         {
+            if (local.Name == "var")
+                return Say(DiagnosticDescriptors.CannotExtend, type.Name, "a type named 'var' takes that word from generated code");
             if (local.IsFileLocal)
                 return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is file-local, so that no other file can add to it");
         }

@@ -140,7 +140,8 @@ internal static class StageParser
         return new ParameterSpec(
             property.Name, type, kind.IsNamed(KnownTypeNames.ConstantParameter), value,
             type == "bool" ? 0 : kind.Argument("Min", double.NegativeInfinity),
-            type == "bool" ? 1 : kind.Argument("Max", double.PositiveInfinity));
+            type == "bool" ? 1 : kind.Argument("Max", double.PositiveInfinity),
+            property.OriginalDefinition.GetDocumentationCommentId() ?? "");
     }
 
     private static DeviceSpec? ParseDevice(INamedTypeSymbol type)

@@ -1,16 +1,18 @@
 using System.Text;
+using AttnCompose.Testing;
 
 namespace AttnCompose.Cuda.Tests.Compilation;
 
 /// <summary>
-/// Every CUDA text that the generator's snapshots show, through the compiler for both architectures: a register spilled, a
-/// warning of the assembler, an ignored setmaxnreg or a serialised wgmma fails.
+/// Every CUDA text that the generator's snapshots show, and those of the device code's own tests, through the compiler for
+/// both architectures: a register spilled, a warning of the assembler, an ignored setmaxnreg or a serialised wgmma fails.
 /// </summary>
 public sealed class EmittedKernelTests
 {
     private const string Snapshots = "tests/Generators/Snapshots";
+    private const string Units = "tests/Cuda/Units"; // texts of the same form, written by hand beside the device code
 
-    /// <summary>Snapshot (its path below the folder), architecture, head dim, output.</summary>
+    /// <summary>File (from the root of the checkout), architecture, head dim, output.</summary>
     public static TheoryData<string, string, int, ElementType> Cases
     {
         get
@@ -25,8 +27,6 @@ public sealed class EmittedKernelTests
                     cases.Add(file, architecture, 128, ElementType.Float32);
                 }
             }
-            if (cases.Count == 0)
-                cases.Add("", "", 0, ElementType.Any); // a theory without data is an error of xunit
             return cases;
         }
     }
@@ -35,14 +35,9 @@ public sealed class EmittedKernelTests
     [MemberData(nameof(Cases))]
     public void An_emitted_kernel_compiles_cleanly(string file, string architecture, int headDim, ElementType output)
     {
-        if (file.Length == 0)
-        {
-            Assert.Empty(Files());
-            return;
-        }
-        string text = File.ReadAllText(Path.Combine(Root()!, Snapshots, file), Encoding.UTF8).TrimStart('\uFEFF');
+        string text = File.ReadAllText(Repository.PathOf(file), Encoding.UTF8).TrimStart('\uFEFF');
         var source = new KernelSource(
-            Path.GetFileName(file)[..^".verified.cu".Length].Replace('.', '_'), text,
+            Path.GetFileNameWithoutExtension(file).Replace('.', '_'), text,
             [System.Reflection.Assembly.Load("AttnCompose.Pipelines"), typeof(EmittedKernelTests).Assembly]);
         var options = new CompileOptions
         {
@@ -59,8 +54,8 @@ public sealed class EmittedKernelTests
     [Fact]
     public void Where_there_are_snapshots_there_are_texts_among_them()
     {
-        if (Root() is { } root && Directory.Exists(Path.Combine(root, Snapshots)))
-            Assert.NotEmpty(Files());
+        if (Directory.Exists(Repository.PathOf(Snapshots)))
+            Assert.NotEmpty(Below(Snapshots, "*.verified.cu"));
     }
 
     private static void AssertClean(CompiledKernel kernel, CompileOptions options)
@@ -75,23 +70,18 @@ public sealed class EmittedKernelTests
         }
     }
 
-    private static string[] Files()
-    {
-        if (Root() is not { } root || !Directory.Exists(Path.Combine(root, Snapshots)))
-            return [];
-        string folder = Path.Combine(root, Snapshots);
-        return [.. Directory.GetFiles(folder, "*.verified.cu", SearchOption.AllDirectories)
-            .Select(file => Path.GetRelativePath(folder, file)).Order(StringComparer.Ordinal)];
-    }
+    private static string[] Files() =>
+    [
+        .. Below(Snapshots, "*.verified.cu"),
+        .. Below(Units, "*.cu"),
+    ];
 
-    /// <summary>The checkout that the tests were built in.</summary>
-    private static string? Root()
+    private static IEnumerable<string> Below(string folder, string pattern)
     {
-        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "AttnCompose.sln")))
-                return folder.FullName;
-        }
-        return null;
+        string path = Repository.PathOf(folder);
+        return Directory.Exists(path)
+            ? Directory.GetFiles(path, pattern, SearchOption.AllDirectories)
+                .Select(file => Path.GetRelativePath(Repository.Root, file).Replace('\\', '/')).Order(StringComparer.Ordinal)
+            : [];
     }
 }

@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Text;
 
 namespace AttnCompose.Cuda.Tests.Runtime;
 
@@ -50,25 +49,46 @@ public sealed class DeviceProblemTests
     [NvrtcFact]
     public void The_compiler_lays_the_device_structs_out_alike()
     {
-        // The shared header is the device code's own; where it is there, its structs are measured by the compiler.
-        const string Header = "attncompose/problem.cuh";
-        if (typeof(CudaDevice).Assembly.GetManifestResourceInfo(Header) is null)
-            return;
-        (string Device, string Host)[] members =
-        [
-            ("query", "Query"), ("key", "Key"), ("value", "Value"), ("output", "Output"), ("log_sum_exp", "LogSumExp"),
-            ("key_lengths", "KeyLengths"), ("query_lengths", "QueryLengths"), ("query_strides", "QueryStrides"),
-            ("key_strides", "KeyStrides"), ("value_strides", "ValueStrides"), ("output_strides", "OutputStrides"),
-            ("log_sum_exp_strides", "LogSumExpStrides"), ("batch", "Batch"), ("query_heads", "QueryHeads"),
-            ("key_value_heads", "KeyValueHeads"), ("query_length", "QueryLength"), ("key_length", "KeyLength"),
-            ("head_dim", "HeadDim"), ("scale", "Scale"),
-        ];
-        var text = new StringBuilder($"#include <{Header}>\n");
-        text.Append("static_assert(sizeof(attn::Problem) == 208);\nstatic_assert(sizeof(attn::TokenIndex) == 32);\n");
-        text.Append("static_assert(sizeof(attn::LaunchShape) == 12);\n");
-        foreach (var (device, host) in members)
-            text.Append($"static_assert(__builtin_offsetof(attn::Problem, {device}) == {Marshal.OffsetOf<DeviceProblem>(host)});\n");
-        text.Append("extern \"C\" __global__ void k(const __grid_constant__ attn::Problem problem) {}\n");
-        Assert.NotEqual(0, KernelCompiler.Compile(new KernelSource("layout", text.ToString(), []), Sources.Sm80).Cubin.Length);
+        // Values initialised by name, in the order of declaration, must be in the device code as the host has them in memory.
+        // Pointers other than null are no constants for the compiler; their order and size are checked all the same.
+        const string Text = """
+            #include <attncompose/problem.cuh>
+
+            extern "C" __device__ attn::Problem probe = {
+                .query = nullptr, .key = nullptr, .value = nullptr, .output = nullptr, .log_sum_exp = nullptr,
+                .key_lengths = nullptr, .query_lengths = nullptr,
+                .query_strides = {.batch = 101, .head = 102, .row = 103}, .key_strides = {104, 105, 106},
+                .value_strides = {107, 108, 109}, .output_strides = {110, 111, 112}, .log_sum_exp_strides = {113, 114, 115},
+                .batch = 201, .query_heads = 202, .key_value_heads = 203, .query_length = 204, .key_length = 205,
+                .head_dim = 206, .scale = 0.375f, .reserved = 207};
+            extern "C" __device__ attn::TokenIndex tokens = {
+                .positions = nullptr, .key_count = nullptr, .query_begin = nullptr, .capacity = 0x0102030405060708};
+            extern "C" __device__ attn::LaunchShape shape = {.threads = 301, .tile = 302, .shared_bytes = 303};
+            static_assert(sizeof(attn::Problem) == 208 && sizeof(attn::TokenIndex) == 32 && sizeof(attn::LaunchShape) == 12);
+            extern "C" __global__ void k(const __grid_constant__ attn::Problem problem) {}
+            """;
+        var problem = new DeviceProblem
+        {
+            QueryStrides = new(101, 102, 103),
+            KeyStrides = new(104, 105, 106),
+            ValueStrides = new(107, 108, 109),
+            OutputStrides = new(110, 111, 112),
+            LogSumExpStrides = new(113, 114, 115),
+            Batch = 201,
+            QueryHeads = 202,
+            KeyValueHeads = 203,
+            QueryLength = 204,
+            KeyLength = 205,
+            HeadDim = 206,
+            Scale = 0.375f,
+            Reserved = 207,
+        };
+        CompiledKernel kernel = KernelCompiler.Compile(new KernelSource("layout", Text, []), Sources.Sm80);
+        AssertContains(kernel, in problem);
+        AssertContains(kernel, new DeviceTokenIndex { Capacity = 0x0102030405060708 });
+        AssertContains(kernel, new LaunchShape(301, 302, 303));
+
+        static void AssertContains<T>(CompiledKernel kernel, in T value) where T : unmanaged =>
+            Assert.True(kernel.Cubin.Span.IndexOf(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value))) > 0, typeof(T).Name);
     }
 }

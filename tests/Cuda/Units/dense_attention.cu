@@ -13,7 +13,7 @@ using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destinatio
 
 // FlashAttention.attend: tiled online softmax.
 extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads)
-dense_attention_attend(const __grid_constant__ attn::Problem problem) {
+    dense_attention_attend(const __grid_constant__ attn::Problem problem) {
     extern __shared__ __align__(1024) unsigned char shared[];
     FlashAttention::Attend::run(problem, RowSource{}, Score{}, Destination{}, {}, shared);
 }

@@ -116,7 +116,7 @@ internal static class GraphText
     private static ParameterSpec Parameter(string[] words)
     {
         double[] range = words.Length > 4 ? [.. words[4].Split("..").Select(double.Parse)] : [double.NegativeInfinity, double.PositiveInfinity];
-        return new ParameterSpec(words[1], words[2], words[0] == "constant", double.Parse(words[3]), range[0], range[1]);
+        return new ParameterSpec(words[1], words[2], words[0] == "constant", double.Parse(words[3]), range[0], range[1], $"P:Tests.{words[1]}");
     }
 
     private static PhaseSpec Phase(string line, string[] words)

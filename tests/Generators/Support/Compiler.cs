@@ -72,10 +72,6 @@ internal static class Compiler
             .GetAnalyzerDiagnosticsAsync(CancellationToken.None).GetAwaiter().GetResult();
     }
 
-    /// <summary>A declaration of this test project's Scenarios folder.</summary>
-    public static string Scenario(string name) =>
-        File.ReadAllText(Repository.PathOf($"tests/Generators/Scenarios/{name}.cs"));
-
     /// <summary>Emits a compilation that has no errors.</summary>
     public static ImmutableArray<byte> Emit(Compilation compilation)
     {

@@ -8,9 +8,9 @@ public sealed class EvaluationTests(SampleModel sample) : IClassFixture<SampleMo
     public void ResultsAreCountedByKindBesideDense()
     {
         // Cut short, so that it is fast: only facts near the end can still be recalled, which makes right and wrong answers.
-        EvaluationPrompt[] prompts = [.. EvaluationPrompt.Read(SampleModel.Prompts(2048), 6).Select(prompt => prompt with
+        EvaluationPrompt[] prompts = [.. EvaluationPrompt.Read(SampleModel.Prompts(2048), 4).Select(prompt => prompt with
         {
-            Prompt = "<bos> " + string.Join(' ', prompt.Prompt.Split(' ')[^900..]),
+            Prompt = "<bos> " + string.Join(' ', prompt.Prompt.Split(' ')[^700..]),
         })];
         using var dense = new NaiveAttention(sample.Device);
         // Of the first 400 tokens only one in four is kept, of the rest all.
@@ -21,21 +21,21 @@ public sealed class EvaluationTests(SampleModel sample) : IClassFixture<SampleMo
 
         Assert.Equal(["home", "code"], result.Rows.Select(row => row.Kind));
         Assert.Equal([2, 5], result.SparseLayers);
-        Assert.Equal([1, 2, 3, 4, 5, 6], seen.Select(progress => progress.Done));
-        Assert.All(seen, progress => Assert.Equal(6, progress.Total));
+        Assert.Equal([1, 2, 3, 4], seen.Select(progress => progress.Done));
+        Assert.All(seen, progress => Assert.Equal(4, progress.Total));
         Assert.Equal(TimeSpan.Zero, seen[^1].TimeLeft);
         foreach (EvaluationRow row in result.Rows)
         {
             EvaluationProgress[] mine = [.. seen.Where(progress => progress.Prompt.Kind == row.Kind)];
-            Assert.Equal(("naive-sparse", 3), (row.Pipeline, row.Prompts));
-            Assert.Equal(mine.Count(progress => progress.Right) / 3.0, row.Accuracy);
-            Assert.Equal(mine.Count(progress => progress.DenseRight) / 3.0, row.DenseAccuracy);
-            Assert.Equal((100 + 501) / 901.0, row.Kept, 1e-12);
-            Assert.InRange(row.Pairs, 0.75 + 0.25 * Math.Pow(601 / 901.0, 2), 0.75 + 0.25 * Math.Pow(602 / 901.0, 2) + 1e-3);
+            Assert.Equal(("naive-sparse", 2), (row.Pipeline, row.Prompts));
+            Assert.Equal(mine.Count(progress => progress.Right) / 2.0, row.Accuracy);
+            Assert.Equal(mine.Count(progress => progress.DenseRight) / 2.0, row.DenseAccuracy);
+            Assert.Equal((100 + 301) / 701.0, row.Kept, 1e-12);
+            Assert.InRange(row.Pairs, 0.75 + 0.25 * Math.Pow(401 / 701.0, 2), 0.75 + 0.25 * Math.Pow(402 / 701.0, 2) + 1e-3);
             Assert.True(row.Seconds > row.AttentionSeconds && row.AttentionSeconds > 0);
             Assert.True(row.DenseSeconds > row.DenseAttentionSeconds && row.DenseAttentionSeconds > 0);
         }
-        Assert.Equal((6, "all"), (result.Total.Prompts, result.Total.Kind));
+        Assert.Equal((4, "all"), (result.Total.Prompts, result.Total.Kind));
         AssertJson(result);
     }
 
@@ -43,7 +43,10 @@ public sealed class EvaluationTests(SampleModel sample) : IClassFixture<SampleMo
     public void UnderTheDensePipelineBothAnswersAreTheSame()
     {
         using var dense = new NaiveAttention(sample.Device);
-        EvaluationPrompt[] prompts = [new("a", "k", 3, "<bos> today home rosa warsaw . tell : home rosa", "warsaw"), new("b", "k", 1, "<bos>", "zulu")];
+        EvaluationPrompt[] prompts = 
+        [
+            new("a", "k", 3, "<bos> today home rosa warsaw . tell : home rosa", "warsaw"), new("b", "k", 1, "<bos>", "zulu"),
+        ];
         EvaluationRow row = Assert.Single(new Evaluation(sample.Model, sample.Tokenizer, dense).Run(prompts, dense, []).Rows);
         Assert.Equal((row.DenseRight, 1.0, 1.0), (row.Right, row.Kept, row.Pairs));
         Assert.InRange(row.Right, 0, 1); // the second answer is not one that a bare <bos> leads to
@@ -73,8 +76,8 @@ public sealed class EvaluationTests(SampleModel sample) : IClassFixture<SampleMo
     {
         using var directory = new TemporaryDirectory();
         File.WriteAllText(directory["p"], text);
-        Assert.Contains(says, Assert.Throws<ModelFormatException>(() => EvaluationPrompt.Read(directory["p"])).Message, StringComparison.Ordinal);
-        Assert.Contains("no such file", Assert.Throws<ModelFormatException>(() => EvaluationPrompt.Read(directory["q"])).Message, StringComparison.Ordinal);
+        Assert.Contains(says, Assert.Throws<ModelFormatException>(() => EvaluationPrompt.Read(directory["p"])).Message);
+        Assert.Contains("no such file", Assert.Throws<ModelFormatException>(() => EvaluationPrompt.Read(directory["q"])).Message);
     }
 
     [Fact]
@@ -95,9 +98,11 @@ public sealed class EvaluationTests(SampleModel sample) : IClassFixture<SampleMo
             Assert.Equal(result.Rows[i].Prompts, rows[i].GetProperty("prompts").GetInt32());
             (string Name, double Value)[] numbers =
             [
-                ("accuracy", result.Rows[i].Accuracy), ("dense_accuracy", result.Rows[i].DenseAccuracy), ("kept", result.Rows[i].Kept),
+                ("accuracy", result.Rows[i].Accuracy), ("dense_accuracy", result.Rows[i].DenseAccuracy),
+                ("kept", result.Rows[i].Kept), ("pairs", result.Rows[i].Pairs),
                 ("seconds", result.Rows[i].Seconds), ("dense_seconds", result.Rows[i].DenseSeconds),
-                ("attention_seconds", result.Rows[i].AttentionSeconds), ("dense_attention_seconds", result.Rows[i].DenseAttentionSeconds),
+                ("attention_seconds", result.Rows[i].AttentionSeconds),
+                ("dense_attention_seconds", result.Rows[i].DenseAttentionSeconds),
             ];
             Assert.All(numbers, number => Assert.Equal(number.Value, rows[i].GetProperty(number.Name).GetDouble()));
         }

@@ -99,6 +99,21 @@ public class FlashAttentionTests
         PlainAttention.Check(data.Run());
     }
 
+    [Theory]
+    [MemberData(nameof(AllWidths))]
+    public void Later_keys_with_far_larger_scores_leave_no_trace(int bits)
+    {
+        for (int offset = 0; offset <= 24; offset++)
+        {
+            var c = new AttentionCase { Seed = 4, Queries = 200, Keys = 200 + offset, Dim = 8, Mask = Causal, Scale = 100, Bits = bits };
+            AttentionData<float, float> data = c.Data<float, float>();
+            Array.Fill(data.Query, 1);
+            for (int i = 0; i < data.Key.Length; i++)
+                data.Key[i] = (i / c.Dim / 16f) - 16; // each score is 50 above the one before, all are far below zero
+            PlainAttention.Check(data.Run());
+        }
+    }
+
     [Fact]
     public void Results_do_not_depend_on_the_number_of_workers()
     {

@@ -71,6 +71,9 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
     public bool RoundScoresToBFloat16 { get; set; }
 
     /// <inheritdoc/>
+    public override int ScoreLength(in ProblemShape shape) => Math.Max(0, shape.KeyLength - Window);
+
+    /// <inheritdoc/>
     public override void DescribeWorkspace(in ProblemShape shape, WorkspaceLayout workspace)
     {
         CheckParameters();
