@@ -122,7 +122,8 @@ internal static class StageGraphBuilder
         List<StageSpec> ordered = spec.Stages.OrderBy(s => s.Kind).ToList();
         var roles = new NameSet();
         var fields = new NameSet("_cpu", "_cuda");
-        var members = new NameSet(s_optionsMembers);
+        // A plan lists options and constants under their names, so an option takes no constant's.
+        var members = new NameSet(s_optionsMembers.Concat(ordered.SelectMany(s => s.Parameters).Where(p => p.IsConstant).Select(p => p.Name)));
         var arguments = new NameSet(Names.Reserved);
         var nodes = new List<StageNode>();
         foreach (StageSpec stage in ordered)
@@ -131,7 +132,7 @@ internal static class StageGraphBuilder
             var options = new List<OptionNode>();
             foreach (ParameterSpec parameter in runtime)
             {
-                bool shared = ordered.SelectMany(s => s.Parameters).Count(p => !p.IsConstant && p.Name == parameter.Name) > 1;
+                bool shared = ordered.SelectMany(s => s.Parameters).Count(p => p.Name == parameter.Name) > 1;
                 string member = members.Unique(shared ? stage.Name + parameter.Name : parameter.Name);
                 options.Add(new OptionNode(parameter, member, arguments.Unique(Names.Snake(member), "_")));
             }
