@@ -32,11 +32,13 @@ namespace AttnCompose;
     Summary = "row maximum and sum of the window queries over one tile of keys")]
 [DevicePhase("row_stats", Scope = PhaseScope.QueryHead, Reads = ["row_partials"], Writes = ["row_stats"],
     Summary = "row maximum and sum of the window queries over all keys")]
-[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"],
+[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeyTile,
+    Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"],
     Summary = "mean probability of each prefix token over the window queries")]
 [DevicePhase("pool", Scope = PhaseScope.KeyTile, Reads = ["raw_scores"], Writes = ["scores", "mean_scores"],
     Summary = "average pool along the prefix, then the mean over heads")]
-[DevicePhase("budget", Scope = PhaseScope.Sequence, Reads = ["mean_scores"], Writes = ["budget"], Parameters = ["Coverage", "MinTokens"],
+[DevicePhase("budget", Scope = PhaseScope.Sequence, Reads = ["mean_scores"], Writes = ["budget"],
+    Parameters = ["Coverage", "MinTokens"],
     Summary = "how many tokens the layer keeps: mass-weighted radix descent in integers")]
 [DevicePhase("select", Scope = PhaseScope.QueryHead, Reads = ["scores", "budget"], Writes = ["token_index"],
     Summary = "each head's highest-scored prefix tokens and the window, ascending")]
@@ -153,7 +155,8 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         }
     }
 
-    private unsafe void Select<T, TScore, TKernel>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
+    private unsafe void Select<T, TScore, TKernel>(
+        in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
         where T : unmanaged
         where TScore : struct, IScoreHook
         where TKernel : struct, IMicroKernel
@@ -207,7 +210,10 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
     private static void CheckPrefix(int prefix)
     {
         if (prefix > TokenBudget.MaxPrefix)
-            throw new NotSupportedException($"TokenCoverage takes at most {TokenBudget.MaxPrefix} tokens before the window; got {prefix}.");
+        {
+            throw new NotSupportedException(
+                $"TokenCoverage takes at most {TokenBudget.MaxPrefix} tokens before the window; got {prefix}.");
+        }
     }
 
     private void CheckParameters()
@@ -220,7 +226,10 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         static void Require(bool holds, string name, double value, string range)
         {
             if (!holds)
-                throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"TokenCoverage: {name} is {value}; it must be {range}."), name);
+            {
+                throw new ArgumentException(
+                    string.Create(CultureInfo.InvariantCulture, $"TokenCoverage: {name} is {value}; it must be {range}."), name);
+            }
         }
     }
 }

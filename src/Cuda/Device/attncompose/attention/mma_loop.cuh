@@ -33,7 +33,7 @@ struct MmaLoop {
     // values feeds two multiplications; a rule wants registers too. The tiles fit the 99 KB of shared memory that every
     // chip from sm_80 has.
     static constexpr int kRowTiles = kDim <= (Score::kIdentity ? 64 : 32) ? 2 : 1;
-    static constexpr int kWarps = kRowTiles == 1 && kDim <= 128 ? 8 : 4;
+    static constexpr int kWarps = kDim > 64 && kDim <= 128 ? 8 : 4;
     static constexpr int kQueryTile = kWarps * kRowTiles * 16;
     static constexpr int kKeyTile = kDim <= 128 ? 64 : 32;
     static constexpr int kStages = 2;
