@@ -21,7 +21,7 @@ using Destination = attn::ScatterTokens<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
 
 // TokenCoverage.row_partials: row maximum and sum of the window queries over one tile of keys.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads)
+extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads, 1)
     token_sparse_prefill_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
     TokenCoverage::RowPartials::run(problem, {.row_partials = row_partials}, shared);
@@ -30,7 +30,7 @@ extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_partials_shape 
     attn::shape_of<TokenCoverage::RowPartials>();
 
 // TokenCoverage.row_stats: row maximum and sum of the window queries over all keys.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::RowStats::kThreads)
+extern "C" __global__ void __launch_bounds__(TokenCoverage::RowStats::kThreads, 1)
     token_sparse_prefill_row_stats(const __grid_constant__ attn::Problem problem, const float2* row_partials,
                                    float2* row_stats) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -40,7 +40,7 @@ extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_stats_shape =
     attn::shape_of<TokenCoverage::RowStats>();
 
 // TokenCoverage.column_scores: mean probability of each prefix token over the window queries.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::ColumnScores::kThreads)
+extern "C" __global__ void __launch_bounds__(TokenCoverage::ColumnScores::kThreads, 1)
     token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_stats,
                                        float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -50,7 +50,7 @@ extern "C" __device__ attn::LaunchShape token_sparse_prefill_column_scores_shape
     attn::shape_of<TokenCoverage::ColumnScores>();
 
 // TokenCoverage.pool: average pool along the prefix, then the mean over heads.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::Pool::kThreads)
+extern "C" __global__ void __launch_bounds__(TokenCoverage::Pool::kThreads, 1)
     token_sparse_prefill_pool(const __grid_constant__ attn::Problem problem, const float* raw_scores, float* scores,
                               float* mean_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -59,7 +59,7 @@ extern "C" __global__ void __launch_bounds__(TokenCoverage::Pool::kThreads)
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_pool_shape = attn::shape_of<TokenCoverage::Pool>();
 
 // TokenCoverage.budget: how many tokens the layer keeps.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::Budget::kThreads)
+extern "C" __global__ void __launch_bounds__(TokenCoverage::Budget::kThreads, 1)
     token_sparse_prefill_budget(const __grid_constant__ attn::Problem problem, const float* mean_scores, int* budget,
                                 double coverage, int min_tokens) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(TokenCoverage::Budget::kThreads)
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_budget_shape = attn::shape_of<TokenCoverage::Budget>();
 
 // TokenCoverage.select: each head's highest-scored prefix tokens and the window, ascending.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::Select::kThreads)
+extern "C" __global__ void __launch_bounds__(TokenCoverage::Select::kThreads, 1)
     token_sparse_prefill_select(const __grid_constant__ attn::Problem problem, const float* scores, const int* budget,
                                 const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(TokenCoverage::Select::kThreads)
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_select_shape = attn::shape_of<TokenCoverage::Select>();
 
 // FlashAttention.attend: gather, tiled online softmax, scatter.
-extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads)
+extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads, 1)
     token_sparse_prefill_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
     FlashAttention::Attend::run(problem, RowSource{.token_index = token_index}, Score{},
