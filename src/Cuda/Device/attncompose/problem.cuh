@@ -28,6 +28,15 @@ struct Problem {
 };
 static_assert(sizeof(Problem) == 208);
 
+// The copy engine's views of key and value (sm_90a), opaque: encoded by the driver, passed by value as a __grid_constant__.
+// Five dimensions {slab, row, slabs, head, batch} with boxes {slab, key tile, slabs, 1, 1}: see KeyTileShape.
+struct alignas(64) TensorMap {
+    unsigned char opaque[128];
+};
+struct TensorMaps {
+    TensorMap key, value;
+};
+
 // The tokens that each query head keeps: positions among the keys, ascending, of which key_count are meaningful. The
 // kept tokens from query_begin on have a query.
 struct TokenIndex {

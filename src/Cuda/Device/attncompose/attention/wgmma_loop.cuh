@@ -1,0 +1,565 @@
+// The attention main loop for sm_90a: wgmma fed through a ring in shared memory, by a producer warpgroup that only copies
+// and consumer warpgroups that only compute (FlashAttention-3, arXiv 2407.08608). One block owns kQueryTile queries of one
+// query head, 64 a consumer, and walks the keys that they see in tiles of kKeyTile, from the diagonal to the first key.
+//
+//   b, h, g        sequence, query head, key/value head
+//   i, j           query, key among the rows that take part (hooks.cuh); row of a tile where it is local
+//   Q K V O        [queries, d], [keys, d], [keys, d], [queries, d];  d = kHeadDim
+//   S = Q K^T      then scale, score hook and mask
+//   P = 2^(c (S - m))   m the largest S of the row so far, c = scale log2(e);  O = sum of P V, l = sum of P;  result O / l
+//   diagonal       query i sees key j if j <= i + key_count - query_count
+//   full, free     mbarriers of a stage of the ring: its tile is there; its tile has been read
+//   header         what the producer tells the consumers of a tile, so that the order of tiles is its business alone
+//
+// The tiles that need a mask come first, so that the hot loop has none. In it S of one tile and O of the one before are
+// multiplied at the same time, and the softmax of S runs while O is in flight; the consumers take turns in issuing
+// products, so that one's softmax runs beside the other's products.
+//
+// cp.async writes through the generic proxy and wgmma reads through the other: a fence stands between them. The copy engine
+// needs none. Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN. The copy engine
+// fills with zeroes only past the tensor, so a tile that key_count cuts inside it is copied by rows.
+#pragma once
+
+#include <attncompose/attention/hooks.cuh>
+#include <attncompose/attention/online_softmax.cuh>
+#include <attncompose/slab_tile.cuh>
+
+namespace attn {
+
+// Head dims whose tiles and accumulators fit; the portable loop takes the others.
+template <int kHeadDim>
+inline constexpr bool kHasWgmmaLoop = kHeadDim == 64 || kHeadDim == 96 || kHeadDim == 128 || kHeadDim == 192 || kHeadDim == 256;
+
+// What was measured to be best. A consumer's accumulators are (kKeyTile + kHeadDim) / 2 registers, its weights kKeyTile / 4.
+template <int kHeadDim>
+struct WgmmaTuning {
+    static constexpr int kConsumers = 2;
+    static constexpr int kKeyTile = kHeadDim <= 128 ? 128 : kHeadDim <= 192 ? 96 : 80;
+    static constexpr int kStages = 2;
+    static constexpr bool kOverlap = true;               // softmax of one tile beside the value product of the one before
+    static constexpr bool kPingPong = kHeadDim <= 128;  // consumers take turns
+};
+
+template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination,
+          typename Tuning = WgmmaTuning<Config::kHeadDim>>
+struct WgmmaLoop {
+    using Element = typename Config::Element;
+    using Output = typename Config::Output;
+    static_assert(attn::Element<Element> && OutputElement<Output, Element>);
+
+    static constexpr int kHeadDim = Config::kHeadDim;
+    static_assert(kHasWgmmaLoop<kHeadDim>);
+
+    static constexpr int kConsumers = Tuning::kConsumers;
+    static constexpr int kConsumerRows = 64;
+    static constexpr int kQueryTile = kConsumers * kConsumerRows;
+    static constexpr int kKeyTile = Tuning::kKeyTile;
+    static constexpr int kStages = Tuning::kStages;
+    static constexpr bool kIndexed = Rows::kIndexed;
+    static constexpr bool kMapped = requires(const Rows source) { source.maps; };
+    static constexpr bool kKeepsPositions = kIndexed && !Score::kIdentity;
+    static_assert(!kIndexed || !kMapped);
+
+    // Of the 504 registers that lane l of all warpgroups may have together, a producer that gathers rows needs 40.
+    static constexpr int kProducerRegisters = 40;
+    static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : 152;
+
+    using QueryTile = SlabTile<kConsumerRows, kHeadDim>;
+    using KeyTile = SlabTile<kKeyTile, kHeadDim>;
+
+    // Of a tile in the ring. The first one is always masked.
+    struct Header {
+        int key_base;  // its first key
+        unsigned flags;
+    };
+    static constexpr unsigned kMore = 1;        // another tile follows,
+    static constexpr unsigned kMoreMasked = 2;  // which needs a mask
+    static constexpr unsigned kEmpty = 4;       // there is no tile at all
+
+    // Barriers of a stage: keys full, values full, keys free, values free.
+    enum Barrier { kKeysFull, kValuesFull, kKeysFree, kValuesFree, kBarriers };
+    static constexpr int kFullArrivals = kWarpgroup + 1;  // each copying thread, and the one that speaks for the stage
+    static constexpr int kFreeArrivals = kConsumers * kWarpgroup / kWarp;
+
+    // Named barriers: one to synchronise each consumer, one for each consumer's turn.
+    static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
+
+    static constexpr int kThreads = (1 + kConsumers) * kWarpgroup;
+    static constexpr int kTile = kQueryTile;
+    static constexpr int kKeysOffset = kConsumers * QueryTile::kBytes;
+    static constexpr int kValuesOffset = kKeysOffset + kStages * KeyTile::kBytes;
+    static constexpr int kBarriersOffset = kValuesOffset + kStages * KeyTile::kBytes;
+    static constexpr int kHeadersOffset = kBarriersOffset + kStages * kBarriers * 8;
+    static constexpr int kPositionsOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
+    static constexpr int kSharedBytes = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
+    static_assert(kSharedBytes <= 227 * 1024);
+
+    using Softmax = OnlineSoftmax<1>;
+    using Scores = float[kKeyTile / 8][4];
+    using Results = float[kHeadDim / 8][4];
+    using Weights = unsigned[kKeyTile / 16][4];  // A operands
+    using ScoreProduct = ptx::Wgmma<Element, kKeyTile>;
+    using ResultProduct = ptx::Wgmma<Element, kHeadDim>;
+    using OutputRows = decltype(static_cast<const Destination*>(nullptr)->rows(Problem{}, Sequence{}, 0, 0));
+
+    // A place in the ring, and the parity of its barriers' phase.
+    struct Slot {
+        int stage = 0;
+        unsigned parity = 0;
+
+        __device__ void advance() {
+            if (++stage == kStages) {
+                stage = 0;
+                parity ^= 1;
+            }
+        }
+    };
+
+    const Problem& problem;
+    const Rows& source;
+    const Score& score;
+    int b, h, g;
+    HeadRows<kIndexed> rows;
+    OutputRows output_rows;
+    int tile_begin;  // first query of the tile
+    unsigned shared;
+    int thread;  // of the warpgroup
+
+    // The last phase of its kernel: the warpgroups part here.
+    static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
+                               unsigned char* shared) {
+        const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
+        // The tiles at the end see the most keys; blocks start in order of their index.
+        const int tile = static_cast<int>(Config::kCausal ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+        const Sequence sequence = sequence_of(problem, b);
+        const WgmmaLoop loop{problem,
+                             source,
+                             score,
+                             b,
+                             h,
+                             problem.key_value_head(h),
+                             source.rows(problem, sequence, b, h),
+                             destination.rows(problem, sequence, b, h),
+                             tile * kQueryTile,
+                             ptx::shared_address(shared),
+                             static_cast<int>(threadIdx.x) % kWarpgroup};
+        if (threadIdx.x == 0) loop.init_barriers();
+        __syncthreads();
+
+        const bool has_queries = loop.tile_begin < loop.rows.query_count;
+        // Taken from lane 0 so that the compiler knows it to be the same in all lanes.
+        const int warpgroup = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
+        if (warpgroup == 0) {
+            ptx::shrink_registers<kProducerRegisters>();
+            if (has_queries) loop.produce();
+            loop.fill_skipped_rows();
+        } else {
+            ptx::grow_registers<kConsumerRegisters>();
+            if (has_queries) loop.consume(warpgroup - 1);
+        }
+    }
+
+    __device__ QueryTile query_tile(int consumer) const { return {shared + consumer * QueryTile::kBytes}; }
+    __device__ KeyTile key_tile(int stage) const { return {shared + kKeysOffset + stage * KeyTile::kBytes}; }
+    __device__ KeyTile value_tile(int stage) const { return {shared + kValuesOffset + stage * KeyTile::kBytes}; }
+    __device__ unsigned barrier(Barrier which, int stage) const {
+        return shared + kBarriersOffset + (stage * kBarriers + which) * 8;
+    }
+    __device__ unsigned header_address(int stage) const { return shared + kHeadersOffset + stage * sizeof(Header); }
+    __device__ unsigned positions_address(int stage) const { return shared + kPositionsOffset + stage * kKeyTile * 4; }
+
+    __device__ void init_barriers() const {
+#pragma unroll
+        for (int stage = 0; stage < kStages; stage++) {
+            ptx::init_barrier(barrier(kKeysFull, stage), kFullArrivals);
+            ptx::init_barrier(barrier(kValuesFull, stage), kFullArrivals);
+            ptx::init_barrier(barrier(kKeysFree, stage), kFreeArrivals);
+            ptx::init_barrier(barrier(kValuesFree, stage), kFreeArrivals);
+        }
+        ptx::fence_barrier_init();
+    }
+
+    // Last key that query i sees; below 0 where it sees none.
+    __device__ int last_key(int i) const {
+        return Config::kCausal ? least(i + rows.key_count - rows.query_count, rows.key_count - 1) : rows.key_count - 1;
+    }
+
+    // ---- Producer -------------------------------------------------------------------------------------------------------
+
+    // Positions of the rows of a key tile that this thread copies.
+    struct RowPositions {
+        int of[kIndexed ? KeyTile::kRowsOfThread : 1];
+    };
+
+    __device__ void produce() const {
+        const int last_query = least(tile_begin + kQueryTile, rows.query_count) - 1;
+        const int tiles = divide_up(last_key(last_query) + 1, kKeyTile);
+        const int whole_tiles = (last_key(tile_begin) + 1) / kKeyTile;
+        if (tiles <= 0) {
+            put_header(0, {0, kEmpty});
+            ptx::arrive(barrier(kKeysFull, 0));
+            if (thread == 0) ptx::arrive(barrier(kKeysFull, 0));
+            return;
+        }
+        Slot slot;
+        RowPositions positions = positions_of(tiles - 1);
+        for (int tile = tiles - 1; tile >= 0; tile--) {
+            const unsigned flags = tile == 0 ? 0 : tile - 1 < whole_tiles ? kMore : kMore | kMoreMasked;
+            ptx::wait(barrier(kKeysFree, slot.stage), slot.parity ^ 1);
+            put_header(slot.stage, {tile * kKeyTile, flags});
+            if constexpr (kKeepsPositions) start_positions(slot.stage, tile);
+            start(key_tile(slot.stage), problem.key, problem.key_strides, tile, positions, barrier(kKeysFull, slot.stage));
+            ptx::wait(barrier(kValuesFree, slot.stage), slot.parity ^ 1);
+            start(value_tile(slot.stage), problem.value, problem.value_strides, tile, positions,
+                  barrier(kValuesFull, slot.stage));
+            positions = positions_of(tile - 1);
+            slot.advance();
+        }
+        ptx::wait_for_copies<0>();
+    }
+
+    // Before this thread's arrival.
+    __device__ void put_header(int stage, Header header) const {
+        if (thread != 0) return;
+        ptx::store_word(header_address(stage), static_cast<unsigned>(header.key_base));
+        ptx::store_word(header_address(stage) + 4, header.flags);
+    }
+
+    __device__ RowPositions positions_of(int tile) const {
+        RowPositions positions = {};
+        if constexpr (kIndexed) {
+#pragma unroll
+            for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
+                const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
+                positions.of[n] = j >= 0 && j < rows.key_count ? rows.positions[j] : 0;
+            }
+        }
+        return positions;
+    }
+
+    __device__ void start_positions(int stage, int tile) const {
+        static_assert(kKeyTile <= kWarpgroup);
+        const int j = tile * kKeyTile + thread;
+        if (thread >= kKeyTile) return;
+        const bool valid = j < rows.key_count;
+        ptx::copy_word_async(positions_address(stage) + thread * 4, rows.positions + (valid ? j : 0), valid);
+    }
+
+    __device__ void start(const KeyTile& to, const void* tensor, const Strides& strides, int tile,
+                          const RowPositions& positions, unsigned full) const {
+        if constexpr (kMapped) {
+            const bool cut = (tile + 1) * kKeyTile > rows.key_count && rows.key_count < problem.key_length;
+            if (!cut) {
+                if (thread == 0) {
+                    ptx::arrive_expecting(full, KeyTile::kBytes);
+                    ptx::copy_box_async(to.base, tensor == problem.key ? &source.maps->key : &source.maps->value, full, 0,
+                                        tile * kKeyTile, 0, g, b);
+                    ptx::arrive(full, kFullArrivals - 1);
+                }
+                return;
+            }
+        }
+        const auto* base = static_cast<const unsigned char*>(tensor);
+        const long long head = strides.at(b, g);
+#pragma unroll
+        for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
+            const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
+            const bool valid = j < rows.key_count;
+            const int position = kIndexed ? positions.of[kIndexed ? n : 0] : j;
+            const auto* from = base + (head + position * strides.row) * static_cast<long long>(sizeof(Element));
+            to.copy_row_async(thread, n, valid ? from : base, valid);
+        }
+        if constexpr (kMapped) {
+            // The consumers do not fence what the copy engine brings, so this thread does.
+            ptx::wait_for_copies<0>();
+            ptx::fence_async_proxy();
+            ptx::arrive(full);
+        } else {
+            ptx::arrive_after_copies(full);
+        }
+        if (thread == 0) ptx::arrive(full);
+    }
+
+    // ---- Consumers ------------------------------------------------------------------------------------------------------
+
+    // What a consumer has in registers.
+    struct State {
+        int consumer;
+        int first_row;  // this lane's first query of two, eight apart
+        Slot keys, values;
+        Softmax softmax;
+        float rescale[2];
+        Results o;
+        Weights p;
+    };
+
+    __device__ void consume(int consumer) const {
+        load_queries(consumer);
+        State state;
+        state.consumer = consumer;
+        state.first_row = tile_begin + consumer * kConsumerRows + thread / kWarp * 16 + lane_id() / 4;
+#pragma unroll
+        for (int n = 0; n < kHeadDim / 8; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) state.o[n][e] = 0;
+        if (Tuning::kPingPong && consumer == kConsumers - 1) pass_turn(consumer);
+
+        Header header = wait_for_keys(state);
+        if (!(header.flags & kEmpty)) {
+            {
+                Scores s;
+                multiply_by_keys(s, state);
+                ptx::wait_for_products<0>(s);
+                weigh<true>(s, state, header);
+                pack(state.p, s);
+            }
+            while (header.flags & kMoreMasked) step<true>(state, header);
+            while (header.flags & kMore) step<false>(state, header);
+            ptx::wait(barrier(kValuesFull, state.values.stage), state.values.parity);
+            fence_copied_rows();
+            multiply_by_values(state);
+            ptx::wait_for_products<0>(state.o);
+        }
+        state.softmax.finish();
+        store(state);
+    }
+
+    // O += P V of the tile before, S = Q K^T of the next one, and its weights.
+    template <bool kMasked>
+    __device__ void step(State& state, Header& header) const {
+        Scores s;
+        header = wait_for_keys(state);
+        take_turn(state.consumer);
+        multiply_by_keys(s, state);
+        ptx::wait(barrier(kValuesFull, state.values.stage), state.values.parity);
+        fence_copied_rows();
+        if constexpr (!Tuning::kOverlap) ptx::wait_for_products<0>(s);
+        multiply_by_values(state);
+        pass_turn(state.consumer);
+        if constexpr (Tuning::kOverlap) {
+            ptx::wait_for_products<1>(s);
+            weigh<kMasked>(s, state, header);
+            ptx::wait_for_products<0>(state.o);
+            release(kValuesFree, state.values);
+        } else {
+            ptx::wait_for_products<0>(state.o);
+            release(kValuesFree, state.values);
+            weigh<kMasked>(s, state, header);
+        }
+        pack(state.p, s);
+        rescale(state.o, state.rescale);
+    }
+
+    __device__ void load_queries(int consumer) const {
+        const QueryTile to = query_tile(consumer);
+        const auto* base = static_cast<const unsigned char*>(problem.query);
+        const long long head = problem.query_strides.at(b, h);
+#pragma unroll
+        for (int n = 0; n < QueryTile::kRowsOfThread; n++) {
+            const int i = tile_begin + consumer * kConsumerRows + QueryTile::row_of_thread(thread, n);
+            const bool valid = i < rows.query_count;
+            const long long row = valid ? rows.query_row(i) : 0;
+            const auto* from = base + (head + row * problem.query_strides.row) * static_cast<long long>(sizeof(Element));
+            to.copy_row_async(thread, n, from, valid);
+        }
+        ptx::commit_copies();
+        ptx::wait_for_copies<0>();
+        ptx::fence_async_proxy();
+        ptx::sync_named(kConsumerBarrier + consumer, kWarpgroup);
+    }
+
+    __device__ static void take_turn(int consumer) {
+        if constexpr (Tuning::kPingPong) ptx::sync_named(kTurnBarrier + consumer, 2 * kWarpgroup);
+    }
+    __device__ static void pass_turn(int consumer) {
+        if constexpr (Tuning::kPingPong) ptx::arrive_named(kTurnBarrier + (consumer + 1) % kConsumers, 2 * kWarpgroup);
+    }
+
+    __device__ Header wait_for_keys(const State& state) const {
+        const int stage = state.keys.stage;
+        ptx::wait(barrier(kKeysFull, stage), state.keys.parity);
+        fence_copied_rows();
+        return {ptx::load_word(header_address(stage)), static_cast<unsigned>(ptx::load_word(header_address(stage) + 4))};
+    }
+
+    __device__ static void fence_copied_rows() {
+        if constexpr (!kMapped) ptx::fence_async_proxy();
+    }
+
+    // A warp at a time: when its own products are done, the other warps of the warpgroup may still be reading.
+    __device__ void release(Barrier which, Slot& slot) const {
+        __syncwarp();
+        if (lane_id() == 0) ptx::arrive(barrier(which, slot.stage));
+        slot.advance();
+    }
+
+    __device__ void multiply_by_keys(Scores& s, const State& state) const {
+        const QueryTile queries = query_tile(state.consumer);
+        const KeyTile keys = key_tile(state.keys.stage);
+        ptx::pin(s);
+        ptx::fence_products();
+#pragma unroll
+        for (int step = 0; step < kHeadDim / 16; step++)
+            ScoreProduct::multiply_shared(s, queries.along_columns(step), keys.along_columns(step), step > 0);
+        ptx::commit_products();
+    }
+
+    __device__ void multiply_by_values(State& state) const {
+        const KeyTile values = value_tile(state.values.stage);
+        ptx::pin(state.o);
+        ptx::fence_products();
+#pragma unroll
+        for (int step = 0; step < kKeyTile / 16; step++)
+            ResultProduct::multiply_registers(state.o, state.p[step], values.along_rows(step));
+        ptx::commit_products();
+    }
+
+    // Scores to weights. Releases the keys.
+    template <bool kMasked>
+    __device__ void weigh(Scores& s, State& state, const Header& header) const {
+        if constexpr (!kKeepsPositions) release(kKeysFree, state.keys);
+        apply_score_and_mask<kMasked>(s, state, header);
+        if constexpr (kKeepsPositions) release(kKeysFree, state.keys);
+        // The first tiles may lie beyond a row's diagonal.
+        state.softmax.template weigh<kMasked || !Score::kIdentity>(0, s, softmax_factor(), state.rescale);
+    }
+
+    // The scale is left to the softmax, as a factor of its exponents, where nothing stands between and where it keeps the
+    // order of scores and turns no -inf into NaN.
+    __device__ bool scale_in_softmax() const { return Score::kIdentity && problem.scale > 0; }
+    __device__ float softmax_factor() const { return scale_in_softmax() ? problem.scale * kLog2E : 1; }
+
+    template <bool kMasked>
+    __device__ void apply_score_and_mask(Scores& s, const State& state, const Header& header) const {
+        if (!scale_in_softmax()) {
+            const float factor = Score::kIdentity ? problem.scale * kLog2E : problem.scale;
+#pragma unroll
+            for (int n = 0; n < kKeyTile / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) s[n][e] *= factor;
+        }
+        if constexpr (kMasked || !Score::kIdentity) apply_rule_and_mask<kMasked>(s, state, header);
+    }
+
+    template <bool kMasked>
+    __device__ void apply_rule_and_mask(Scores& s, const State& state, const Header& header) const {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int i = state.first_row + 8 * half;
+            const int first_column = 2 * (lane_id() % 4);
+            const int last = last_key(i) - header.key_base - first_column;
+            ScorePosition at{b, h, g, 0, 0};
+            if constexpr (!Score::kIdentity)
+                at.query = rows.first_query + output_rows.query_row(least(i, rows.query_count - 1));
+#pragma unroll
+            for (int n = 0; n < kKeyTile / 8; n++) {
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    float& value = s[n][2 * half + e];
+                    if (kMasked && 8 * n + e > last) {
+                        value = -kInfinity;
+                    } else if constexpr (!Score::kIdentity) {
+                        at.key = key_position(state, header, first_column + 8 * n + e);
+                        value = score.apply(value, at) * kLog2E;
+                    }
+                }
+            }
+        }
+    }
+
+    __device__ int key_position(const State& state, const Header& header, int row) const {
+        if constexpr (kIndexed)
+            return ptx::load_word(positions_address(state.keys.stage) + static_cast<unsigned>(row) * 4);
+        else
+            return header.key_base + row;
+    }
+
+    // The accumulators of two neighbouring groups of eight keys are, packed, the A operand of 16 keys.
+    __device__ static void pack(Weights& p, const Scores& s) {
+#pragma unroll
+        for (int step = 0; step < kKeyTile / 16; step++) {
+            p[step][0] = ptx::pack<Element>(s[2 * step][0], s[2 * step][1]);
+            p[step][1] = ptx::pack<Element>(s[2 * step][2], s[2 * step][3]);
+            p[step][2] = ptx::pack<Element>(s[2 * step + 1][0], s[2 * step + 1][1]);
+            p[step][3] = ptx::pack<Element>(s[2 * step + 1][2], s[2 * step + 1][3]);
+        }
+    }
+
+    // ---- Results --------------------------------------------------------------------------------------------------------
+
+    __device__ Output* output_at(int row) const {
+        return static_cast<Output*>(problem.output) + problem.output_strides.at(b, h) + row * problem.output_strides.row;
+    }
+    __device__ void store_log_sum_exp(int row, float value) const {
+        const Strides& strides = problem.log_sum_exp_strides;
+        problem.log_sum_exp[strides.at(b, h) + row * strides.row] = value;
+    }
+
+    __device__ void store(State& state) const {
+        const float normalizers[2] = {state.softmax.normalizer(0, 0), state.softmax.normalizer(0, 1)};
+        rescale(state.o, normalizers);
+        if (problem.log_sum_exp && lane_id() % 4 == 0) {
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const int i = state.first_row + 8 * half;
+                if (i < rows.query_count)
+                    store_log_sum_exp(output_rows.query_row(i), state.softmax.log_sum_exp(0, half, softmax_factor()));
+            }
+        }
+        if constexpr (kSame<Output, float>)
+            store_floats(state);
+        else
+            store_elements(state);
+    }
+
+    // Four lanes store the 32 bytes of a memory sector.
+    __device__ void store_floats(const State& state) const {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int i = state.first_row + 8 * half;
+            if (i >= rows.query_count) continue;
+            float* to = output_at(output_rows.query_row(i)) + 2 * (lane_id() % 4);
+#pragma unroll
+            for (int n = 0; n < kHeadDim / 8; n++)
+                *reinterpret_cast<float2*>(to + 8 * n) = make_float2(state.o[n][2 * half], state.o[n][2 * half + 1]);
+        }
+    }
+
+    // Through shared memory, in place of the queries, so that each row leaves in whole chunks.
+    __device__ void store_elements(const State& state) const {
+        constexpr int kRowChunks = kHeadDim / kChunkElements, kWarpRows = kConsumerRows / 4;
+        const QueryTile staging = query_tile(state.consumer);
+        const int first = thread / kWarp * kWarpRows;
+        // Until here other warps' products may have been reading the queries.
+        ptx::sync_named(kConsumerBarrier + state.consumer, kWarpgroup);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+#pragma unroll
+            for (int n = 0; n < kRowChunks; n++)
+                ptx::store_word(staging.address(first + 8 * half + lane_id() / 4, n) + lane_id() % 4 * 4,
+                                ptx::pack<Element>(state.o[n][2 * half], state.o[n][2 * half + 1]));
+        }
+        __syncwarp();
+        for (int index = lane_id(); index < kWarpRows * kRowChunks; index += kWarp) {
+            const int row = first + index / kRowChunks, chunk = index % kRowChunks;
+            const int i = tile_begin + state.consumer * kConsumerRows + row;
+            if (i < rows.query_count)
+                reinterpret_cast<Chunk*>(output_at(output_rows.query_row(i)))[chunk] =
+                    ptx::load_chunk(staging.address(row, chunk));
+        }
+    }
+
+    // Rows of the output that no query belongs to, in this tile's range of the original sequence. By the producer, which is
+    // the block's first warpgroup and has time.
+    __device__ void fill_skipped_rows() const {
+        constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
+        const int end = least(tile_begin + kQueryTile, problem.query_length);
+        output_rows.template for_each_skipped<kWarpgroup / kWarp, kQueryTile>(tile_begin, end, [&](int row) {
+            auto* to = reinterpret_cast<Chunk*>(output_at(row));
+            for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
+            if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);
+        });
+    }
+};
+
+}  // namespace attn
