@@ -35,15 +35,15 @@ struct SlabTile {
                                             swizzled(row, chunk % kSlabChunks) * kChunkBytes);
     }
 
-    // Starts copying rows with one warpgroup; thread `t` of it copies one chunk of each slab, of every kRowStep-th row. row_of(r) is where row r of
-    // the tile begins in global memory, or null for a row of zeroes.
+    // A warpgroup copies rows: each of its threads one chunk of each slab, of every kRowStep-th row.
     static constexpr int kRowStep = kWarpgroup / kSlabChunks;
     static_assert(kRows % kRowStep == 0 && kRowStep % 8 == 0);
     static constexpr int kRowsOfThread = kRows / kRowStep;
 
     static __device__ int row_of_thread(int t, int n) { return t / kSlabChunks + n * kRowStep; }
 
-    // Row `n` of thread t's rows; all of them swizzle alike.
+    // Starts copying thread t's part of its n-th row, which begins at `from`; zeroes, and nothing read, where it is not valid.
+    // All rows of a thread swizzle alike.
     __device__ void copy_row_async(int t, int n, const unsigned char* from, bool valid) const {
         const int chunk = t % kSlabChunks;
         const unsigned to = address(row_of_thread(t, 0), chunk) + static_cast<unsigned>(n * kRowStep * kSlabRowBytes);
@@ -62,12 +62,13 @@ struct SlabTile {
 
   private:
     // Fields in units of 16 bytes: address at bit 0, distance of slabs at 16 (unused where the inner dimension lies along
-    // a slab's row), of 8-row groups at 32; swizzle at 62: 1, 2, 3 for rows of 128, 64, 32 bytes.
+    // a slab's row), of 8-row groups at 32; swizzle at 62: 1, 2, 3 for rows of 128, 64, 32 bytes. The address has 18 bits,
+    // so that the offset, which is known at compile time, is simply added.
     __device__ unsigned long long descriptor(int offset, int slab_distance) const {
-        constexpr unsigned long long kSwizzle = kSlabRowBytes == 128 ? 1 : kSlabRowBytes == 64 ? 2 : 3;
-        constexpr unsigned long long kGroup = 8 * kSlabRowBytes / 16;
-        return kSwizzle << 62 | kGroup << 32 | static_cast<unsigned long long>(slab_distance / 16) << 16 |
-               ((base + offset) & 0x3FFFF) >> 4;
+        constexpr unsigned kSwizzle = kSlabRowBytes == 128 ? 1 : kSlabRowBytes == 64 ? 2 : 3;
+        constexpr unsigned kGroup = 8 * kSlabRowBytes / 16;
+        const unsigned low = base / 16 + static_cast<unsigned>(slab_distance / 16 << 16) + static_cast<unsigned>(offset / 16);
+        return static_cast<unsigned long long>(kSwizzle << 30 | kGroup) << 32 | low;
     }
 };
 

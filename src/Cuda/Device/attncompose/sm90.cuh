@@ -53,20 +53,23 @@ __device__ inline void arrive_after_copies(unsigned barrier) {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
-// Waits for the end of the phase of this parity.
+// Whether the phase of this parity is over, perhaps after a short wait; and waits until it is.
+__device__ inline bool is_over(unsigned barrier, unsigned parity) {
+    unsigned over;
+    asm volatile(
+        "{\n"
+        ".reg .pred p;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, p;\n"
+        "}"
+        : "=r"(over)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+    return over != 0;
+}
 __device__ inline void wait(unsigned barrier, unsigned parity) {
-    unsigned ended;
-    do {
-        asm volatile(
-            "{\n"
-            ".reg .pred p;\n"
-            "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-            "selp.u32 %0, 1, 0, p;\n"
-            "}"
-            : "=r"(ended)
-            : "r"(barrier), "r"(parity)
-            : "memory");
-    } while (!ended);
+    while (!is_over(barrier, parity)) {
+    }
 }
 
 // Between generic accesses of shared memory and accesses of the async proxy that come after them, in either thread of a

@@ -31,17 +31,18 @@ template <int kHeadDim>
 inline constexpr bool kHasWgmmaLoop = kHeadDim == 64 || kHeadDim == 96 || kHeadDim == 128 || kHeadDim == 192 || kHeadDim == 256;
 
 // What was measured to be best. A consumer's accumulators are (kKeyTile + kHeadDim) / 2 registers, its weights kKeyTile / 4.
-template <int kHeadDim>
+template <int kHeadDim, bool kScored = false>
 struct WgmmaTuning {
     static constexpr int kConsumers = 2;
     static constexpr int kKeyTile = kHeadDim <= 128 ? 128 : kHeadDim <= 192 ? 96 : 80;
     static constexpr int kStages = 2;
-    static constexpr bool kOverlap = true;               // softmax of one tile beside the value product of the one before
+    static constexpr int kFence = 0;
+    static constexpr bool kOverlap = !kScored;               // softmax of one tile beside the value product of the one before
     static constexpr bool kPingPong = kHeadDim <= 128;  // consumers take turns
 };
 
 template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination,
-          typename Tuning = WgmmaTuning<Config::kHeadDim>>
+          typename Tuning = WgmmaTuning<Config::kHeadDim, !Score::kIdentity>>
 struct WgmmaLoop {
     using Element = typename Config::Element;
     using Output = typename Config::Output;
@@ -61,8 +62,8 @@ struct WgmmaLoop {
     static_assert(!kIndexed || !kMapped);
 
     // Of the 504 registers that lane l of all warpgroups may have together, a producer that gathers rows needs 40.
-    static constexpr int kProducerRegisters = 40;
-    static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : 152;
+    static constexpr int kProducerRegisters = kConsumers == 2 ? 40 : 32;
+    static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : 160;
 
     using QueryTile = SlabTile<kConsumerRows, kHeadDim>;
     using KeyTile = SlabTile<kKeyTile, kHeadDim>;
@@ -128,9 +129,7 @@ struct WgmmaLoop {
     // The last phase of its kernel: the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
                                unsigned char* shared) {
-        const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
-        // The tiles at the end see the most keys; blocks start in order of their index.
-        const int tile = static_cast<int>(Config::kCausal ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+        const auto [b, h, tile] = work_of_block(problem);
         const Sequence sequence = sequence_of(problem, b);
         const WgmmaLoop loop{problem,
                              source,
@@ -157,6 +156,26 @@ struct WgmmaLoop {
             ptx::grow_registers<kConsumerRegisters>();
             if (has_queries) loop.consume(warpgroup - 1);
         }
+    }
+
+    // Which query tile of which head this block computes. Blocks start in order of their index: the tiles at the end, which
+    // see the most keys, come first, of as many heads at a time as their keys and values fit the L2 cache together, query
+    // heads that share them side by side.
+    struct Work {
+        int b, h, tile;
+    };
+    static __device__ Work work_of_block(const Problem& problem) {
+        constexpr long long kCacheBytes = 32 << 20;
+        const int tiles = static_cast<int>(gridDim.x), heads = static_cast<int>(gridDim.y * gridDim.z);
+        const int index = static_cast<int>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
+        const long long head_bytes = 2ll * problem.key_length * kHeadDim * static_cast<int>(sizeof(Element));
+        const int sharing = problem.query_heads / problem.key_value_heads;
+        const int cached = static_cast<int>(least<long long>(largest(kCacheBytes / largest(head_bytes, 1ll), 1ll) * sharing, heads));
+        const int first_head = index / (tiles * cached) * cached;
+        const int section = least(cached, heads - first_head);
+        const int in_section = index - first_head * tiles;
+        const int head = first_head + in_section % section, tile = in_section / section;
+        return {head / problem.query_heads, head % problem.query_heads, Config::kCausal ? tiles - 1 - tile : tile};
     }
 
     __device__ QueryTile query_tile(int consumer) const { return {shared + consumer * QueryTile::kBytes}; }
@@ -202,20 +221,26 @@ struct WgmmaLoop {
             return;
         }
         Slot slot;
+        unsigned pending = 0;
         RowPositions positions = positions_of(tiles - 1);
         for (int tile = tiles - 1; tile >= 0; tile--) {
             const unsigned flags = tile == 0 ? 0 : tile - 1 < whole_tiles ? kMore : kMore | kMoreMasked;
-            ptx::wait(barrier(kKeysFree, slot.stage), slot.parity ^ 1);
+            wait_free(barrier(kKeysFree, slot.stage), slot.parity ^ 1, pending);
             put_header(slot.stage, {tile * kKeyTile, flags});
             if constexpr (kKeepsPositions) start_positions(slot.stage, tile);
-            start(key_tile(slot.stage), problem.key, problem.key_strides, tile, positions, barrier(kKeysFull, slot.stage));
-            ptx::wait(barrier(kValuesFree, slot.stage), slot.parity ^ 1);
+            start(key_tile(slot.stage), problem.key, problem.key_strides, tile, positions, barrier(kKeysFull, slot.stage), pending);
+            wait_free(barrier(kValuesFree, slot.stage), slot.parity ^ 1, pending);
             start(value_tile(slot.stage), problem.value, problem.value_strides, tile, positions,
-                  barrier(kValuesFull, slot.stage));
+                  barrier(kValuesFull, slot.stage), pending);
             positions = positions_of(tile - 1);
             slot.advance();
         }
-        ptx::wait_for_copies<0>();
+        if constexpr (Tuning::kFence == 2) {
+            ptx::wait_for_copies<0>();
+            ptx::fence_async_proxy();
+            if (pending) ptx::arrive(pending);
+            if (pending && thread == 0) ptx::arrive(pending);
+        }
     }
 
     // Before this thread's arrival.
@@ -246,7 +271,7 @@ struct WgmmaLoop {
     }
 
     __device__ void start(const KeyTile& to, const void* tensor, const Strides& strides, int tile,
-                          const RowPositions& positions, unsigned full) const {
+                          const RowPositions& positions, unsigned full, unsigned& pending) const {
         if constexpr (kMapped) {
             const bool cut = (tile + 1) * kKeyTile > rows.key_count && rows.key_count < problem.key_length;
             if (!cut) {
@@ -271,13 +296,36 @@ struct WgmmaLoop {
         }
         if constexpr (kMapped) {
             // The consumers do not fence what the copy engine brings, so this thread does.
+            ptx::commit_copies();
             ptx::wait_for_copies<0>();
             ptx::fence_async_proxy();
             ptx::arrive(full);
+            if (thread == 0) ptx::arrive(full);
+        } else if constexpr (Tuning::kFence == 2) {
+            ptx::commit_copies();
+            if (pending) {
+                ptx::wait_for_copies<1>();
+                ptx::fence_async_proxy();
+                ptx::arrive(pending);
+                if (thread == 0) ptx::arrive(pending);
+            }
+            pending = full;
         } else {
             ptx::arrive_after_copies(full);
+            if (thread == 0) ptx::arrive(full);
         }
-        if (thread == 0) ptx::arrive(full);
+    }
+    __device__ void wait_free(unsigned barrier, unsigned parity, unsigned& pending) const {
+        if constexpr (Tuning::kFence == 2) {
+            if (pending && !ptx::is_over(barrier, parity)) {
+                ptx::wait_for_copies<0>();
+                ptx::fence_async_proxy();
+                ptx::arrive(pending);
+                if (thread == 0) ptx::arrive(pending);
+                pending = 0;
+            }
+        }
+        ptx::wait(barrier, parity);
     }
 
     // ---- Consumers ------------------------------------------------------------------------------------------------------
@@ -339,6 +387,7 @@ struct WgmmaLoop {
         if constexpr (Tuning::kOverlap) {
             ptx::wait_for_products<1>(s);
             weigh<kMasked>(s, state, header);
+            ptx::pin(s);  // or the compiler would put the exponentials behind the wait
             ptx::wait_for_products<0>(state.o);
             release(kValuesFree, state.values);
         } else {
@@ -383,7 +432,7 @@ struct WgmmaLoop {
     }
 
     __device__ static void fence_copied_rows() {
-        if constexpr (!kMapped) ptx::fence_async_proxy();
+        if constexpr (!kMapped && Tuning::kFence == 0) ptx::fence_async_proxy();
     }
 
     // A warp at a time: when its own products are done, the other warps of the warpgroup may still be reading.
