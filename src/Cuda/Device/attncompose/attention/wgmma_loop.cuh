@@ -36,7 +36,8 @@ struct WgmmaTuning {
     static constexpr int kConsumers = 2;
     static constexpr int kKeyTile = kHeadDim <= 128 ? 128 : kHeadDim <= 192 ? 96 : 80;
     static constexpr int kStages = 2;
-    static constexpr int kFence = 0;
+    static constexpr int kRegs = 40;
+    static constexpr bool kAll = false;
     static constexpr bool kOverlap = !kScored;               // softmax of one tile beside the value product of the one before
     static constexpr bool kPingPong = kHeadDim <= 128;  // consumers take turns
 };
@@ -62,8 +63,8 @@ struct WgmmaLoop {
     static_assert(!kIndexed || !kMapped);
 
     // Of the 504 registers that lane l of all warpgroups may have together, a producer that gathers rows needs 40.
-    static constexpr int kProducerRegisters = kConsumers == 2 ? 40 : 32;
-    static constexpr int kConsumerRegisters = kConsumers == 2 ? 232 : 160;
+    static constexpr int kProducerRegisters = Tuning::kRegs;
+    static constexpr int kConsumerRegisters = (504 + (kConsumers == 3 ? 8 : 0) - kProducerRegisters) / kConsumers / 8 * 8;
 
     using QueryTile = SlabTile<kConsumerRows, kHeadDim>;
     using KeyTile = SlabTile<kKeyTile, kHeadDim>;
@@ -80,7 +81,7 @@ struct WgmmaLoop {
     // Barriers of a stage: keys full, values full, keys free, values free.
     enum Barrier { kKeysFull, kValuesFull, kKeysFree, kValuesFree, kBarriers };
     static constexpr int kFullArrivals = kWarpgroup + 1;  // each copying thread, and the one that speaks for the stage
-    static constexpr int kFreeArrivals = kConsumers * kWarpgroup / kWarp;
+    static constexpr int kFreeArrivals = kConsumers * kWarpgroup / (Tuning::kAll ? 1 : kWarp);
 
     // Named barriers: one to synchronise each consumer, one for each consumer's turn.
     static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
@@ -221,25 +222,18 @@ struct WgmmaLoop {
             return;
         }
         Slot slot;
-        unsigned pending = 0;
         RowPositions positions = positions_of(tiles - 1);
         for (int tile = tiles - 1; tile >= 0; tile--) {
             const unsigned flags = tile == 0 ? 0 : tile - 1 < whole_tiles ? kMore : kMore | kMoreMasked;
-            wait_free(barrier(kKeysFree, slot.stage), slot.parity ^ 1, pending);
+            ptx::wait(barrier(kKeysFree, slot.stage), slot.parity ^ 1);
             put_header(slot.stage, {tile * kKeyTile, flags});
             if constexpr (kKeepsPositions) start_positions(slot.stage, tile);
-            start(key_tile(slot.stage), problem.key, problem.key_strides, tile, positions, barrier(kKeysFull, slot.stage), pending);
-            wait_free(barrier(kValuesFree, slot.stage), slot.parity ^ 1, pending);
+            start(key_tile(slot.stage), problem.key, problem.key_strides, tile, positions, barrier(kKeysFull, slot.stage));
+            ptx::wait(barrier(kValuesFree, slot.stage), slot.parity ^ 1);
             start(value_tile(slot.stage), problem.value, problem.value_strides, tile, positions,
-                  barrier(kValuesFull, slot.stage), pending);
+                  barrier(kValuesFull, slot.stage));
             positions = positions_of(tile - 1);
             slot.advance();
-        }
-        if constexpr (Tuning::kFence == 2) {
-            ptx::wait_for_copies<0>();
-            ptx::fence_async_proxy();
-            if (pending) ptx::arrive(pending);
-            if (pending && thread == 0) ptx::arrive(pending);
         }
     }
 
@@ -271,10 +265,10 @@ struct WgmmaLoop {
     }
 
     __device__ void start(const KeyTile& to, const void* tensor, const Strides& strides, int tile,
-                          const RowPositions& positions, unsigned full, unsigned& pending) const {
+                          const RowPositions& positions, unsigned full) const {
+        const bool cut = (tile + 1) * kKeyTile > rows.key_count;
         if constexpr (kMapped) {
-            const bool cut = (tile + 1) * kKeyTile > rows.key_count && rows.key_count < problem.key_length;
-            if (!cut) {
+            if (!cut || rows.key_count == problem.key_length) {
                 if (thread == 0) {
                     ptx::arrive_expecting(full, KeyTile::kBytes);
                     ptx::copy_box_async(to.base, tensor == problem.key ? &source.maps->key : &source.maps->value, full, 0,
@@ -284,48 +278,34 @@ struct WgmmaLoop {
                 return;
             }
         }
-        const auto* base = static_cast<const unsigned char*>(tensor);
-        const long long head = strides.at(b, g);
-#pragma unroll
-        for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
-            const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
-            const bool valid = j < rows.key_count;
-            const int position = kIndexed ? positions.of[kIndexed ? n : 0] : j;
-            const auto* from = base + (head + position * strides.row) * static_cast<long long>(sizeof(Element));
-            to.copy_row_async(thread, n, valid ? from : base, valid);
-        }
+        const auto* from = static_cast<const unsigned char*>(tensor) + strides.at(b, g) * static_cast<long long>(sizeof(Element));
+        const long long row_bytes = strides.row * static_cast<long long>(sizeof(Element));
+        if (cut)
+            copy_rows<true>(to, from, row_bytes, tile, positions);
+        else
+            copy_rows<false>(to, from, row_bytes, tile, positions);
         if constexpr (kMapped) {
             // The consumers do not fence what the copy engine brings, so this thread does.
             ptx::commit_copies();
             ptx::wait_for_copies<0>();
             ptx::fence_async_proxy();
             ptx::arrive(full);
-            if (thread == 0) ptx::arrive(full);
-        } else if constexpr (Tuning::kFence == 2) {
-            ptx::commit_copies();
-            if (pending) {
-                ptx::wait_for_copies<1>();
-                ptx::fence_async_proxy();
-                ptx::arrive(pending);
-                if (thread == 0) ptx::arrive(pending);
-            }
-            pending = full;
         } else {
             ptx::arrive_after_copies(full);
-            if (thread == 0) ptx::arrive(full);
         }
+        if (thread == 0) ptx::arrive(full);
     }
-    __device__ void wait_free(unsigned barrier, unsigned parity, unsigned& pending) const {
-        if constexpr (Tuning::kFence == 2) {
-            if (pending && !ptx::is_over(barrier, parity)) {
-                ptx::wait_for_copies<0>();
-                ptx::fence_async_proxy();
-                ptx::arrive(pending);
-                if (thread == 0) ptx::arrive(pending);
-                pending = 0;
-            }
+
+    template <bool kCut>
+    __device__ void copy_rows(const KeyTile& to, const unsigned char* from, long long row_bytes, int tile,
+                              const RowPositions& positions) const {
+#pragma unroll
+        for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
+            const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
+            const bool valid = !kCut || j < rows.key_count;
+            const int position = kIndexed ? positions.of[kIndexed ? n : 0] : valid ? j : 0;
+            to.copy_row_async(thread, n, from + position * row_bytes, valid);
         }
-        ptx::wait(barrier, parity);
     }
 
     // ---- Consumers ------------------------------------------------------------------------------------------------------
@@ -432,13 +412,14 @@ struct WgmmaLoop {
     }
 
     __device__ static void fence_copied_rows() {
-        if constexpr (!kMapped && Tuning::kFence == 0) ptx::fence_async_proxy();
+        if constexpr (!kMapped) ptx::fence_async_proxy();
     }
 
     // A warp at a time: when its own products are done, the other warps of the warpgroup may still be reading.
     __device__ void release(Barrier which, Slot& slot) const {
+        if constexpr (Tuning::kAll) ptx::arrive(barrier(which, slot.stage)); else {
         __syncwarp();
-        if (lane_id() == 0) ptx::arrive(barrier(which, slot.stage));
+        if (lane_id() == 0) ptx::arrive(barrier(which, slot.stage)); }
         slot.advance();
     }
 
