@@ -9,14 +9,16 @@ internal static class Peak
 {
     private const int Accumulators = 12;
 
-    /// <summary>Floating-point operations a second of one thread, best of five.</summary>
+    /// <summary>
+    /// Floating-point operations a second of one thread: the best of five tries, each the best of twenty short loops, so that
+    /// a busy machine is unlikely to interrupt all of them.
+    /// </summary>
     public static double Measure()
     {
-        const int Rounds = 20_000_000;
+        const int Rounds = 500_000;
         long best = long.MaxValue;
-        float sink = 0;
-        Loop(Rounds / 10);
-        for (int i = 0; i < 5; i++)
+        float sink = Loop(Rounds);
+        for (int i = 0; i < 5 * 20; i++)
         {
             long start = Stopwatch.GetTimestamp();
             sink += Loop(Rounds);

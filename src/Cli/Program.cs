@@ -1,1 +1,4 @@
-return 0;
+using AttnCompose.Cli;
+using AttnCompose.Pipelines;
+
+return new CommandLine(ReadyPipelines.All, Console.Out, Console.Error).Run(args);

@@ -1,3 +1,4 @@
+using System;
 using System.Linq;
 using System.Text;
 using AttnCompose.Generators.Diagnostics;
@@ -46,9 +47,19 @@ public sealed class AttentionPipelineGenerator : IIncrementalGenerator
             .Select(static (graph, _) => LoweringPipeline.Run(graph!))
             .WithTrackingName(TrackingNames.Plan);
 
-        context.RegisterSourceOutput(plans, static (output, plan) =>
+        IncrementalValueProvider<EquatableArray<string>> ambiguous = specs
+            .Select(static (spec, _) => spec.Type.FullName)
+            .Collect()
+            .Select(static (names, _) => names
+                .GroupBy(name => name, StringComparer.OrdinalIgnoreCase)
+                .Where(same => same.Count() > 1)
+                .SelectMany(same => same)
+                .ToEquatableArray());
+
+        context.RegisterSourceOutput(plans.Combine(ambiguous), static (output, found) =>
         {
-            foreach ((string hintName, string text) in PipelineSources.Of(plan))
+            (FusionPlan plan, EquatableArray<string> names) = found;
+            foreach ((string hintName, string text) in PipelineSources.Of(plan, names.Contains(plan.Graph.Type.FullName)))
                 output.AddSource(hintName, SourceText.From(text, Encoding.UTF8));
         });
 

@@ -18,22 +18,66 @@ public sealed partial class ReadmeTests
         ((string[])["System", "System.Collections.Generic", "System.IO", "System.Linq", "System.Threading", "System.Threading.Tasks"])
         .Select(space => $"global using {space};\n"));
 
+    private const string Declaration = """
+        ```csharp
+        using AttnCompose;
+
+        [AttentionPipeline(Mask = AttentionMask.Causal)]
+        [TokenCoverage(Coverage = 0.02)]
+        [GatherTokens]
+        [FlashAttention]
+        [ScatterTokens]
+        public sealed partial class Mine;
+        ```
+
+        """;
+
     [Fact]
     public void Every_block_compiles()
     {
-        string readme = File.ReadAllText(Repository.PathOf("README.md"));
-        Match[] blocks = [.. Block().Matches(readme).Cast<Match>()];
-        Assert.NotEmpty(blocks);
+        (int blocks, string[] errors) = Check(File.ReadAllText(Repository.PathOf("README.md")));
+        Assert.True(errors.Length == 0, string.Join('\n', errors));
+        Assert.True(blocks > 0, "README.md shows no code.");
+    }
+
+    [Fact]
+    public void A_program_may_use_what_was_declared_before_it()
+    {
+        const string Program = """
+            ```csharp
+            using AttnCompose;
+
+            using var device = AttentionDevice.Cpu();
+            using var mine = Mine.Create(device, new() { Coverage = 0.1 });
+            Console.WriteLine(Mine.Plan);
+            ```
+
+            """;
+        (int blocks, string[] errors) = Check(Declaration + Program);
+        Assert.Empty(errors);
+        Assert.Equal(2, blocks);
+    }
+
+    [Theory]
+    [InlineData("```csharp\nusing var mine = Mine.Create(null!, new() { Coverages = 0.1 });\n```\n", "Coverages")]
+    [InlineData("```csharp\n[AttnCompose.AttentionPipeline]\npublic sealed partial class Empty;\n```\n", "ATTN0010")]
+    public void A_block_that_does_not_compile_is_found(string block, string said) =>
+        Assert.Contains(Check(Declaration + block).Errors, error => error.Contains(said, StringComparison.Ordinal));
+
+    private static (int Blocks, string[] Errors) Check(string markdown)
+    {
+        Match[] blocks = [.. Block().Matches(markdown).Cast<Match>()];
         var declarations = new List<SyntaxTree>();
+        var errors = new List<string>();
         foreach (Match block in blocks)
         {
             SyntaxTree tree = CSharpSyntaxTree.ParseText(block.Groups["code"].Value, Options, "README.md");
             bool isProgram = tree.GetCompilationUnitRoot().Members.OfType<GlobalStatementSyntax>().Any();
-            string[] errors = Errors([.. declarations, tree], isProgram);
-            Assert.True(errors.Length == 0, $"{string.Join('\n', errors)}\nin:\n{block.Groups["code"].Value}");
+            errors.AddRange(Errors([.. declarations, tree], isProgram).Select(error => $"{error}\nin:\n{block.Groups["code"].Value}"));
             if (!isProgram)
                 declarations.Add(tree);
         }
+        return (blocks.Length, [.. errors]);
     }
 
     private static string[] Errors(SyntaxTree[] trees, bool isProgram)

@@ -31,6 +31,7 @@ public static class AttentionOracle
     {
         output.Clear();
         logSumExp.Fill(TReal.NegativeInfinity);
+        TReal[] q = Convert<TReal>(query), k = Convert<TReal>(key), v = Convert<TReal>(value);
         var probabilities = new TReal[keys.Length];
         var sums = new TReal[dim];
         foreach (int row in queries)
@@ -42,8 +43,8 @@ public static class AttentionOracle
             TReal largest = TReal.NegativeInfinity;
             for (int i = 0; i < visible; i++)
             {
-                probabilities[i] = Score<TReal>(
-                    query.Slice(row * dim, dim), key.Slice(keys[i] * dim, dim), scale, rule, position, keys[i]);
+                probabilities[i] = Score(
+                    q.AsSpan(row * dim, dim), k.AsSpan(keys[i] * dim, dim), scale, rule, position, keys[i]);
                 largest = TReal.Max(largest, probabilities[i]);
             }
             if (TReal.IsNegativeInfinity(largest))
@@ -54,9 +55,9 @@ public static class AttentionOracle
             {
                 TReal probability = TReal.Exp(probabilities[i] - largest);
                 sum += probability;
-                ReadOnlySpan<float> values = value.Slice(keys[i] * dim, dim);
-                for (int d = 0; d < dim; d++)
-                    sums[d] += probability * TReal.CreateChecked(values[d]);
+                ReadOnlySpan<TReal> values = v.AsSpan(keys[i] * dim, dim);
+                for (int d = 0; d < values.Length; d++)
+                    sums[d] += probability * values[d];
             }
             for (int d = 0; d < dim; d++)
                 output[row * dim + d] = sums[d] / sum;
@@ -73,6 +74,7 @@ public static class AttentionOracle
         double scale, ScoreRule? rule)
         where TReal : struct, IFloatingPointIeee754<TReal>
     {
+        TReal[] q = Convert<TReal>(query), k = Convert<TReal>(key);
         var result = new TReal[prefix];
         int rows = Math.Min(window, queryLength);
         var probabilities = new TReal[keyLength];
@@ -83,7 +85,7 @@ public static class AttentionOracle
             TReal largest = TReal.NegativeInfinity;
             for (int t = 0; t < visible; t++)
             {
-                probabilities[t] = Score<TReal>(query.Slice(row * dim, dim), key.Slice(t * dim, dim), scale, rule, position, t);
+                probabilities[t] = Score(q.AsSpan(row * dim, dim), k.AsSpan(t * dim, dim), scale, rule, position, t);
                 largest = TReal.Max(largest, probabilities[t]);
             }
             if (TReal.IsNegativeInfinity(largest))
@@ -102,13 +104,22 @@ public static class AttentionOracle
         return result;
     }
 
+    private static TReal[] Convert<TReal>(ReadOnlySpan<float> values)
+        where TReal : struct, IFloatingPointIeee754<TReal>
+    {
+        var result = new TReal[values.Length];
+        for (int i = 0; i < values.Length; i++)
+            result[i] = TReal.CreateChecked(values[i]);
+        return result;
+    }
+
     private static TReal Score<TReal>(
-        ReadOnlySpan<float> query, ReadOnlySpan<float> key, double scale, ScoreRule? rule, int queryPosition, int keyPosition)
+        ReadOnlySpan<TReal> query, ReadOnlySpan<TReal> key, double scale, ScoreRule? rule, int queryPosition, int keyPosition)
         where TReal : struct, IFloatingPointIeee754<TReal>
     {
         TReal dot = TReal.Zero;
         for (int d = 0; d < query.Length; d++)
-            dot += TReal.CreateTruncating(query[d]) * TReal.CreateTruncating(key[d]);
+            dot += query[d] * key[d];
         TReal score = dot * TReal.CreateTruncating(scale);
         return rule is null ? score : TReal.CreateTruncating(rule(double.CreateTruncating(score), queryPosition, keyPosition));
     }

@@ -120,7 +120,7 @@ public sealed record PipelineConfig
             RoundScores = random.Next(8) == 0,
         };
         config = config with { QueryHeads = group * config.KeyValueHeads };
-        return config.Within(random.Next(16) == 0 ? MaxMultiplyAdds : MaxMultiplyAdds >> 3);
+        return config.Within(random.Next(64) == 0 ? MaxMultiplyAdds : MaxMultiplyAdds >> 5);
     }
 
     /// <summary>A smaller configuration of the same kind that needs no more than a number of multiply-adds.</summary>

@@ -73,18 +73,21 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         }
 
         var truth = new double[_config.QueryHeads][];
-        double relative = _config.RoundScores ? Math.ScaleB(1, -7) : Math.ScaleB(1, -19);
+        double relative = 0;
         for (int head = 0; head < _config.QueryHeads; head++)
         {
             double[] raw = RawScores<double>(batch, head, prefix);
             float[] single = RawScores<float>(batch, head, prefix);
+            truth[head] = SelectionOracle.Pool(raw, _config.Pool);
+            double yardstick = 0;
             for (int t = 0; t < prefix; t++)
             {
                 if (raw[t] > AbsoluteScoreError)
-                    relative = Math.Max(relative, (_config.RoundScores ? Math.ScaleB(1, -7) : 0) + 2 * Math.Abs(single[t] - raw[t]) / raw[t]);
+                    yardstick = Math.Max(yardstick, Math.Abs(single[t] - raw[t]) / raw[t]);
             }
-            truth[head] = SelectionOracle.Pool(raw, _config.Pool);
+            relative = Math.Max(relative, 2 * yardstick + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head)));
         }
+        relative += _config.RoundScores ? Math.ScaleB(1, -7) : 0; // raw and pooled scores are rounded, each by 2^-9 at most
         for (int head = 0; head < _config.QueryHeads && result.Scores is not null; head++)
         {
             float[] scores = result.Scores[batch * _config.QueryHeads + head];
@@ -145,7 +148,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         for (int i = 0; i < single.Length; i++)
             single[i] = (float)Tolerance.Round(single[i], inputs.OutputElement);
         float[] output = result.Output[(row * length * dim)..((row + 1) * length * dim)];
-        if (Tolerance.Judge(output, truth, single, inputs.OutputElement) is { } failure)
+        if (Tolerance.Judge(output, truth, single, inputs.OutputElement, LargestScore(batch, head)) is { } failure)
             yield return $"batch {batch} head {head}: {failure}";
         for (int query = 0; query < length; query++)
         {
@@ -173,6 +176,27 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         return AttentionOracle.PrefixScores<TReal>(
             QueryHead(batch, head), KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength, sequence.KeyLength,
             _config.Window, prefix, inputs.Scale, inputs.Rule);
+    }
+
+    // What the lengths of the valid rows allow a score to be, without a rule.
+    private double LargestScore(int batch, int head)
+    {
+        SequenceShape sequence = inputs.Sequence(batch);
+        return inputs.Scale * LongestRow(QueryHead(batch, head), sequence.QueryLength)
+            * LongestRow(KeyHead(inputs.Key, batch, head), sequence.KeyLength);
+    }
+
+    private double LongestRow(ReadOnlySpan<float> rows, int count)
+    {
+        double longest = 0;
+        for (int row = 0; row < count; row++)
+        {
+            double squares = 0;
+            foreach (float value in rows.Slice(row * _config.HeadDim, _config.HeadDim))
+                squares += (double)value * value;
+            longest = Math.Max(longest, Math.Sqrt(squares));
+        }
+        return longest;
     }
 
     private ReadOnlySpan<float> QueryHead(int batch, int head)

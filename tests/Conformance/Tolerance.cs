@@ -4,7 +4,8 @@ namespace AttnCompose.Conformance;
 
 /// <summary>
 /// Error limits taken from the data instead of the air: a result may be twice as far from the truth as straightforward code
-/// of the same precision, plus twice the rounding noise of the output type.
+/// of the same precision, plus twice the noise of rounding the output and of rounding the largest possible score to float32.
+/// The latter matters where scores are large: the straightforward code may be lucky in a small tensor.
 /// </summary>
 public static class Tolerance
 {
@@ -15,9 +16,12 @@ public static class Tolerance
     /// <param name="truth">The same in double.</param>
     /// <param name="samePrecision">The same from straightforward code of the same precision, rounded to the output type.</param>
     /// <param name="outputType">Element type of the output.</param>
+    /// <param name="largestScore">Largest magnitude that a score may have.</param>
     public static string? Judge(
-        ReadOnlySpan<float> result, ReadOnlySpan<double> truth, ReadOnlySpan<float> samePrecision, ElementType outputType)
+        ReadOnlySpan<float> result, ReadOnlySpan<double> truth, ReadOnlySpan<float> samePrecision, ElementType outputType,
+        double largestScore)
     {
+        double relative = ProbabilityNoise(largestScore);
         double largest = 0, yardstick = 0, noise = 0, squares = 0, yardstickSquares = 0, truthSquares = 0;
         int worst = -1;
         for (int i = 0; i < result.Length; i++)
@@ -29,7 +33,8 @@ public static class Tolerance
             if (error > largest)
                 (largest, worst) = (error, i);
             yardstick = Math.Max(yardstick, reference);
-            noise = Math.Max(noise, Math.Abs(Round(Round(truth[i] + 0.3, outputType) - 0.3, outputType) - truth[i]));
+            noise = Math.Max(noise,
+                Math.Abs(Round(Round(truth[i] + 0.3, outputType) - 0.3, outputType) - truth[i]) + relative * Math.Abs(truth[i]));
             squares += error * error;
             yardstickSquares += reference * reference;
             truthSquares += truth[i] * truth[i];
@@ -37,9 +42,12 @@ public static class Tolerance
         double limit = 2 * yardstick + 2 * noise;
         if (largest > limit)
             return Text($"element {worst} is {result[worst]}, the truth is {truth[worst]}: error {largest:E2} above {limit:E2}");
-        double norm = Math.Sqrt(squares), normLimit = 2 * Math.Sqrt(yardstickSquares) + 1e-6 * Math.Sqrt(truthSquares);
+        double norm = Math.Sqrt(squares), normLimit = 2 * Math.Sqrt(yardstickSquares) + 2 * relative * Math.Sqrt(truthSquares);
         return norm > normLimit ? Text($"L2 error {norm:E2} above {normLimit:E2}") : null;
     }
+
+    /// <summary>Relative error of a probability when its score is rounded once, and it itself a few times.</summary>
+    public static double ProbabilityNoise(double largestScore) => (largestScore + 4) * Math.ScaleB(1, -24);
 
     /// <summary>Judges one log-sum-exp.</summary>
     public static bool LogSumExpIsClose(float result, double truth) =>

@@ -28,6 +28,13 @@ public sealed unsafe class CpuExecution : IDisposable
     /// <summary>The selection that this call's token selectors fill: the caller's where it passed one, else the instance's own.</summary>
     public TokenSelection Selection { get; internal set; } = new();
 
+    /// <summary>Sizes <see cref="Selection"/> for a problem, all heads empty: what a pipeline with token selectors begins with.</summary>
+    public TokenSelection BeginSelection(in ProblemShape shape)
+    {
+        Selection.Reset(shape.Batch, shape.QueryHeads, shape.KeyLength);
+        return Selection;
+    }
+
     /// <summary>Scratch bytes that the largest call so far used.</summary>
     public long ScratchBytes => _peak;
 

@@ -67,6 +67,8 @@ public sealed class CpuPipelineRunner : IDisposable
                 var problem = new CpuProblem<T, TOut>(
                     in inputs, View(output, arguments.Output.Lengths, arguments.Output.Strides),
                     wantsLse ? logSumExp : null, wantsLse ? lse[0] : 0, wantsLse ? lse[1] : 0, wantsLse ? lse[2] : 0);
+                // Empty until a selector fills it, so that a dense pipeline does not leave another call's selection in place.
+                arguments.Selection?.Reset(0, 0, 0);
                 _cpu.Selection = arguments.Selection ?? _ownSelection;
                 pipeline.Execute(in problem, _cpu);
             }

@@ -18,7 +18,7 @@ public sealed unsafe class CpuWorkers : IDisposable
     private const int SpinRounds = 2_000; // a few tens of microseconds: phases of one call follow each other closely
 
     private readonly Thread[] _threads;
-    private readonly SemaphoreSlim _wake = new(0);
+    private readonly Sleeper[] _sleepers; // one a thread: a shared semaphore would let one thread take another's permit
     private readonly Lock _gate = new();
     private delegate*<void*, int, int, void> _invoke;
     private void* _work;
@@ -26,7 +26,6 @@ public sealed unsafe class CpuWorkers : IDisposable
     private int _next;
     private int _generation;
     private int _running;
-    private int _sleeping;
     private Exception? _failure;
     private volatile bool _disposed;
 
@@ -34,9 +33,11 @@ public sealed unsafe class CpuWorkers : IDisposable
     {
         Count = count;
         _threads = new Thread[count - 1];
+        _sleepers = new Sleeper[count - 1];
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;
+            _sleepers[i] = new Sleeper();
             _threads[i] = new Thread(() => Serve(worker)) { IsBackground = true, Name = $"attncompose-{worker}" };
         }
         foreach (Thread thread in _threads)
@@ -78,9 +79,8 @@ public sealed unsafe class CpuWorkers : IDisposable
                 Volatile.Write(ref _next, 0);
                 Volatile.Write(ref _running, _threads.Length);
                 Interlocked.Increment(ref _generation); // publishes the fields above
-                int sleeping = Volatile.Read(ref _sleeping);
-                if (sleeping > 0)
-                    _wake.Release(sleeping);
+                foreach (Sleeper sleeper in _sleepers)
+                    sleeper.Wake();
 
                 Drain(0);
                 var spin = new SpinWait();
@@ -101,11 +101,13 @@ public sealed unsafe class CpuWorkers : IDisposable
                 return;
             _disposed = true;
             Interlocked.Increment(ref _generation);
-            _wake.Release(Math.Max(1, _threads.Length));
+            foreach (Sleeper sleeper in _sleepers)
+                sleeper.Wake();
         }
         foreach (Thread thread in _threads)
             thread.Join();
-        _wake.Dispose();
+        foreach (Sleeper sleeper in _sleepers)
+            sleeper.Dispose();
     }
 
     private static void Invoke<TWork>(void* work, int item, int worker)
@@ -139,11 +141,7 @@ public sealed unsafe class CpuWorkers : IDisposable
                     Thread.SpinWait(10);
                     continue;
                 }
-                Interlocked.Increment(ref _sleeping);
-                // Checked again after announcing the sleep: a generation that began in between saw this sleeper or is seen here.
-                if (Volatile.Read(ref _generation) == seen)
-                    _wake.Wait();
-                Interlocked.Decrement(ref _sleeping);
+                _sleepers[worker - 1].Sleep(ref _generation, seen);
                 spins = 0;
             }
             seen = Volatile.Read(ref _generation);
@@ -152,5 +150,29 @@ public sealed unsafe class CpuWorkers : IDisposable
             Drain(worker);
             Interlocked.Decrement(ref _running);
         }
+    }
+
+    /// <summary>Lets one thread sleep until a generation begins that it has not seen.</summary>
+    private sealed class Sleeper : IDisposable
+    {
+        private readonly SemaphoreSlim _permit = new(0);
+        private int _asleep;
+
+        public void Sleep(ref int generation, int seen)
+        {
+            Interlocked.Exchange(ref _asleep, 1);
+            // Checked again after announcing the sleep: a generation that began in between saw the announcement or is seen here.
+            // Where it saw the announcement a permit is on its way, and it is taken in either case.
+            if (Volatile.Read(ref generation) == seen || Interlocked.Exchange(ref _asleep, 0) == 0)
+                _permit.Wait();
+        }
+
+        public void Wake()
+        {
+            if (Interlocked.Exchange(ref _asleep, 0) != 0)
+                _permit.Release();
+        }
+
+        public void Dispose() => _permit.Dispose();
     }
 }

@@ -110,7 +110,7 @@ internal static class ArgumentChecks
             if (length > int.MaxValue)
                 throw new ArgumentException($"{name} is {Text(lengths)}; a dimension may not pass {int.MaxValue}.", name);
         }
-        if (lengths[3] > 1 && strides[3] != 1)
+        if (lengths[3] > 1 && strides[3] != 1 && !lengths.Contains(0)) // an empty tensor has no strides of its own
             throw new ArgumentException($"{name} has strides {Text(strides)}; its rows must be contiguous (last stride 1).", name);
         return lengths;
     }

@@ -47,6 +47,10 @@ internal static class DiagnosticDescriptors
         "ATTN0017", "A stage in a pipeline needs a CUDA side",
         "'{0}' has no CUDA side that a pipeline can use: {1}");
 
+    public static readonly DiagnosticDescriptor CannotMake = Rule(
+        "ATTN0018", "A stage must be one that generated code can make",
+        "'{0}' cannot be a stage of a pipeline: {1}");
+
     public static readonly DiagnosticDescriptor BadHeadDim = Rule(
         "ATTN0020", "Head dim must be a multiple of 8 in [8, 256]",
         "HeadDim = {0} is not a multiple of 8 in [8, 256]; leave it out to bind it at the first call of Run");
@@ -58,6 +62,10 @@ internal static class DiagnosticDescriptors
     public static readonly DiagnosticDescriptor OutOfRange = Rule(
         "ATTN0022", "A parameter must lie in its declared range",
         "{0} = {1} is out of range: it must be {2}");
+
+    public static readonly DiagnosticDescriptor NoSuchMember = Rule(
+        "ATTN0023", "Mask and Element must be members of their enums",
+        "{0} = {1} is not a member of {2}");
 
     public static readonly DiagnosticDescriptor NoParameterKind = Rule(
         "ATTN0101", "A stage parameter must say what it is",
@@ -78,8 +86,8 @@ internal static class DiagnosticDescriptors
     private static readonly Dictionary<string, DiagnosticDescriptor> s_byId = new[]
     {
         NotPartial, CannotExtend, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
-        DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, BadHeadDim, ElementNotTaken, OutOfRange, NoParameterKind, NoHeader,
-        BadParameter, UnknownName,
+        DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
+        NoParameterKind, NoHeader, BadParameter, UnknownName,
     }.ToDictionary(rule => rule.Id);
 
     public static IEnumerable<DiagnosticDescriptor> All => s_byId.Values.OrderBy(rule => rule.Id, System.StringComparer.Ordinal);

@@ -14,7 +14,7 @@ internal static class CpuEmitter
             writer.WriteLine("var inputs = problem.Inputs;");
             writer.WriteLine("var scores = default(global::AttnCompose.Cpu.NoScoreHook);");
             bool selects = graph.Compress is not null;
-            writer.WriteLineIf(selects, "var selection = cpu.Selection;");
+            writer.WriteLineIf(selects, "var selection = cpu.BeginSelection(problem.Shape);");
             foreach (StageNode node in graph.Nodes)
             {
                 writer.WriteLine();

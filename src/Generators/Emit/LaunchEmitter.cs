@@ -1,6 +1,7 @@
 using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Plan;
+using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Emit;
 
@@ -12,19 +13,34 @@ internal static class LaunchEmitter
 {
     public static void Emit(SourceWriter writer, FusionPlan plan)
     {
-        WriteSource(writer, plan);
+        WriteProgram(writer, plan);
         WriteWorkspace(writer, plan);
         WriteLaunches(writer, plan);
     }
 
-    private static void WriteSource(SourceWriter writer, FusionPlan plan)
+    private static void WriteProgram(SourceWriter writer, FusionPlan plan)
     {
+        StageGraph graph = plan.Graph;
         // One stage of each assembly stands for it; which one does not matter.
-        var assemblies = plan.Graph.Nodes.GroupBy(n => n.Device.Assembly).Select(g => $"typeof({g.First().Stage.TypeName}).Assembly");
-        writer.WriteLine($"""
-            /// <summary>The CUDA text and the assemblies that embed the headers of its stages.</summary>
-            private static readonly global::AttnCompose.Cuda.KernelSource s_source = new(
-                {Literals.CSharpString(plan.Graph.Name.Replace('-', '_'))}, CudaText, [{string.Join(", ", assemblies)}]);
+        var assemblies = graph.Nodes.GroupBy(n => n.Device.Assembly).Select(g => $"typeof({g.First().Stage.TypeName}).Assembly");
+        var elements = graph.Nodes
+            .Where(n => n.Device.Elements.Count > 0)
+            .Aggregate(
+                new[] { ElementType.Float16, ElementType.BFloat16, ElementType.Float32 }.AsEnumerable(),
+                (all, n) => all.Where(n.Device.Elements.Contains))
+            .Select(e => $"global::AttnCompose.ElementType.{e}");
+        // Nothing here reads Plan: the order in which the parts of a class initialise their statics is not defined.
+        writer.WriteLine($$"""
+            private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
+            {
+                Name = {{Literals.CSharpString(graph.Name)}},
+                Source = new({{Literals.CSharpString(Names.Device(graph.Name))}}, CudaText, [{{string.Join(", ", assemblies)}}]),
+                Mask = global::AttnCompose.AttentionMask.{{graph.Mask}},
+                HeadDim = {{Literals.Number("int", graph.HeadDim)}},
+                Element = global::AttnCompose.ElementType.{{graph.Element}},
+                Elements = [{{string.Join(", ", elements)}}],
+                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},
+            };
 
             """);
     }
@@ -67,7 +83,7 @@ internal static class LaunchEmitter
         {
             ArgumentKind.TokenIndex => "in launch.TokenIndex",
             ArgumentKind.Buffer => $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(argument.Member)})",
-            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Name}",
+            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
         };
     }
 }

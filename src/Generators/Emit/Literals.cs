@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Linq;
 
 namespace AttnCompose.Generators.Emit;
 
@@ -16,13 +17,21 @@ internal static class Literals
 
     /// <summary>A double in C#, infinities included.</summary>
     public static string CSharpDouble(double value) =>
-        double.IsPositiveInfinity(value) ? "double.PositiveInfinity"
+        double.IsNaN(value) ? "double.NaN"
+        : double.IsPositiveInfinity(value) ? "double.PositiveInfinity"
         : double.IsNegativeInfinity(value) ? "double.NegativeInfinity"
         : value.ToString("R", CultureInfo.InvariantCulture);
 
     /// <summary>A C# string literal.</summary>
     public static string CSharpString(string text) =>
-        "\"" + text.Replace("\\", "\\\\").Replace("\"", "\\\"").Replace("\r", "\\r").Replace("\n", "\\n") + "\"";
+        "\"" + string.Concat(text.Select(c => c switch
+        {
+            '"' => "\\\"",
+            '\\' => "\\\\",
+            // Line ends of Unicode end a C# literal too.
+            _ when char.IsControl(c) || c is '\u2028' or '\u2029' => "\\u" + ((int)c).ToString("x4", CultureInfo.InvariantCulture),
+            _ => c.ToString(),
+        })) + "\"";
 
     /// <summary>Text that ends up in a comment: never ends the comment's line.</summary>
     public static string Comment(string text) => text.Replace('\r', ' ').Replace('\n', ' ').Replace('\\', '/');

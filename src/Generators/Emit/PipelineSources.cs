@@ -1,6 +1,7 @@
 using System.Collections.Generic;
 using System.Linq;
 using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Plan;
 
 namespace AttnCompose.Generators.Emit;
@@ -9,9 +10,11 @@ namespace AttnCompose.Generators.Emit;
 internal static class PipelineSources
 {
     /// <summary>Hint name and text of each file.</summary>
-    public static IEnumerable<(string HintName, string Text)> Of(FusionPlan plan)
+    /// <param name="plan">The pipeline.</param>
+    /// <param name="isAmbiguous">Whether another pipeline's full name is the same but for case.</param>
+    public static IEnumerable<(string HintName, string Text)> Of(FusionPlan plan, bool isAmbiguous)
     {
-        string name = plan.Graph.Type.FullName;
+        string name = HintName(plan.Graph.Type, isAmbiguous);
         yield return ($"{name}.Pipeline.g.cs", Part(
             plan.Graph, "what users see: Create, Options, Plan, Run",
             writer =>
@@ -25,6 +28,15 @@ internal static class PipelineSources
         yield return ($"{name}.Launch.g.cs", Part(
             plan.Graph, "the code that launches the kernels", writer => LaunchEmitter.Emit(writer, plan), "global::AttnCompose.Cuda.ICudaPipeline"));
         yield return ($"{name}.Kernels.g.cs", Kernels(plan));
+    }
+
+    /// <summary>The compiler compares hint names without regard to case, and takes no combining marks in them.</summary>
+    private static string HintName(TypeSpec type, bool isAmbiguous)
+    {
+        string nested = string.Concat(type.ContainerNames.Select(name => name + "+")) + type.Name;
+        string full = type.Namespace.Length == 0 ? nested : type.Namespace.Replace("@", "") + "." + nested;
+        string name = string.Concat(full.Select(c => char.IsLetterOrDigit(c) || c is '.' or '_' or '+' ? c.ToString() : $"-{(int)c:x4}"));
+        return isAmbiguous ? $"{name}-{string.Concat(full.Select(c => char.IsUpper(c) ? 'U' : 'l'))}" : name;
     }
 
     private static string Part(StageGraph graph, string what, System.Action<SourceWriter> body, string contract)

@@ -30,12 +30,12 @@ internal static class PipelineTypeEmitter
         using (writer.WriteBlock($"private {graph.Type.Identifier}(global::AttnCompose.AttentionDevice device, Options options)"))
         {
             foreach (OptionNode option in graph.Options)
-                writer.WriteLine($"Plan.Check(nameof(Options.{option.Member}), {AsDouble(option)});");
+                writer.WriteLine($"Plan.Check(nameof(Options.{option.Identifier}), {AsDouble(option)});");
             foreach (StageNode node in graph.Nodes)
             {
                 string values = string.Join(", ", node.Stage.Parameters.Select(p => p.IsConstant
-                    ? $"{p.Name} = {Literals.Number(p.Type, p.Value)}"
-                    : $"{p.Name} = options.{node.Options.First(o => o.Parameter == p).Member}"));
+                    ? $"{p.Identifier} = {Literals.Number(p.Type, p.Value)}"
+                    : $"{p.Identifier} = options.{node.Options.First(o => o.Parameter == p).Identifier}"));
                 writer.WriteLine($"this.{node.Field} = new {node.Stage.TypeName}{(values.Length > 0 ? $" {{ {values} }}" : "()")};");
             }
             writer.WriteLine("this.Device = device;");
@@ -47,7 +47,7 @@ internal static class PipelineTypeEmitter
                         this._cpu = new global::AttnCompose.Cpu.CpuPipelineRunner(cpu, {{declared}});
                         break;
                     case global::AttnCompose.Cuda.CudaDevice cuda:
-                        this._cuda = new global::AttnCompose.Cuda.CudaPipelineRunner(cuda, Plan, s_source);
+                        this._cuda = new global::AttnCompose.Cuda.CudaPipelineRunner(cuda, s_program);
                         break;
                     default:
                         throw new global::System.NotSupportedException($"{Plan.Name} runs on a CpuDevice or a CudaDevice, not on {device.Name}.");
@@ -92,7 +92,7 @@ internal static class PipelineTypeEmitter
         }
 
         /// <inheritdoc/>
-        public void Run<T, TOut>(in global::AttnCompose.Cuda.CudaAttentionArguments<T, TOut> arguments, global::AttnCompose.Cuda.CudaStream stream)
+        public void Run<T, TOut>(in global::AttnCompose.Cuda.CudaAttentionArguments<T, TOut> arguments, global::AttnCompose.Cuda.CudaStream? stream = null)
             where T : unmanaged
             where TOut : unmanaged
         {
@@ -124,8 +124,8 @@ internal static class PipelineTypeEmitter
                         writer.WriteLine();
                     first = false;
                     ParameterSpec p = option.Parameter;
-                    writer.WriteLine($"/// <inheritdoc cref=\"{node.Stage.TypeName}.{p.Name}\"/>");
-                    writer.WriteLine($"public {p.Type} {option.Member} {{ get; init; }} = {Literals.Number(p.Type, p.Value)};");
+                    writer.WriteLine($"/// <inheritdoc cref=\"{p.DocumentationId}\"/>");
+                    writer.WriteLine($"public {p.Type} {option.Identifier} {{ get; init; }} = {Literals.Number(p.Type, p.Value)};");
                 }
             }
             if (!first)
@@ -133,17 +133,18 @@ internal static class PipelineTypeEmitter
             using (writer.WriteBlock("internal static Options From(global::System.Collections.Generic.IReadOnlyDictionary<string, double> values) => new()", "};"))
             {
                 foreach (OptionNode option in graph.Options)
-                    writer.WriteLine($"{option.Member} = values.TryGetValue(nameof({option.Member}), out double {Support.Names.Camel(option.Member)}Value) ? {FromDouble(option)} : {Literals.Number(option.Parameter.Type, option.Parameter.Value)},");
+                    writer.WriteLine($"{option.Identifier} = {FromDouble(option)},");
             }
         }
     }
 
     private static string AsDouble(OptionNode option) =>
-        option.Parameter.Type == "bool" ? $"options.{option.Member} ? 1 : 0" : $"options.{option.Member}";
+        option.Parameter.Type == "bool" ? $"options.{option.Identifier} ? 1 : 0" : $"options.{option.Identifier}";
 
     private static string FromDouble(OptionNode option)
     {
-        string value = Support.Names.Camel(option.Member) + "Value";
+        string value = "global::System.Collections.Generic.CollectionExtensions.GetValueOrDefault("
+            + $"values, nameof({option.Identifier}), {Literals.CSharpDouble(option.Parameter.Value)})";
         return option.Parameter.Type switch
         {
             "bool" => $"{value} != 0",

@@ -45,4 +45,8 @@ internal sealed record StageNode(StageSpec Stage, string Role, string Field, Equ
 /// <param name="Parameter">The parameter.</param>
 /// <param name="Member">Member of the generated <c>Options</c>, unique in the pipeline.</param>
 /// <param name="Argument">Kernel argument, unique in the pipeline.</param>
-internal sealed record OptionNode(ParameterSpec Parameter, string Member, string Argument);
+internal sealed record OptionNode(ParameterSpec Parameter, string Member, string Argument)
+{
+    /// <summary>The member as it is spelt in C#.</summary>
+    public string Identifier => Names.CSharp(Member);
+}

@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using System.Globalization;
 using System.Linq;
@@ -12,6 +13,13 @@ namespace AttnCompose.Generators.Ir;
 /// </summary>
 internal static class StageGraphBuilder
 {
+    // Members that a record has anyway, and those that the generator adds.
+    private static readonly string[] s_optionsMembers =
+    [
+        "Options", "From", "Equals", "GetHashCode", "GetType", "ToString", "MemberwiseClone", "ReferenceEquals", "Finalize", "Clone",
+        "PrintMembers", "EqualityContract",
+    ];
+
     public static (StageGraph? Graph, EquatableArray<Problem> Problems) Build(PipelineSpec spec)
     {
         var problems = new List<Problem>();
@@ -81,20 +89,31 @@ internal static class StageGraphBuilder
 
     private static void CheckValues(PipelineSpec spec, List<Problem> problems)
     {
+        bool isElement = CheckMember(spec.Element, "Element", problems);
+        CheckMember(spec.Mask, "Mask", problems);
         if (spec.HeadDim != 0 && (spec.HeadDim is < 8 or > 256 || spec.HeadDim % 8 != 0))
             problems.Add(new("ATTN0020", -1, "HeadDim", [Text(spec.HeadDim)]));
         for (int i = 0; i < spec.Stages.Count; i++)
         {
             StageSpec stage = spec.Stages[i];
-            if (spec.Element != ElementType.Any && stage.Device is { Elements.Count: > 0 } device && !device.Elements.Contains(spec.Element))
+            if (isElement && spec.Element != ElementType.Any && stage.Device is { Elements.Count: > 0 } device && !device.Elements.Contains(spec.Element))
                 problems.Add(new("ATTN0021", i, "", [stage.Name, string.Join(" and ", device.Elements), spec.Element.ToString()]));
             foreach (ParameterSpec p in stage.Parameters)
             {
                 // The comparison is written so that NaN is out of range.
-                if (!(p.Value >= p.Min && p.Value <= p.Max) || double.IsInfinity(p.Value))
+                if (!(p.Value >= p.Min && p.Value <= p.Max) || !p.Fits)
                     problems.Add(new("ATTN0022", i, p.Name, [p.Name, Text(p.Value), Range(p)]));
             }
         }
+    }
+
+    private static bool CheckMember<TEnum>(TEnum value, string argument, List<Problem> problems)
+        where TEnum : struct, Enum
+    {
+        bool isMember = Enum.IsDefined(typeof(TEnum), value);
+        if (!isMember)
+            problems.Add(new("ATTN0023", -1, argument, [argument, value.ToString(), typeof(TEnum).Name]));
+        return isMember;
     }
 
     private static StageGraph Assemble(PipelineSpec spec)
@@ -102,8 +121,9 @@ internal static class StageGraphBuilder
         // OrderBy is stable: several of one kind keep their declared order.
         List<StageSpec> ordered = spec.Stages.OrderBy(s => s.Kind).ToList();
         var roles = new NameSet();
-        var fields = new NameSet();
-        var arguments = new NameSet();
+        var fields = new NameSet("_cpu", "_cuda");
+        var members = new NameSet(s_optionsMembers);
+        var arguments = new NameSet(Names.Reserved);
         var nodes = new List<StageNode>();
         foreach (StageSpec stage in ordered)
         {
@@ -112,8 +132,8 @@ internal static class StageGraphBuilder
             foreach (ParameterSpec parameter in runtime)
             {
                 bool shared = ordered.SelectMany(s => s.Parameters).Count(p => !p.IsConstant && p.Name == parameter.Name) > 1;
-                string member = arguments.Unique(shared ? stage.Name + parameter.Name : parameter.Name);
-                options.Add(new OptionNode(parameter, member, Names.Snake(member)));
+                string member = members.Unique(shared ? stage.Name + parameter.Name : parameter.Name);
+                options.Add(new OptionNode(parameter, member, arguments.Unique(Names.Snake(member), "_")));
             }
             nodes.Add(new StageNode(
                 stage, roles.Unique(RoleOf(stage.Kind)), fields.Unique("_" + Names.Camel(stage.Name)), options.ToEquatableArray()));
@@ -144,7 +164,7 @@ internal static class StageGraphBuilder
         (false, false) => $"in [{Text(p.Min)}, {Text(p.Max)}]",
         (false, true) => $"at least {Text(p.Min)}",
         (true, false) => $"at most {Text(p.Max)}",
-        _ => "a finite number",
+        _ => $"a finite {p.Type}",
     };
 
     private static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);

@@ -45,7 +45,7 @@ internal static class FuseSequentialPhases
             foreach (StepNode producer in earlier[i].Steps.Reverse())
             {
                 if (step.Reads.FirstOrDefault(producer.Writes.Contains) is { } buffer)
-                    return $"{step.Phase} reads all of {buffer}, which {producer.Phase} writes one {ScopeWords.Of(earlier[i].Scope)} at a time";
+                    return $"{step.Phase} reads {buffer} in other blocks than wrote it (there one a {ScopeWords.Of(earlier[i].Scope)})";
             }
         }
         return $"its blocks own another part of the problem (a {ScopeWords.Of(kernel.Scope)}) than those before it";

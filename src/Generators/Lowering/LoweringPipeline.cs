@@ -11,7 +11,7 @@ internal static class LoweringPipeline
         var plan = new FusionPlan(graph, Kernels: [], Buffers: [], Hooks: []);
 
         plan = NameBuffers.Run(plan);
-        // Invariant: every workspace buffer has a name that no other stage's buffer has.
+        // Invariant: every workspace buffer has a name that no other buffer, option or tensor has.
 
         plan = BindHooks.Run(plan);
         // Invariant: each fusion point that the loop has is bound, to a stage or to the loop's default.

@@ -1,16 +1,17 @@
 using System.Collections.Generic;
+using System.Linq;
 using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Plan;
 using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Lowering;
 
-/// <summary>Gives each stage's workspace buffers names that are unique in the pipeline.</summary>
+/// <summary>Gives each stage's workspace buffers names that no other buffer, option or tensor of the pipeline has.</summary>
 internal static class NameBuffers
 {
     public static FusionPlan Run(FusionPlan plan)
     {
-        var names = new NameSet();
+        var names = new NameSet(Names.Reserved.Concat(plan.Graph.Options.Select(o => o.Argument)));
         var buffers = new List<BufferNode>();
         for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)
         {

@@ -10,13 +10,13 @@ internal static class PlanArguments
 {
     public static FusionPlan Run(FusionPlan plan)
     {
-        string prefix = plan.Graph.Name.Replace('-', '_');
+        string prefix = Names.Device(plan.Graph.Name);
         var entries = new NameSet();
         return plan with
         {
             Kernels = plan.Kernels.Select(kernel => kernel with
             {
-                Entry = entries.Unique($"{prefix}_{string.Join("_", kernel.Steps.Select(s => s.Phase))}", "_"),
+                Entry = entries.Unique($"{prefix}_{string.Join("_", kernel.Steps.Select(s => Names.Device(s.Phase)))}", "_"),
                 Arguments = Union(plan, kernel),
             }).ToEquatableArray(),
         };

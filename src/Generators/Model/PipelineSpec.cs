@@ -16,7 +16,7 @@ internal sealed record PipelineSpec(
     EquatableArray<StageSpec> Stages);
 
 /// <summary>The declaring class.</summary>
-/// <param name="Namespace">Its namespace; empty for the global one.</param>
+/// <param name="Namespace">Its namespace as it is spelt in C#; empty for the global one.</param>
 /// <param name="Name">Its name without namespace or container.</param>
 /// <param name="Identifier">Its name as it is spelt in C#, with an @ where it is a keyword.</param>
 /// <param name="Containers">Declarations of the types around it, outermost first, such as <c>partial class Outer</c>.</param>
@@ -25,5 +25,5 @@ internal sealed record TypeSpec(
     string Namespace, string Name, string Identifier, EquatableArray<string> Containers, EquatableArray<string> ContainerNames)
 {
     public string FullName =>
-        (Namespace.Length == 0 ? "" : Namespace + ".") + string.Concat(ContainerNames.Select(name => name + ".")) + Name;
+        (Namespace.Length == 0 ? "" : Namespace.Replace("@", "") + ".") + string.Concat(ContainerNames.Select(name => name + ".")) + Name;
 }

@@ -18,7 +18,25 @@ internal sealed record StageSpec(
 /// <param name="Value">Declared value, else the default; a bool is 0 or 1.</param>
 /// <param name="Min">Least value allowed.</param>
 /// <param name="Max">Greatest value allowed.</param>
-internal sealed record ParameterSpec(string Name, string Type, bool IsConstant, double Value, double Min, double Max);
+/// <param name="DocumentationId">Id of the property's documentation; it may be declared by a base of the stage.</param>
+internal sealed record ParameterSpec(
+    string Name, string Type, bool IsConstant, double Value, double Min, double Max, string DocumentationId)
+{
+    /// <summary>The property's name as it is spelt in C#.</summary>
+    public string Identifier => Names.CSharp(Name);
+
+    /// <summary>Whether the type can hold the value.</summary>
+    public bool Fits => CanHold(Type, Value);
+
+    /// <summary>Whether a type can hold a number.</summary>
+    public static bool CanHold(string type, double value) => type switch
+    {
+        "int" => value == System.Math.Truncate(value) && value is >= int.MinValue and <= int.MaxValue,
+        "float" => System.Math.Abs(value) <= float.MaxValue,
+        "bool" => value is 0 or 1,
+        _ => !double.IsNaN(value) && !double.IsInfinity(value),
+    };
+}
 
 /// <summary>The CUDA side of a stage.</summary>
 /// <param name="Assembly">Simple name of the assembly that embeds the header.</param>

@@ -14,8 +14,9 @@ internal static class AttributeReader
     public static bool IsNamed(this AttributeData attribute, string metadataName) =>
         attribute.AttributeClass is { } type && MetadataName(type) == metadataName;
 
+    /// <summary>Full metadata name of a type that is not nested; empty for a nested one, which is never a known type.</summary>
     public static string MetadataName(INamedTypeSymbol type) =>
-        type.ContainingNamespace is { IsGlobalNamespace: false } ns ? ns.ToDisplayString() + "." + type.MetadataName : type.MetadataName;
+        type.ContainingType is not null ? "" : type.ContainingNamespace is { IsGlobalNamespace: false } ns ? ns.ToDisplayString() + "." + type.MetadataName : type.MetadataName;
 
     public static T Argument<T>(this AttributeData attribute, string name, T otherwise)
     {

@@ -1,3 +1,4 @@
+using System.Linq;
 using AttnCompose.Generators.Diagnostics;
 using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Support;
@@ -24,18 +25,16 @@ internal sealed record PlacesSpec(LocationSpec? Class, AttributePlace Pipeline, 
     {
         if (problem.Stage < 0 && problem.Argument.Length == 0)
             return Class;
-        AttributePlace place = problem.Stage < 0 ? Pipeline : Stages[problem.Stage];
-        foreach (ArgumentPlace argument in place.Arguments)
-        {
-            if (argument.Name == problem.Argument)
-                return argument.Location;
-        }
-        return place.Location ?? Class;
+        return (problem.Stage < 0 ? Pipeline : Stages[problem.Stage]).Of(problem.Argument) ?? Class;
     }
 }
 
 /// <summary>Where an attribute and its named arguments stand.</summary>
-internal sealed record AttributePlace(LocationSpec? Location, EquatableArray<ArgumentPlace> Arguments);
+internal sealed record AttributePlace(LocationSpec? Location, EquatableArray<ArgumentPlace> Arguments)
+{
+    /// <summary>The place of an argument; of the attribute where it has none of that name.</summary>
+    public LocationSpec? Of(string argument) => Arguments.FirstOrDefault(a => a.Name == argument)?.Location ?? Location;
+}
 
 /// <summary>Where a named argument stands.</summary>
 internal sealed record ArgumentPlace(string Name, LocationSpec? Location);

@@ -13,27 +13,39 @@ namespace AttnCompose.Generators.Parsing;
 /// <summary>Class symbol to <see cref="ParsedPipeline"/>. The one way from Roslyn's world into the model's.</summary>
 internal static class PipelineParser
 {
+    // What generated code declares in the class, stage fields aside.
+    private static readonly string[] s_generated =
+        ["Plan", "Descriptor", "Create", "Run", "Options", "Device", "Dispose", "CudaText", "s_source", "_cpu", "_cuda"];
+
     public static ParsedPipeline? Parse(GeneratorAttributeSyntaxContext context, CancellationToken cancellation)
     {
-        if (context.TargetSymbol is not INamedTypeSymbol type || context.Attributes.Length == 0)
+        if (context.TargetSymbol is not INamedTypeSymbol { Name.Length: > 0 } type || context.Attributes.Length == 0)
             return null;
         AttributeData pipeline = context.Attributes[0];
+        if (!IsFirst(pipeline, type))
+            return null; // declared twice, which the compiler reports; the first one counts
         LocationSpec? at = LocationSpec.From(type.Locations.FirstOrDefault());
 
         var stages = new List<StageSpec>();
         var places = new List<AttributePlace>();
+        var refusals = new List<DiagnosticInfo>();
         foreach (AttributeData attribute in type.GetAttributes())
         {
             cancellation.ThrowIfCancellationRequested();
             if (StageParser.Parse(attribute) is not { } stage)
                 continue;
+            AttributePlace place = AttributeReader.Place(attribute, cancellation);
             stages.Add(stage);
-            places.Add(AttributeReader.Place(attribute, cancellation));
+            places.Add(place);
+            if (StageParser.Refuse(attribute) is var (argument, why))
+                refusals.Add(new DiagnosticInfo(DiagnosticDescriptors.CannotMake.Id, place.Of(argument) ?? at, [stage.Name, why]));
         }
         var where = new PlacesSpec(at, AttributeReader.Place(pipeline, cancellation), places.ToEquatableArray());
 
         if (Refuse(type, context.TargetNode, cancellation) is { } refusal)
             return new ParsedPipeline(null, where, [refusal with { Location = at }]);
+        if (refusals.Count > 0)
+            return new ParsedPipeline(null, where, refusals.ToEquatableArray());
 
         var spec = new PipelineSpec(
             ParseType(type),
@@ -44,20 +56,40 @@ internal static class PipelineParser
         return new ParsedPipeline(spec, where, []);
     }
 
+    private static bool IsFirst(AttributeData attribute, INamedTypeSymbol type)
+    {
+        AttributeData? first = type.GetAttributes().FirstOrDefault(a => a.IsNamed(KnownTypeNames.AttentionPipeline));
+        return first?.ApplicationSyntaxReference is not { } a || attribute.ApplicationSyntaxReference is not { } b
+            || (a.SyntaxTree == b.SyntaxTree && a.Span == b.Span);
+    }
+
     private static DiagnosticInfo? Refuse(INamedTypeSymbol type, SyntaxNode node, CancellationToken cancellation)
     {
         if (node is RecordDeclarationSyntax)
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is a record; declare a class");
+        if (type.TypeKind != TypeKind.Class)
+            return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is not a class");
         if (node is not ClassDeclarationSyntax declaration || !declaration.Modifiers.Any(SyntaxKind.PartialKeyword))
             return Say(DiagnosticDescriptors.NotPartial, type.Name);
         if (type.IsStatic)
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is static");
         if (type.IsAbstract)
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is abstract");
-        if (type.IsFileLocal)
-            return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is file-local, so that no other file can add to it");
         if (type.IsGenericType)
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is generic");
+        if (type.BaseType is { SpecialType: not SpecialType.System_Object } parent)
+            return Say(DiagnosticDescriptors.CannotExtend, type.Name, $"it derives from '{parent.Name}', and a pipeline class has no base class");
+        if (type.InstanceConstructors.Any(c => !c.IsImplicitlyDeclared))
+            return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it declares a constructor, and the generated Create makes its instances");
+        if (s_generated.FirstOrDefault(name => name == type.Name || type.GetMembers(name).Length > 0) is { } taken)
+            return Say(DiagnosticDescriptors.CannotExtend, type.Name, $"the generator adds a member '{taken}' to it, so that name is taken");
+        for (INamedTypeSymbol? local = type; local is not null; local = local.ContainingType)
+        {
+            if (local.Name == "var")
+                return Say(DiagnosticDescriptors.CannotExtend, type.Name, "a type named 'var' takes that word from generated code");
+            if (local.IsFileLocal)
+                return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it is file-local, so that no other file can add to it");
+        }
         for (INamedTypeSymbol? outer = type.ContainingType; outer is not null; outer = outer.ContainingType)
         {
             if (outer.IsGenericType)
@@ -78,10 +110,10 @@ internal static class PipelineParser
         for (INamedTypeSymbol? outer = type.ContainingType; outer is not null; outer = outer.ContainingType)
             containers.Push(outer);
         return new TypeSpec(
-            type.ContainingNamespace is { IsGlobalNamespace: false } ns ? ns.ToDisplayString() : "",
+            NamespaceOf(type),
             type.Name,
-            Escape(type.Name),
-            containers.Select(c => $"partial {Keyword(c)} {Escape(c.Name)}").ToEquatableArray(),
+            Names.CSharp(type.Name),
+            containers.Select(c => $"partial {Keyword(c)} {Names.CSharp(c.Name)}").ToEquatableArray(),
             containers.Select(c => c.Name).ToEquatableArray());
 
         static string Keyword(INamedTypeSymbol t) => (t.IsRecord, t.TypeKind) switch
@@ -94,5 +126,11 @@ internal static class PipelineParser
         };
     }
 
-    private static string Escape(string name) => SyntaxFacts.GetKeywordKind(name) == SyntaxKind.None ? name : "@" + name;
+    private static string NamespaceOf(INamedTypeSymbol type)
+    {
+        var parts = new Stack<string>();
+        for (INamespaceSymbol? ns = type.ContainingNamespace; ns is { IsGlobalNamespace: false }; ns = ns.ContainingNamespace)
+            parts.Push(Names.CSharp(ns.Name));
+        return string.Join(".", parts);
+    }
 }

@@ -17,12 +17,59 @@ internal static class StageParser
     {
         if (attribute.AttributeClass is not { TypeKind: TypeKind.Class } type || KindOf(type) is not { } kind)
             return null;
-        string name = type.Name.EndsWith(Suffix, StringComparison.Ordinal) && type.Name.Length > Suffix.Length
+        return new StageSpec(
+            kind, NameOf(type), type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat), ParseDevice(type),
+            ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray());
+    }
+
+    /// <summary>
+    /// Why generated code cannot make the stage that an attribute declares, and the argument at fault (empty for the whole
+    /// attribute); null where it can.
+    /// </summary>
+    public static (string Argument, string Why)? Refuse(AttributeData attribute)
+    {
+        INamedTypeSymbol type = attribute.AttributeClass!;
+        for (INamedTypeSymbol? local = type; local is not null; local = local.ContainingType)
+        {
+            if (local.IsFileLocal)
+                return ("", "its type is file-local, and generated code is another file");
+        }
+        if (attribute.AttributeConstructor is { Parameters.Length: > 0 }
+            || !type.InstanceConstructors.Any(c => c.Parameters.Length == 0 && c.DeclaredAccessibility >= Accessibility.Internal))
+            return ("", "generated code makes it by a constructor without parameters; values go to named arguments");
+        var parameters = new HashSet<string>(
+            ParameterProperties(type).Where(p => ParameterAttributes(p).Any() && ParameterType(p.Type) is not null).Select(p => p.Name));
+        foreach (KeyValuePair<string, TypedConstant> argument in attribute.NamedArguments)
+        {
+            if (!parameters.Contains(argument.Key))
+                return (argument.Key, $"'{argument.Key}' is no parameter of it, so that its value would be lost");
+        }
+        for (INamedTypeSymbol? t = type; t is not null; t = t.BaseType)
+        {
+            foreach (ISymbol member in t.GetMembers())
+            {
+                if (member is IPropertySymbol { IsRequired: true } or IFieldSymbol { IsRequired: true } && !parameters.Contains(member.Name))
+                    return ("", $"its required member '{member.Name}' is no parameter, so that generated code has no value for it");
+            }
+        }
+        return null;
+    }
+
+    /// <summary>Name of a stage: that of its attribute without the suffix.</summary>
+    public static string NameOf(INamedTypeSymbol type) =>
+        type.Name.EndsWith(Suffix, StringComparison.Ordinal) && type.Name.Length > Suffix.Length
             ? type.Name.Substring(0, type.Name.Length - Suffix.Length)
             : type.Name;
-        return new StageSpec(
-            kind, name, type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat), ParseDevice(type),
-            ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray());
+
+    /// <summary>Whether a type derives from StageAttribute.</summary>
+    public static bool IsStage(INamedTypeSymbol type)
+    {
+        for (INamedTypeSymbol? t = type.BaseType; t is not null; t = t.BaseType)
+        {
+            if (AttributeReader.MetadataName(t) == KnownTypeNames.Stage)
+                return true;
+        }
+        return false;
     }
 
     /// <summary>The kind of a stage type, from the kind attribute that it derives from.</summary>
@@ -41,7 +88,10 @@ internal static class StageParser
         return null;
     }
 
-    /// <summary>Public settable instance properties of a stage type and its bases, base first, in declared order.</summary>
+    /// <summary>
+    /// Public settable instance properties of a stage type and its bases, base first, in declared order. One that overrides or
+    /// hides another stands in its place.
+    /// </summary>
     public static IEnumerable<IPropertySymbol> ParameterProperties(INamedTypeSymbol type)
     {
         var chain = new Stack<INamedTypeSymbol>();
@@ -49,8 +99,19 @@ internal static class StageParser
             chain.Push(t);
         return chain
             .SelectMany(t => t.GetMembers().OfType<IPropertySymbol>())
-            .Where(p => p is { IsStatic: false, IsIndexer: false, DeclaredAccessibility: Accessibility.Public, SetMethod.DeclaredAccessibility: Accessibility.Public });
+            .Where(IsSettable)
+            .GroupBy(p => p.Name)
+            .Select(same => same.Last());
     }
+
+    /// <summary>Whether an attribute argument can set a property.</summary>
+    public static bool IsSettable(IPropertySymbol property) => property is
+    {
+        IsStatic: false,
+        IsIndexer: false,
+        DeclaredAccessibility: Accessibility.Public,
+        SetMethod.DeclaredAccessibility: Accessibility.Public,
+    };
 
     /// <summary>C# keyword of a type that a parameter may have; null for any other type.</summary>
     public static string? ParameterType(ITypeSymbol type) => type.SpecialType switch
@@ -62,13 +123,13 @@ internal static class StageParser
         _ => null,
     };
 
-    /// <summary>The [RuntimeParameter] or [ConstantParameter] of a property.</summary>
-    public static AttributeData? ParameterAttribute(IPropertySymbol property) => property.GetAttributes()
-        .FirstOrDefault(a => a.IsNamed(KnownTypeNames.RuntimeParameter) || a.IsNamed(KnownTypeNames.ConstantParameter));
+    /// <summary>The [RuntimeParameter] and [ConstantParameter] of a property; one of them where it is well formed.</summary>
+    public static IEnumerable<AttributeData> ParameterAttributes(IPropertySymbol property) => property.GetAttributes()
+        .Where(a => a.IsNamed(KnownTypeNames.RuntimeParameter) || a.IsNamed(KnownTypeNames.ConstantParameter));
 
     private static ParameterSpec? ParseParameter(IPropertySymbol property, AttributeData declared)
     {
-        if (ParameterAttribute(property) is not { } kind || ParameterType(property.Type) is not { } type)
+        if (ParameterAttributes(property).FirstOrDefault() is not { } kind || ParameterType(property.Type) is not { } type)
             return null; // reported in the stage's own project
         double value = kind.ConstructorArgument(0, 0.0);
         foreach (KeyValuePair<string, TypedConstant> argument in declared.NamedArguments)
@@ -79,7 +140,8 @@ internal static class StageParser
         return new ParameterSpec(
             property.Name, type, kind.IsNamed(KnownTypeNames.ConstantParameter), value,
             type == "bool" ? 0 : kind.Argument("Min", double.NegativeInfinity),
-            type == "bool" ? 1 : kind.Argument("Max", double.PositiveInfinity));
+            type == "bool" ? 1 : kind.Argument("Max", double.PositiveInfinity),
+            property.OriginalDefinition.GetDocumentationCommentId() ?? "");
     }
 
     private static DeviceSpec? ParseDevice(INamedTypeSymbol type)

@@ -5,7 +5,9 @@ namespace AttnCompose.Generators.Support;
 /// <summary>Names that are taken; the second of a name gets the suffix 2, and so on.</summary>
 internal sealed class NameSet
 {
-    private readonly HashSet<string> _taken = [];
+    private readonly HashSet<string> _taken;
+
+    public NameSet(params IEnumerable<string> reserved) => _taken = [.. reserved];
 
     public string Unique(string name, string separator = "")
     {

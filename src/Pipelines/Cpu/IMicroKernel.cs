@@ -33,7 +33,7 @@ internal interface IMicroKernel
     /// <summary>Keys of a key panel, and columns of a value panel; twice <see cref="Lanes"/>.</summary>
     static abstract int Columns { get; }
 
-    /// <summary>Floats of a vector; at least <see cref="Rows"/>, so that one vector holds a number for each row of a block.</summary>
+    /// <summary>Floats of a vector; at least <see cref="Rows"/>, so that a vector holds a number for each row.</summary>
     static abstract int Lanes { get; }
 
     /// <summary>
@@ -44,7 +44,8 @@ internal interface IMicroKernel
 
     /// <summary>
     /// Weighted sum of a value panel <see cref="Columns"/> wide, added to what was there after scaling it:
-    /// <c>output[r * outputStride + c] = factors[r] * output[..] + sum over j &lt; count of weights[r * TileKeys + j] * panel[j * Columns + c]</c>.
+    /// <c>output[r * outputStride + c] = factors[r] * output[r * outputStride + c] + sum over j &lt; count of
+    /// weights[r * TileKeys + j] * panel[j * Columns + c]</c>.
     /// </summary>
     static abstract unsafe void Accumulate(
         float* weights, float* panel, int count, float* factors, float* output, nint outputStride);
@@ -65,11 +66,15 @@ internal interface IMicroKernel
     /// <param name="step">Scores that a row has more than the row before: 1 under a causal mask, else 0.</param>
     /// <param name="maxima"><see cref="Lanes"/> running maxima, -inf at first.</param>
     /// <param name="sums"><see cref="Lanes"/> running sums, 0 at first.</param>
-    /// <param name="factors">Receives 2^(old maximum - new maximum), 0 where either is -inf: the factors for <see cref="Accumulate"/>.</param>
+    /// <param name="factors">
+    /// Receives 2^(old maximum - new maximum), 0 where either is -inf: the factors for <see cref="Accumulate"/>.
+    /// </param>
     static abstract unsafe void Softmax(
         float* scores, int limit, int visible, int step, float* maxima, float* sums, float* factors);
 
-    /// <summary>values[i] = 2^values[i] for <see cref="Lanes"/> values of at most 127, within an ulp; -inf gives +0, NaN stays NaN.</summary>
+    /// <summary>
+    /// values[i] = 2^values[i] for <see cref="Lanes"/> values of at most 127, within an ulp; -inf gives +0, NaN stays NaN.
+    /// </summary>
     static abstract unsafe void Exp2(float* values);
 
     /// <summary>Multiplies <paramref name="count"/> values by a factor. Any length, any alignment.</summary>

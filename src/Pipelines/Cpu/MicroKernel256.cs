@@ -189,15 +189,22 @@ internal readonly struct MicroKernel256 : IMicroKernel
             int count = Math.Clamp(visible + r * step, 0, limit);
             if (count < padded)
                 Mask(row, count, padded);
-            Vector256<float> largest = Vector256.LoadAligned(row);
-            for (int j = 8; j < padded; j += 8)
+            Vector256<float> largest = Vector256.LoadAligned(row), other = largest; // two, as one would wait for itself
+            int j = 8;
+            for (; j < padded - 8; j += 2 * 8)
+            {
                 largest = Vector256.MaxNative(Vector256.LoadAligned(row + j), largest);
-            maxima[r] = Math.Max(maxima[r], Largest(largest));
+                other = Vector256.MaxNative(Vector256.LoadAligned(row + j + 8), other);
+            }
+            if (j < padded)
+                largest = Vector256.MaxNative(Vector256.LoadAligned(row + j), largest);
+            maxima[r] = Math.Max(maxima[r], Largest(Vector256.MaxNative(largest, other)));
         }
 
         // A row that has seen nothing but -inf keeps that maximum; 0 in its place keeps -inf - -inf out of the exponent.
         Vector256<float> maximum = Vector256.LoadAligned(maxima);
-        maximum = Vector256.ConditionalSelect(Vector256.Equals(maximum, Vector256.Create(float.NegativeInfinity)), Vector256<float>.Zero, maximum);
+        Vector256<float> unseen = Vector256.Equals(maximum, Vector256.Create(float.NegativeInfinity));
+        maximum = Vector256.AndNot(maximum, unseen);
         Vector256<float> factor = VectorExp.Exp2(old - maximum);
         factor.StoreAligned(factors);
         (Vector256.LoadAligned(sums) * factor).StoreAligned(sums);
@@ -213,7 +220,7 @@ internal readonly struct MicroKernel256 : IMicroKernel
                 weight.StoreAligned(row + j);
                 sum += weight;
             }
-            sums[r] += Vector256.Sum(sum);
+            sums[r] += Sum(sum);
         }
     }
 
@@ -255,4 +262,7 @@ internal readonly struct MicroKernel256 : IMicroKernel
         Vector128<float> two = Vector128.MaxNative(four, Vector128.Shuffle(four, Vector128.Create(2, 3, 0, 1)));
         return Vector128.MaxNative(two, Vector128.Shuffle(two, Vector128.Create(1, 0, 3, 2))).ToScalar();
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float Sum(Vector256<float> v) => Vector128.Sum(v.GetLower() + v.GetUpper());
 }

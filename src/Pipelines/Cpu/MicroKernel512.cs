@@ -315,15 +315,22 @@ internal readonly struct MicroKernel512 : IMicroKernel
             int count = Math.Clamp(visible + r * step, 0, limit);
             if (count < padded)
                 Mask(row, count, padded);
-            Vector512<float> largest = Vector512.LoadAligned(row);
-            for (int j = 16; j < padded; j += 16)
+            Vector512<float> largest = Vector512.LoadAligned(row), other = largest; // two, as one would wait for itself
+            int j = 16;
+            for (; j < padded - 16; j += 2 * 16)
+            {
                 largest = Vector512.MaxNative(Vector512.LoadAligned(row + j), largest);
-            maxima[r] = Math.Max(maxima[r], Largest(largest));
+                other = Vector512.MaxNative(Vector512.LoadAligned(row + j + 16), other);
+            }
+            if (j < padded)
+                largest = Vector512.MaxNative(Vector512.LoadAligned(row + j), largest);
+            maxima[r] = Math.Max(maxima[r], Largest(Vector512.MaxNative(largest, other)));
         }
 
         // A row that has seen nothing but -inf keeps that maximum; 0 in its place keeps -inf - -inf out of the exponent.
         Vector512<float> maximum = Vector512.LoadAligned(maxima);
-        maximum = Vector512.ConditionalSelect(Vector512.Equals(maximum, Vector512.Create(float.NegativeInfinity)), Vector512<float>.Zero, maximum);
+        Vector512<float> unseen = Vector512.Equals(maximum, Vector512.Create(float.NegativeInfinity));
+        maximum = Vector512.AndNot(maximum, unseen);
         Vector512<float> factor = VectorExp.Exp2(old - maximum);
         factor.StoreAligned(factors);
         (Vector512.LoadAligned(sums) * factor).StoreAligned(sums);
@@ -339,7 +346,7 @@ internal readonly struct MicroKernel512 : IMicroKernel
                 weight.StoreAligned(row + j);
                 sum += weight;
             }
-            sums[r] += Vector512.Sum(sum);
+            sums[r] += Sum(sum);
         }
     }
 
@@ -376,4 +383,7 @@ internal readonly struct MicroKernel512 : IMicroKernel
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Largest(Vector512<float> v) => MicroKernel256.Largest(Vector256.MaxNative(v.GetLower(), v.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Sum(Vector512<float> v) => MicroKernel256.Sum(v.GetLower() + v.GetUpper());
 }

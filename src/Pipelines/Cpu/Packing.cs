@@ -13,7 +13,7 @@ internal static unsafe class Packing<TKernel>
     /// <summary>Floats of the conversion buffer that a worker hands to the methods here, for a head dim.</summary>
     public static int BufferLength(int dim) => Math.Max(TKernel.Rows, TKernel.Columns) * dim;
 
-    /// <summary>Width of an output row and of a packed value row: the head dim rounded up to <see cref="IMicroKernel.Lanes"/>.</summary>
+    /// <summary>Width of an output row and of a packed value row: the head dim rounded up to whole vectors.</summary>
     public static int ValueWidth(int dim) => (dim + TKernel.Lanes - 1) / TKernel.Lanes * TKernel.Lanes;
 
     /// <summary>Key panels of a number of keys.</summary>

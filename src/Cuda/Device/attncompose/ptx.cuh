@@ -5,6 +5,14 @@
 
 namespace attn::ptx {
 
+// The same value, of which the compiler knows nothing: what is computed from it inside a loop is not moved out of it, where
+// it would hold registers all along.
+template <typename T>
+__device__ inline T recomputed(T value) {
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
 __device__ inline unsigned shared_address(const void* pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }

@@ -36,39 +36,48 @@ struct Tile {
 
     unsigned base;  // shared-memory address, a multiple of 128 bytes
 
+    __device__ static constexpr int swizzle_of(int row) { return row / (8 / kGroup) % kGroup; }
+
     __device__ unsigned address(int row, int chunk) const {
-        int swizzled = chunk ^ ((row / (8 / kGroup)) % kGroup);
-        return base + static_cast<unsigned>(row * kRowBytes + swizzled * kChunkBytes);
+        return base + static_cast<unsigned>(row * kRowBytes + (chunk ^ swizzle_of(row)) * kChunkBytes);
     }
 
-    // A operand: rows [row, row + 16), columns [16 step, 16 step + 16).
-    __device__ void load_a(unsigned (&a)[4], int row, int step) const {
-        int lane = lane_id();
-        ptx::load_matrices(a, address(row + lane % 16, 2 * step + lane / 16));
-    }
+    // One lane's part of the operands in 16 rows, for ldmatrix: the lane addresses one row and, of each pair of chunks,
+    // the even or the odd one. A few XORs serve all operands of a tile, because rows 8 apart are swizzled alike.
+    struct Lane {
+        unsigned row_address;
+        unsigned swizzle;  // bytes
 
-    // Two B operands of the transposed tile, {b[0], b[1]} and {b[2], b[3]}: tile rows [row, row + 8) and [row + 8,
-    // row + 16) are the columns, tile columns [16 step, 16 step + 16) the inner dimension.
-    __device__ void load_b_transposed(unsigned (&b)[4], int row, int step) const {
-        int lane = lane_id();
-        ptx::load_matrices(b, address(row + lane % 8 + lane / 16 * 8, 2 * step + lane / 8 % 2));
-    }
+        __device__ Lane(const Tile& tile, int row, int odd)
+            : row_address(ptx::recomputed(tile.base + static_cast<unsigned>(row * kRowBytes))),
+              swizzle(ptx::recomputed(static_cast<unsigned>(odd ^ swizzle_of(row)) * kChunkBytes)) {}
 
-    // Two B operands: tile rows [row, row + 16) are the inner dimension, tile columns [16 pair, 16 pair + 8) and the next
-    // eight are the columns.
-    __device__ void load_b(unsigned (&b)[4], int row, int pair) const {
-        int lane = lane_id();
-        ptx::load_matrices_transposed(b, address(row + lane % 16, 2 * pair + lane / 16));
-    }
+        // Chunk pair `pair` of the row `rows` further down, a multiple of 8.
+        __device__ unsigned address(int rows, int pair) const {
+            const int whole_groups = 2 * pair / kGroup * kGroup, in_group = 2 * pair % kGroup;
+            return row_address + static_cast<unsigned>(rows * kRowBytes + whole_groups * kChunkBytes) +
+                   (static_cast<unsigned>(in_group * kChunkBytes) ^ swizzle);
+        }
+    };
+
+    // A operands: 16 rows, and as many columns at [16 pair, 16 pair + 16).
+    __device__ Lane a_operands(int row) const { return {*this, row + lane_id() % 16, lane_id() / 16}; }
+
+    // Pairs of B operands of the transposed tile: rows [0, 8) and [8, 16) are the columns, 16 columns the inner dimension.
+    __device__ Lane transposed_b_operands() const { return {*this, lane_id() % 8 + lane_id() / 16 * 8, lane_id() / 8 % 2}; }
+
+    // Pairs of B operands: 16 rows are the inner dimension, eight columns and the next eight the columns.
+    __device__ Lane b_operands() const { return {*this, lane_id() % 16, lane_id() / 16}; }
 
     // Starts copying rows of kHeadDim elements. row_of(r) is where row r of the tile begins in global memory, or null
     // for a row of zeroes; columns from kHeadDim on are zeroes. All threads of the block take part.
     template <int kHeadDim, int kThreads, typename RowOf>
     __device__ void load_async(const void* any_valid, RowOf row_of) const {
         static_assert(kPaddedDim<kHeadDim> == kDim && kHeadDim % kChunkElements == 0);
-#pragma unroll
+        const int thread = ptx::recomputed(static_cast<int>(threadIdx.x));
+#pragma unroll 4
         for (int first = 0; first < kRows * kChunks; first += kThreads) {
-            int index = first + static_cast<int>(threadIdx.x);
+            const int index = first + thread;
             if (kRows * kChunks % kThreads != 0 && index >= kRows * kChunks) break;
             int row = index / kChunks, chunk = index % kChunks;
             const unsigned char* from = row_of(row);
@@ -82,15 +91,17 @@ struct Tile {
 template <Element T, int kRowTiles, int kColumns, typename TileA, typename TileB>
 __device__ inline void multiply_transposed(float (&c)[kRowTiles][kColumns / 8][4], const TileA& a, int row, const TileB& b) {
     static_assert(TileA::kChunks == TileB::kChunks && kColumns % 16 == 0);
-#pragma unroll
+    const auto a_lane = a.a_operands(row);
+    const auto b_lane = b.transposed_b_operands();
+#pragma unroll 4  // one period of the swizzle of rows of 128 bytes and more
     for (int step = 0; step < TileA::kChunks / 2; step++) {
         unsigned left[kRowTiles][4];
 #pragma unroll
-        for (int m = 0; m < kRowTiles; m++) a.load_a(left[m], row + 16 * m, step);
+        for (int m = 0; m < kRowTiles; m++) ptx::load_matrices(left[m], a_lane.address(16 * m, step));
 #pragma unroll
         for (int n = 0; n < kColumns / 16; n++) {
             unsigned right[4];
-            b.load_b_transposed(right, 16 * n, step);
+            ptx::load_matrices(right, b_lane.address(16 * n, step));
 #pragma unroll
             for (int m = 0; m < kRowTiles; m++) {
                 ptx::multiply_add<T>(c[m][2 * n], left[m], right[0], right[1]);

@@ -9,7 +9,13 @@ namespace AttnCompose.Pipelines.Cpu;
 internal static unsafe class CpuFlashAttention
 {
     /// <summary>Packed keys and values held at a time, unless one head alone needs more.</summary>
-    private const long PackedBytes = 256L << 20;
+    private const long DefaultPackedBytes = 256L << 20;
+
+    [ThreadStatic]
+    private static long s_packedBytes;
+
+    /// <summary>For tests: another bound for calls from this thread, 0 for the usual one.</summary>
+    internal static void ForcePackedBytes(long bytes) => s_packedBytes = bytes;
 
     public static void Run<T, TOut, TRows, TScore, TDestination, TKernel>(
         in CpuProblem<T, TOut> problem, CpuExecution cpu, TRows rows, TScore scores, TDestination destination)
@@ -27,7 +33,8 @@ internal static unsafe class CpuFlashAttention
         for (int source = 0; source < sources; source++)
             largestKeys = Math.Max(largestKeys, KeyTiles(in problem, in layout, rows, source));
         long sourceBytes = largestKeys * layout.TileFloats * sizeof(float);
-        int together = (int)Math.Clamp(PackedBytes / Math.Max(1, sourceBytes), 1, sources);
+        long bound = s_packedBytes != 0 ? s_packedBytes : DefaultPackedBytes;
+        int together = (int)Math.Clamp(bound / Math.Max(1, sourceBytes), 1, sources);
 
         float* packed = cpu.Scratch<float>(together * largestKeys * layout.TileFloats);
         float* scratch = cpu.Scratch<float>(cpu.Workers.Count * layout.WorkerFloats);
@@ -176,7 +183,10 @@ internal unsafe struct PackWork<T, TRows, TKernel> : ICpuWork
         float* tile = Packed + (source * Tiles + item / Count) * Layout.TileFloats;
         float* buffer = Scratch + worker * Layout.WorkerFloats;
         for (int j = 0; j < keys; j += TKernel.Columns)
-            Packing<TKernel>.KeyPanel(Inputs.Key, batch, keyHead, in rows, first + j, keys - j, buffer, tile + j * Layout.Shape.HeadDim);
+        {
+            Packing<TKernel>.KeyPanel(
+                Inputs.Key, batch, keyHead, in rows, first + j, keys - j, buffer, tile + j * Layout.Shape.HeadDim);
+        }
         Packing<TKernel>.ValueTile(Inputs.Value, batch, keyHead, in rows, first, keys, buffer, tile + Layout.KeyFloats);
     }
 }

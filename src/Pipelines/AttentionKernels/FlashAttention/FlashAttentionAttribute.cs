@@ -25,8 +25,11 @@ public sealed class FlashAttentionAttribute : AttentionKernelAttribute
         in CpuProblem<T, TOut> problem, CpuExecution cpu, TRows rows, TScore scores, TDestination destination)
     {
         if (KernelWidth.Bits == 512)
-            CpuFlashAttention.Run<T, TOut, TRows, TScore, TDestination, MicroKernel512>(in problem, cpu, rows, scores, destination);
+            Run<MicroKernel512>(in problem);
         else
-            CpuFlashAttention.Run<T, TOut, TRows, TScore, TDestination, MicroKernel256>(in problem, cpu, rows, scores, destination);
+            Run<MicroKernel256>(in problem);
+
+        void Run<TKernel>(in CpuProblem<T, TOut> problem) where TKernel : struct, IMicroKernel =>
+            CpuFlashAttention.Run<T, TOut, TRows, TScore, TDestination, TKernel>(in problem, cpu, rows, scores, destination);
     }
 }

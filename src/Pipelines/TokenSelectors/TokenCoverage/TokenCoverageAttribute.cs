@@ -1,5 +1,6 @@
 using AttnCompose.Cpu;
 using AttnCompose.Pipelines;
+using AttnCompose.Pipelines.Cpu;
 
 namespace AttnCompose;
 
@@ -86,32 +87,13 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
     /// Scores handed out by <see cref="TokenSelection.Scores"/> are the ones that are ranked, after pooling; width Lk -
     /// Window of the key tensor, 0 beyond the prefix of a shorter sequence.
     /// </remarks>
-    public override unsafe void Select<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
+    public override void Select<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
     {
         CheckParameters();
-        ProblemShape shape = problem.Shape;
-        long capacity = Math.Max(0, shape.KeyLength - Window);
-        float* raw = cpu.Scratch<float>(capacity * shape.QueryHeads);
-        float* pooled = cpu.Scratch<float>(capacity * shape.QueryHeads);
-        float* mean = cpu.Scratch<float>(capacity);
-        var scorer = new TokenScorer<T, TScore>(in problem, cpu, scores, Window);
-        for (int batch = 0; batch < shape.Batch; batch++)
-        {
-            SequenceShape sequence = problem.Sequence(batch);
-            int prefix = Math.Max(0, sequence.KeyLength - Window);
-            bool choose = prefix > MinTokens && Coverage > 0 && sequence.QueryLength > 0;
-            if (choose || (selection.WantsScores && prefix > 0 && sequence.QueryLength > 0))
-            {
-                scorer.Score(batch, raw);
-                Choose(raw, pooled, mean, batch, in sequence, cpu, selection);
-            }
-            else
-            {
-                TokenRanking.KeepAll(selection, batch, in sequence);
-            }
-            if (selection.WantsScores)
-                HandOutScores(pooled, batch, sequence.QueryLength > 0 ? prefix : 0, (int)capacity, selection);
-        }
+        if (KernelWidth.Bits == 512)
+            Select<T, TScore, MicroKernel512>(in problem, cpu, scores, selection);
+        else
+            Select<T, TScore, MicroKernel256>(in problem, cpu, scores, selection);
     }
 
     /// <summary>
@@ -162,6 +144,36 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         {
             float* pooled = cpu.Scratch<float>(rawScores.Length);
             Choose(raw, pooled, cpu.Scratch<float>(prefix), batch, in sequence, cpu, selection);
+        }
+    }
+
+    private unsafe void Select<T, TScore, TKernel>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
+        where T : unmanaged
+        where TScore : struct, IScoreHook
+        where TKernel : struct, IMicroKernel
+    {
+        ProblemShape shape = problem.Shape;
+        int capacity = Math.Max(0, shape.KeyLength - Window);
+        float* raw = cpu.Scratch<float>((long)capacity * shape.QueryHeads);
+        float* pooled = cpu.Scratch<float>((long)capacity * shape.QueryHeads);
+        float* mean = cpu.Scratch<float>(capacity);
+        var scorer = new TokenScorer<T, TScore, TKernel>(in problem, cpu, scores, Window);
+        for (int batch = 0; batch < shape.Batch; batch++)
+        {
+            SequenceShape sequence = problem.Sequence(batch);
+            int prefix = Math.Max(0, sequence.KeyLength - Window);
+            bool hasScores = prefix > 0 && sequence.QueryLength > 0;
+            if (hasScores && (selection.WantsScores || (prefix > MinTokens && Coverage > 0)))
+            {
+                scorer.Score(batch, raw);
+                Choose(raw, pooled, mean, batch, in sequence, cpu, selection);
+            }
+            else
+            {
+                TokenRanking.KeepAll(selection, batch, in sequence);
+            }
+            if (selection.WantsScores)
+                HandOutScores(pooled, batch, hasScores ? prefix : 0, capacity, selection);
         }
     }
 

@@ -1,4 +1,5 @@
 using AttnCompose.Cpu;
+using AttnCompose.Pipelines.Cpu;
 
 namespace AttnCompose.Pipelines;
 
@@ -8,12 +9,14 @@ namespace AttnCompose.Pipelines;
 /// They are relative to a whole power of two, so changing tiles rounds nothing: equal keys get equal scores wherever they
 /// stand. Tiles and their order are fixed, so the result does not depend on the workers.
 /// </summary>
-internal unsafe struct TokenScorer<T, TScore>
+internal unsafe struct TokenScorer<T, TScore, TKernel>
     where T : unmanaged
     where TScore : struct, IScoreHook
+    where TKernel : struct, IMicroKernel
 {
-    private const int Tile = ScoreTile.Keys;
-    private const long MaxKeptExponentials = 1L << 26; // 256 MiB; beyond that, fewer heads at once
+    private const int Tile = IMicroKernel.TileKeys;
+    private const int RowRun = 16; // rows that one item normalises
+    private const long MaxKeptExponentials = 1L << 22; // 16 MiB stay in the last-level cache; fewer heads at once beyond that
 
     private readonly CpuInputs<T> _problem;
     private readonly CpuWorkers _workers;
@@ -22,6 +25,7 @@ internal unsafe struct TokenScorer<T, TScore>
     private readonly int _headsAtOnce;
     private readonly float* _queries;      // [heads at once][packed rows * dim]
     private readonly float* _keys;         // [workers][Tile * dim], packed
+    private readonly float* _buffers;      // [workers], for the packing
     private readonly float* _exponentials; // [heads at once][tiles][rows][Tile]
     private readonly float* _exponents;    // [heads at once][tiles][rows]: exponentials are in units of 2^this
     private readonly float* _sums;         // [heads at once][tiles][rows]; in the end the factors of the exponentials
@@ -31,12 +35,13 @@ internal unsafe struct TokenScorer<T, TScore>
     {
         ProblemShape shape = problem.Shape;
         (_problem, _workers, _hook, _window) = (problem, cpu.Workers, hook, window);
-        long rows = ScoreTile.RowsPadded(Math.Min(window, shape.QueryLength));
+        long rows = RowsPadded(Math.Min(window, shape.QueryLength));
         long tiles = Tiles(shape.KeyLength);
         long perHead = Math.Max(1, tiles * rows * Tile);
         _headsAtOnce = (int)Math.Clamp(MaxKeptExponentials / perHead, 1, Math.Max(1, shape.QueryHeads));
         _queries = cpu.Scratch<float>(_headsAtOnce * rows * shape.HeadDim);
         _keys = cpu.Scratch<float>((long)_workers.Count * Tile * shape.HeadDim);
+        _buffers = cpu.Scratch<float>((long)_workers.Count * BufferLength(shape.HeadDim));
         _exponentials = cpu.Scratch<float>(_headsAtOnce * perHead);
         _exponents = cpu.Scratch<float>(_headsAtOnce * tiles * rows);
         _sums = cpu.Scratch<float>(_headsAtOnce * tiles * rows);
@@ -63,7 +68,7 @@ internal unsafe struct TokenScorer<T, TScore>
                 Heads = count,
                 Group = Math.Min(group, count),
                 Rows = rows,
-                RowsPadded = ScoreTile.RowsPadded(rows),
+                RowsPadded = RowsPadded(rows),
                 Tiles = (int)Tiles(sequence.KeyLength),
                 Prefix = sequence.KeyLength - _window,
                 Raw = raw,
@@ -73,18 +78,22 @@ internal unsafe struct TokenScorer<T, TScore>
             var exponentiate = new Exponentiate { Pass = pass };
             _workers.Run(ref exponentiate, count / pass.Group * pass.Tiles);
             var normalise = new Normalise { Pass = pass };
-            _workers.Run(ref normalise, count);
+            _workers.Run(ref normalise, count * ((rows + RowRun - 1) / RowRun));
             var sum = new SumColumns { Pass = pass };
             _workers.Run(ref sum, count * pass.Tiles);
         }
     }
+
+    private static int RowsPadded(int rows) => (rows + TKernel.Rows - 1) / TKernel.Rows * TKernel.Rows;
+
+    private static int BufferLength(int dim) => (Packing<TKernel>.BufferLength(dim) + 15) / 16 * 16;
 
     private static long Tiles(int keys) => ((long)keys + Tile - 1) / Tile;
 
     /// <summary>One set of heads of one sequence.</summary>
     private struct Pass
     {
-        public required TokenScorer<T, TScore> Scorer;
+        public required TokenScorer<T, TScore, TKernel> Scorer;
         public required int Batch;
         public required SequenceShape Sequence;
         public required int FirstHead;
@@ -113,13 +122,16 @@ internal unsafe struct TokenScorer<T, TScore>
         {
             ref readonly CpuInputs<T> problem = ref Pass.Scorer._problem;
             int dim = problem.Shape.HeadDim;
-            int first = Pass.Sequence.QueryLength - Pass.Rows;
             // A rule sees scores in natural units; without one they are in powers of two from the start.
-            float scale = TScore.IsIdentity ? problem.Scale * ScoreTile.Log2E : problem.Scale;
-            for (int row = 0; row < Pass.RowsPadded; row++)
+            float scale = TScore.IsIdentity ? problem.Scale * ScoreRows.Log2E : problem.Scale;
+            var rows = new RowSet(in Pass.Sequence);
+            float* buffer = Pass.Scorer._buffers + (long)worker * BufferLength(dim);
+            int first = Pass.Sequence.KeyLength - Pass.Rows;
+            for (int row = 0; row < Pass.Rows; row += TKernel.Rows)
             {
-                ReadOnlySpan<T> source = row < Pass.Rows ? problem.Query.Row(Pass.Batch, Pass.FirstHead + item, first + row) : default;
-                ScoreTile.PackQuery(source, scale, row, dim, Pass.Queries(item));
+                Packing<TKernel>.QueryBlock(
+                    problem.Query, Pass.Batch, Pass.FirstHead + item, in rows, first + row, Pass.Rows - row,
+                    Pass.Sequence.FirstQuery, scale, buffer, Pass.Queries(item) + (long)row * dim);
             }
         }
     }
@@ -139,11 +151,21 @@ internal unsafe struct TokenScorer<T, TScore>
             int firstKey = tile * Tile;
             int keys = Math.Min(Tile, Pass.Sequence.KeyLength - firstKey);
             float* packed = Pass.Scorer._keys + (long)worker * Tile * dim;
-            ScoreTile.PackKeys(in problem, Pass.Batch, keyValueHead, firstKey, keys, packed);
+            float* buffer = Pass.Scorer._buffers + (long)worker * BufferLength(dim);
+            var rows = new RowSet(in Pass.Sequence);
+            for (int key = 0; key < keys; key += TKernel.Columns)
+            {
+                Packing<TKernel>.KeyPanel(
+                    problem.Key, Pass.Batch, keyValueHead, in rows, firstKey + key, keys - key, buffer, packed + key * dim);
+            }
             for (int head = firstHead; head < firstHead + Pass.Group; head++)
             {
                 float* scores = Pass.Exponentials(head, tile);
-                ScoreTile.Multiply(Pass.Queries(head), packed, Pass.RowsPadded, keys, dim, scores);
+                for (int key = 0; key < keys; key += TKernel.Columns)
+                {
+                    for (int row = 0; row < Pass.Rows; row += TKernel.Rows)
+                        TKernel.Scores(Pass.Queries(head) + (long)row * dim, packed + key * dim, dim, scores + (long)row * Tile + key);
+                }
                 long statistics = Pass.Statistics(head, tile);
                 for (int row = 0; row < Pass.Rows; row++)
                 {
@@ -158,7 +180,7 @@ internal unsafe struct TokenScorer<T, TScore>
                         };
                         Pass.Scorer._hook.Apply(in at, segment);
                     }
-                    float exponent = ScoreTile.Exponentiate(segment, !TScore.IsIdentity, out float sum);
+                    float exponent = ScoreRows.Exponentiate(segment, !TScore.IsIdentity, out float sum);
                     Pass.Scorer._exponents[statistics + row] = exponent;
                     Pass.Scorer._sums[statistics + row] = sum;
                 }
@@ -173,10 +195,12 @@ internal unsafe struct TokenScorer<T, TScore>
 
         public readonly void Execute(int item, int worker)
         {
-            float* exponents = Pass.Scorer._exponents + Pass.Statistics(item, 0);
-            float* sums = Pass.Scorer._sums + Pass.Statistics(item, 0);
-            for (int row = 0; row < Pass.Rows; row++)
+            int head = item % Pass.Heads;
+            int begin = item / Pass.Heads * RowRun;
+            for (int row = begin; row < Math.Min(begin + RowRun, Pass.Rows); row++)
             {
+                float* exponents = Pass.Scorer._exponents + Pass.Statistics(head, 0);
+                float* sums = Pass.Scorer._sums + Pass.Statistics(head, 0);
                 long end = (long)Pass.Tiles * Pass.RowsPadded;
                 float largest = float.NegativeInfinity;
                 for (long i = row; i < end; i += Pass.RowsPadded)
@@ -184,13 +208,23 @@ internal unsafe struct TokenScorer<T, TScore>
                 double sum = 0;
                 for (long i = row; i < end; i += Pass.RowsPadded)
                     sum += sums[i] * Power(exponents[i], largest);
+                double factor = 1 / (sum * Pass.Rows);
                 for (long i = row; i < end; i += Pass.RowsPadded)
-                    sums[i] = sum == 0 ? 0 : (float)(Power(exponents[i], largest) / (sum * Pass.Rows));
+                    sums[i] = sum == 0 ? 0 : (float)(Power(exponents[i], largest) * factor);
             }
         }
 
-        private static double Power(float tile, float row) =>
-            float.IsNegativeInfinity(tile) ? 0 : double.IsNaN(row) ? double.NaN : Math.ScaleB(1, (int)Math.Max(tile - row, -1000f));
+        // 2^(tile - row), 0 where it is far below float32's range.
+        private static double Power(float tile, float row)
+        {
+            const int Bias = 1023, FractionBits = 52;
+            if (float.IsNegativeInfinity(tile))
+                return 0;
+            float exponent = tile - row;
+            return float.IsNaN(exponent) ? double.NaN
+                : exponent < -500 ? 0
+                : BitConverter.Int64BitsToDouble((long)((int)exponent + Bias) << FractionBits);
+        }
     }
 
     /// <summary>Sums a tile's exponentials over the rows, each with its factor: the raw scores of the tile's prefix tokens.</summary>
@@ -206,7 +240,7 @@ internal unsafe struct TokenScorer<T, TScore>
             if (count <= 0)
                 return;
             float* sums = stackalloc float[Tile];
-            ScoreTile.SumColumns(Pass.Exponentials(head, tile), Pass.Scorer._sums + Pass.Statistics(head, tile), Pass.Rows, sums);
+            ScoreRows.SumColumns(Pass.Exponentials(head, tile), Pass.Scorer._sums + Pass.Statistics(head, tile), Pass.Rows, sums);
             float* raw = Pass.Raw + (long)(Pass.FirstHead + head) * Pass.Prefix + tile * Tile;
             new Span<float>(sums, count).CopyTo(new Span<float>(raw, count));
         }

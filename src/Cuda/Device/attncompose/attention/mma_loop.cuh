@@ -9,7 +9,8 @@
 //   diagonal       query i sees key j if j <= i + key_count - query_count
 //
 // Keys and values go through a ring of two stages: tile t + 1 is copied while tile t is multiplied. Where rows are
-// indexed, a ring of four holds the key positions: those of tile t + 2 arrive with the rows of tile t + 1.
+// indexed, a ring of four holds the key positions. Those of tile t + 3 are copied together with the rows of tile t + 1, so
+// that they have been waited for when the copy of the rows of tile t + 3 starts.
 // Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN.
 #pragma once
 
@@ -28,10 +29,11 @@ struct MmaLoop {
     static_assert(kHeadDim >= 8 && kHeadDim <= 256 && kHeadDim % 8 == 0);
     static constexpr int kDim = kPaddedDim<kHeadDim>;
 
-    // A warp owns 32 query rows, so that each key fragment feeds two multiplications, where their accumulators fit the
-    // registers. The tiles fit the 99 KB of shared memory that every chip from sm_80 has.
-    static constexpr int kWarps = 4;
-    static constexpr int kRowTiles = kDim <= 128 ? 2 : 1;
+    // Where the accumulators leave registers for it, a warp owns 32 query rows, so that each fragment of keys and values
+    // feeds two multiplications; a rule wants registers too. The tiles fit the 99 KB of shared memory that every chip from
+    // sm_80 has.
+    static constexpr int kRowTiles = kDim <= (Score::kIdentity ? 64 : 32) ? 2 : 1;
+    static constexpr int kWarps = kRowTiles == 1 && kDim <= 128 ? 8 : 4;
     static constexpr int kQueryTile = kWarps * kRowTiles * 16;
     static constexpr int kKeyTile = kDim <= 128 ? 64 : 32;
     static constexpr int kStages = 2;
@@ -50,13 +52,12 @@ struct MmaLoop {
     using Softmax = OnlineSoftmax<kRowTiles>;
     using Scores = float[kRowTiles][kKeyTile / 8][4];
     using Results = float[kRowTiles][kDim / 8][4];
-    using OutputRows = decltype(static_cast<const Destination*>(nullptr)->rows(Problem{}, Sequence{}, 0, 0));
 
     const Problem& problem;
     const Score& score;
+    const Destination& destination;
     int b, h, g;
     HeadRows<kIndexed> rows;
-    OutputRows output_rows;
     int tile_begin;  // first query of the tile
     unsigned shared;
 
@@ -65,16 +66,15 @@ struct MmaLoop {
         const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
         // The tiles at the end see the most keys; blocks start in order of their index.
         const int tile = static_cast<int>(Config::kCausal ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
-        const Sequence sequence = sequence_of(problem, b);
-        MmaLoop loop{problem,
-                     score,
-                     b,
-                     h,
-                     problem.key_value_head(h),
-                     source.rows(problem, sequence, b, h),
-                     destination.rows(problem, sequence, b, h),
-                     tile * kQueryTile,
-                     ptx::shared_address(shared)};
+        const MmaLoop loop{problem,
+                           score,
+                           destination,
+                           b,
+                           h,
+                           problem.key_value_head(h),
+                           source.rows(problem, sequence_of(problem, b), b, h),
+                           tile * kQueryTile,
+                           ptx::shared_address(shared)};
         loop.fill_skipped_rows();
         if (loop.tile_begin < loop.rows.query_count) loop.attend();
     }
@@ -101,6 +101,7 @@ struct MmaLoop {
         if constexpr (kIndexed) {
             start_positions(0);
             start_positions(1);
+            start_positions(2);
             ptx::commit_copies();
             ptx::wait_for_copies<0>();
             __syncthreads();
@@ -113,7 +114,7 @@ struct MmaLoop {
         for (int tile = 0; tile < tiles; tile++) {
             if (tile + 1 < tiles) {
                 start_keys_and_values(tile + 1);
-                if constexpr (kIndexed) start_positions(tile + 2);
+                if constexpr (kIndexed) start_positions(tile + 3);
             }
             ptx::commit_copies();
             ptx::wait_for_copies<1>();
@@ -124,7 +125,9 @@ struct MmaLoop {
                 step<true>(tile, softmax, o);
             __syncthreads();
         }
+        // Without a single key the queries are still on their way, to where the result is staged.
         ptx::wait_for_copies<0>();
+        __syncthreads();
         softmax.finish();
         store(softmax, o);
     }
@@ -162,7 +165,7 @@ struct MmaLoop {
 
     __device__ void start_rows(const KeyTile& to, const void* tensor, const Strides& strides, int tile) const {
         const auto* base = static_cast<const unsigned char*>(tensor);
-        const long long head = strides.at(b, g);
+        const long long head = strides.at(ptx::recomputed(b), ptx::recomputed(g));
         to.template load_async<kHeadDim, kThreads>(base, [&](int row) -> const unsigned char* {
             if (tile * kKeyTile + row >= rows.key_count) return nullptr;
             return base + (head + key_position(tile, row) * strides.row) * static_cast<long long>(sizeof(Element));
@@ -181,15 +184,16 @@ struct MmaLoop {
 
     template <bool kMasked>
     __device__ void apply_score_and_mask(Scores& s, int tile) const {
+        const int first_row = ptx::recomputed(tile_begin + first_row_of_warp() + lane_id() / 4);
         const float factor = Score::kIdentity ? problem.scale * kLog2E : problem.scale;
 #pragma unroll
         for (int a = 0; a < kRowTiles; a++) {
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                const int i = tile_begin + first_row_of_warp() + 16 * a + 8 * half + lane_id() / 4;
+                const int i = first_row + 16 * a + 8 * half;
                 const int last = last_key(i);
                 ScorePosition at{b, h, g, 0, 0};
-                if constexpr (!Score::kIdentity) at.query = rows.first_query + output_row(least(i, rows.query_count - 1));
+                if constexpr (!Score::kIdentity) at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
 #pragma unroll
                 for (int n = 0; n < kKeyTile / 8; n++) {
 #pragma unroll
@@ -212,6 +216,7 @@ struct MmaLoop {
 
     // o += P V; the accumulators of two neighbouring score tiles are, packed, the A operand of 16 keys.
     __device__ static void multiply_by_values(Results& o, const Scores& p, const KeyTile& values) {
+        const auto lane = values.b_operands();
 #pragma unroll
         for (int step = 0; step < kKeyTile / 16; step++) {
             unsigned left[kRowTiles][4];
@@ -225,7 +230,7 @@ struct MmaLoop {
 #pragma unroll
             for (int n = 0; n < kDim / 16; n++) {
                 unsigned right[4];
-                values.load_b(right, 16 * step, n);
+                ptx::load_matrices_transposed(right, lane.address(16 * step, n));
 #pragma unroll
                 for (int a = 0; a < kRowTiles; a++) {
                     ptx::multiply_add<Element>(o[a][2 * n], left[a], right[0], right[1]);
@@ -235,7 +240,8 @@ struct MmaLoop {
         }
     }
 
-    __device__ int output_row(int i) const { return output_rows.query_row(i); }
+    // Made where it is needed, so that the main loop has its registers.
+    __device__ auto output_rows() const { return destination.rows(problem, sequence_of(problem, b), b, h); }
     __device__ Output* output_at(int row) const {
         return static_cast<Output*>(problem.output) + problem.output_strides.at(b, h) + row * problem.output_strides.row;
     }
@@ -245,6 +251,7 @@ struct MmaLoop {
     }
 
     __device__ void store(const Softmax& softmax, Results& o) const {
+        const auto rows_of_output = output_rows();
 #pragma unroll
         for (int a = 0; a < kRowTiles; a++) {
 #pragma unroll
@@ -257,24 +264,25 @@ struct MmaLoop {
                 }
                 const int i = tile_begin + first_row_of_warp() + 16 * a + 8 * half + lane_id() / 4;
                 if (problem.log_sum_exp && lane_id() % 4 == 0 && i < rows.query_count)
-                    store_log_sum_exp(output_row(i), softmax.log_sum_exp(a, half));
+                    store_log_sum_exp(rows_of_output.query_row(i), softmax.log_sum_exp(a, half));
             }
         }
         if constexpr (kSame<Output, float>)
-            store_floats(o);
+            store_floats(rows_of_output, o);
         else
-            store_elements(o);
+            store_elements(rows_of_output, o);
     }
 
     // Four lanes store the 32 bytes of a memory sector.
-    __device__ void store_floats(const Results& o) const {
+    template <typename OutputRows>
+    __device__ void store_floats(const OutputRows& output_rows, const Results& o) const {
 #pragma unroll
         for (int a = 0; a < kRowTiles; a++) {
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const int i = tile_begin + first_row_of_warp() + 16 * a + 8 * half + lane_id() / 4;
                 if (i >= rows.query_count) continue;
-                float* to = output_at(output_row(i));
+                float* to = output_at(output_rows.query_row(i));
 #pragma unroll
                 for (int n = 0; n < kHeadDim / 8; n++)
                     *reinterpret_cast<float2*>(to + 8 * n + 2 * (lane_id() % 4)) =
@@ -285,7 +293,8 @@ struct MmaLoop {
 
     // Through shared memory, so that each row leaves in whole chunks. A warp is the only reader of its query rows, so it may
     // overwrite them.
-    __device__ void store_elements(const Results& o) const {
+    template <typename OutputRows>
+    __device__ void store_elements(const OutputRows& output_rows, const Results& o) const {
         constexpr int kRows = kRowTiles * 16, kRowChunks = kHeadDim / kChunkElements;
         const QueryTile staging = query_tile();
         __syncwarp();
@@ -305,7 +314,7 @@ struct MmaLoop {
             const int row = first_row_of_warp() + index / kRowChunks, chunk = index % kRowChunks;
             const int i = tile_begin + row;
             if (i < rows.query_count)
-                reinterpret_cast<Chunk*>(output_at(output_row(i)))[chunk] = ptx::load_chunk(staging.address(row, chunk));
+                reinterpret_cast<Chunk*>(output_at(output_rows.query_row(i)))[chunk] = ptx::load_chunk(staging.address(row, chunk));
         }
     }
 
@@ -313,7 +322,7 @@ struct MmaLoop {
     __device__ void fill_skipped_rows() const {
         constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
         const int end = least(tile_begin + kQueryTile, problem.query_length);
-        output_rows.template for_each_skipped<kWarps, kQueryTile>(tile_begin, end, [&](int row) {
+        output_rows().template for_each_skipped<kWarps, kQueryTile>(tile_begin, end, [&](int row) {
             auto* to = reinterpret_cast<Chunk*>(output_at(row));
             for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
             if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);

@@ -1,0 +1,104 @@
+using System.CommandLine;
+using System.Globalization;
+using AttnCompose.Cuda;
+
+namespace AttnCompose.Cli;
+
+/// <summary>The options that several commands share, and what their texts mean.</summary>
+internal static class CommonOptions
+{
+    public static Option<string> Pipeline() => new("--pipeline")
+    {
+        Description = "The pipeline, such as token-sparse-prefill.",
+        HelpName = "name",
+        Required = true,
+    };
+
+    public static Option<string> Device() => new("--device")
+    {
+        Description = "Where to run: cpu, or cuda:N for GPU N (cuda is cuda:0).",
+        HelpName = "cpu|cuda[:N]",
+        DefaultValueFactory = _ => "cpu",
+    };
+
+    public static Option<string[]> Set() => new("--set")
+    {
+        Description = "Sets a parameter of the pipeline; may be given several times. 'plan' lists them.",
+        HelpName = "Name=Value",
+        Arity = ArgumentArity.OneOrMore,
+    };
+
+    /// <summary>Splits <c>Name=Value</c> texts.</summary>
+    /// <exception cref="UsageException">One is not of that form, or a name comes twice.</exception>
+    public static IReadOnlyList<KeyValuePair<string, string>> ParseSettings(string[]? texts)
+    {
+        var settings = new List<KeyValuePair<string, string>>();
+        foreach (string text in texts ?? [])
+        {
+            int equals = text.IndexOf('=');
+            if (equals <= 0)
+                throw new UsageException($"--set takes Name=Value; got '{text}'.");
+            string name = text[..equals].Trim();
+            if (settings.Any(setting => setting.Key == name))
+                throw new UsageException($"--set gives {name} twice.");
+            settings.Add(new(name, text[(equals + 1)..].Trim()));
+        }
+        return settings;
+    }
+
+    /// <summary>Splits a comma-separated list of layer numbers.</summary>
+    /// <exception cref="UsageException">An entry is not a number from 0 on.</exception>
+    public static IReadOnlyList<int> ParseLayers(string text)
+    {
+        var layers = new SortedSet<int>();
+        foreach (string part in text.Split(',', StringSplitOptions.TrimEntries))
+        {
+            if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int layer))
+                throw new UsageException($"--layers takes layer numbers such as 2,3,5; got '{text}'.");
+            layers.Add(layer);
+        }
+        return [.. layers];
+    }
+
+    /// <summary>Opens the device that a text names. There is no fallback to another one.</summary>
+    /// <exception cref="UsageException">The text names no kind of device.</exception>
+    public static AttentionDevice OpenDevice(string text)
+    {
+        if (text == "cpu")
+            return AttentionDevice.Cpu();
+        if (text == "cuda")
+            return OpenCuda(0);
+        if (text.StartsWith("cuda:", StringComparison.Ordinal)
+            && int.TryParse(text["cuda:".Length..], NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal))
+            return OpenCuda(ordinal);
+        throw new UsageException($"--device takes cpu, cuda or cuda:N; got '{text}'.");
+    }
+
+    /// <summary>Makes an instance of a pipeline; what it refuses is wrong usage.</summary>
+    public static IAttentionPipeline CreatePipeline(
+        PipelineDescriptor pipeline, AttentionDevice device, IReadOnlyList<KeyValuePair<string, string>> settings)
+    {
+        try
+        {
+            return pipeline.Create(device, settings);
+        }
+        catch (ArgumentException error)
+        {
+            throw new UsageException(CommandLine.OneLine(error.Message));
+        }
+    }
+
+    private static AttentionDevice OpenCuda(int ordinal)
+    {
+        try
+        {
+            return AttentionDevice.Cuda(ordinal);
+        }
+        catch (CudaUnavailableException error)
+        {
+            // The rest of the message lists every place that was tried; doctor shows it with what it means.
+            string line = CommandLine.OneLine(error.Message);
+            throw new CommandException($"{(line.EndsWith(" Tried:", StringComparison.Ordinal) ? line[..^" Tried:".Length] : line)} See 'attncompose doctor'.");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+using System.Collections.Concurrent;
+using AttnCompose.Cuda.Interop;
+
+namespace AttnCompose.Cuda;
+
+/// <summary>A source with its headers and options, ready to be looked up or compiled.</summary>
+public sealed record PreparedKernel(
+    KernelSource Source, CompileOptions Options, IReadOnlyList<DeviceHeader> Headers, KernelCacheKey Key);
+
+/// <summary>
+/// Compiled kernels, in memory and in a private folder: one file an entry, written beside, flushed and renamed, read whole and
+/// verified at every load. What does not verify is compiled again. Threads and processes that want the same kernel wait for
+/// the one that compiles it, up to a deadline; then they compile for themselves.
+/// </summary>
+public sealed class KernelCache
+{
+    internal const string Extension = ".kernel";
+
+    private static readonly Lazy<KernelCache> s_default = new(() => new KernelCache(
+        CudaSettings.Current, p => KernelCompiler.Compile(p.Source, p.Headers, p.Options), () => KernelCompiler.Identity));
+
+    private readonly ConcurrentDictionary<KernelCacheKey, Slot> _slots = new();
+    private readonly Func<PreparedKernel, CompiledKernel> _compile;
+    private readonly Func<string> _compiler;
+    private readonly TimeSpan _deadline;
+    private readonly bool _required;
+    private long _compilations;
+    private long _fileHits;
+    private long _rejected;
+    private string? _writeFailure;
+
+    internal KernelCache(
+        CudaSettings settings, Func<PreparedKernel, CompiledKernel> compile, Func<string> compiler, TimeSpan? deadline = null)
+    {
+        (_compile, _compiler, _deadline, _required) = (compile, compiler, deadline ?? TimeSpan.FromMinutes(2), settings.RequireCache);
+        string? path = settings.CacheDirectory is { } named ? Path.GetFullPath(named)
+            : settings.CacheHome is { } home ? Path.Combine(home, "attncompose")
+            : null;
+        if (!settings.UseCache)
+            Refusal = "it is turned off";
+        else if (path is null)
+            Refusal = "there is no home folder";
+        else
+            Refusal = PrivateDirectory.Open(path);
+        Directory = settings.UseCache ? path : null;
+    }
+
+    /// <summary>The cache of this process, as <see cref="CudaSettings"/> say.</summary>
+    public static KernelCache Default => s_default.Value;
+
+    /// <summary>The folder; null where none is wanted.</summary>
+    public string? Directory { get; }
+
+    /// <summary>Why the folder is not used; null where it is. Kernels are kept in memory in either case.</summary>
+    public string? Refusal { get; }
+
+    /// <summary>Why entries could not be written; null where they could.</summary>
+    public string? WriteFailure => Volatile.Read(ref _writeFailure);
+
+    /// <summary>Kernels that were compiled.</summary>
+    public long Compilations => Interlocked.Read(ref _compilations);
+
+    /// <summary>Kernels that were taken from files.</summary>
+    public long FileHits => Interlocked.Read(ref _fileHits);
+
+    /// <summary>Files that did not verify.</summary>
+    public long Rejected => Interlocked.Read(ref _rejected);
+
+    /// <summary>Collects a source's headers and computes its key.</summary>
+    public PreparedKernel Prepare(KernelSource source, CompileOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        ArgumentNullException.ThrowIfNull(options);
+        IReadOnlyList<DeviceHeader> headers = DeviceHeaders.Collect(source);
+        return new(source, options, headers, KernelCacheKey.Compute(source, headers, options, _compiler()));
+    }
+
+    /// <summary>The compiled kernel: from memory, from its file, or compiled now.</summary>
+    /// <exception cref="KernelCompilationException">It does not compile, or compiling is not allowed (<see cref="CudaSettings.RequireCache"/>).</exception>
+    public CompiledKernel GetOrCompile(PreparedKernel kernel)
+    {
+        ArgumentNullException.ThrowIfNull(kernel);
+        Slot slot = _slots.GetOrAdd(kernel.Key, static _ => new Slot());
+        lock (slot)
+            return slot.Kernel ??= Load(kernel.Key) ?? CompileOnce(kernel);
+    }
+
+    internal string? FileOf(KernelCacheKey key) => Refusal is null && Directory is not null ? Path.Combine(Directory, key.Hash + Extension) : null;
+
+    private CompiledKernel CompileOnce(PreparedKernel kernel)
+    {
+        if (_required)
+            throw new KernelCompilationException(kernel.Source.Name, $"{kernel.Source.Name} ({kernel.Options}) is not in the kernel cache {Directory}, and ATTNCOMPOSE_REQUIRE_CACHE forbids to compile it.");
+        string? file = FileOf(kernel.Key);
+        using FileStream? turn = file is null ? null : TakeTurn(file + ".lock");
+        if (turn is not null && Load(kernel.Key) is { } made)
+            return made; // by the process that had the turn before
+        CompiledKernel compiled = _compile(kernel);
+        Interlocked.Increment(ref _compilations);
+        if (turn is not null)
+            Store(file!, KernelCacheEntry.Write(kernel.Key, compiled));
+        return compiled;
+    }
+
+    private CompiledKernel? Load(KernelCacheKey key)
+    {
+        if (FileOf(key) is not { } file)
+            return null;
+        byte[] bytes;
+        try
+        {
+            var info = new FileInfo(file);
+            if (!info.Exists)
+                return null;
+            if (info.LinkTarget is not null)
+            {
+                Interlocked.Increment(ref _rejected);
+                return null;
+            }
+            bytes = File.ReadAllBytes(file); // never mapped: the file may be replaced while it is used
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+        CompiledKernel? kernel = KernelCacheEntry.Read(key, bytes);
+        Interlocked.Increment(ref kernel is null ? ref _rejected : ref _fileHits);
+        return kernel;
+    }
+
+    /// <summary>
+    /// Holds the entry's lock file open for this process alone. The operating system lets go of it when the process ends, so
+    /// the file is never deleted. Null where it cannot be had in time, or the folder cannot be written.
+    /// </summary>
+    private FileStream? TakeTurn(string path)
+    {
+        long end = Environment.TickCount64 + (long)_deadline.TotalMilliseconds;
+        for (int pause = 1; ; pause = Math.Min(2 * pause, 50))
+        {
+            try
+            {
+                return new FileStream(path, Options(FileMode.OpenOrCreate));
+            }
+            catch (IOException) when (File.Exists(path) && Environment.TickCount64 < end)
+            {
+                Thread.Sleep(pause);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                Volatile.Write(ref _writeFailure, e.Message);
+                return null;
+            }
+        }
+    }
+
+    private void Store(string file, byte[] bytes)
+    {
+        string beside = $"{file}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp";
+        try
+        {
+            using (var stream = new FileStream(beside, Options(FileMode.CreateNew)))
+            {
+                stream.Write(bytes);
+                stream.Flush(flushToDisk: true);
+            }
+            File.Move(beside, file, overwrite: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Volatile.Write(ref _writeFailure, e.Message);
+            try
+            {
+                File.Delete(beside);
+            }
+            catch (Exception again) when (again is IOException or UnauthorizedAccessException)
+            {
+            }
+        }
+    }
+
+    private static FileStreamOptions Options(FileMode mode)
+    {
+        var options = new FileStreamOptions { Mode = mode, Access = FileAccess.ReadWrite, Share = FileShare.None };
+        if (!OperatingSystem.IsWindows())
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        return options;
+    }
+
+    private sealed class Slot
+    {
+        public CompiledKernel? Kernel { get; set; }
+    }
+}

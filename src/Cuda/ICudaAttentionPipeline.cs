@@ -1,0 +1,79 @@
+using AttnCompose.Cuda;
+
+namespace AttnCompose
+{
+    /// <summary>The short form of a call on device memory.</summary>
+    public static class CudaAttentionPipelineExtensions
+    {
+        /// <summary>Puts attention over device memory on a stream; see <see cref="CudaAttentionArguments{T, TOut}"/> for the shapes.</summary>
+        /// <param name="pipeline">A pipeline made on a CUDA device.</param>
+        /// <param name="query">[batch, query heads, Lq, head dim].</param>
+        /// <param name="key">[batch, key/value heads, Lk, head dim].</param>
+        /// <param name="value">[batch, key/value heads, Lk, head dim].</param>
+        /// <param name="output">[batch, query heads, Lq, head dim].</param>
+        /// <param name="stream">The stream; the device's default stream where it is null.</param>
+        public static void Run<T, TOut>(
+            this ICudaAttentionPipeline pipeline,
+            CudaTensor<T> query, CudaTensor<T> key, CudaTensor<T> value, CudaTensor<TOut> output, CudaStream? stream = null)
+            where T : unmanaged
+            where TOut : unmanaged
+        {
+            ArgumentNullException.ThrowIfNull(pipeline);
+            pipeline.Run(new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output }, stream);
+        }
+    }
+}
+
+namespace AttnCompose.Cuda
+{
+    /// <summary>An attention pipeline that takes tensors in device memory. Generated pipelines implement it.</summary>
+    public interface ICudaAttentionPipeline : IAttentionPipeline
+    {
+        /// <summary>Puts attention over device memory on a stream and returns; nothing waits for the device.</summary>
+        /// <param name="arguments">What goes in and what comes out.</param>
+        /// <param name="stream">The stream; the device's default stream where it is null.</param>
+        /// <exception cref="ArgumentException">A shape, stride or alignment does not fit; nothing was launched.</exception>
+        /// <exception cref="NotSupportedException">The pipeline does not take this element type, head dim or size.</exception>
+        /// <exception cref="InvalidOperationException">The pipeline is on another device, or a call is running already.</exception>
+        /// <exception cref="KernelCompilationException">The kernels do not compile for this device.</exception>
+        /// <exception cref="CudaException">The driver refused a call.</exception>
+        void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)
+            where T : unmanaged
+            where TOut : unmanaged;
+    }
+
+    /// <summary>The CUDA side of a generated pipeline: the workspace that it needs and the kernels that it launches.</summary>
+    public interface ICudaPipeline
+    {
+        /// <summary>Names the stages that have workspace buffers, in order.</summary>
+        void DescribeWorkspace(in ProblemShape shape, CudaWorkspace workspace);
+
+        /// <summary>Launches the kernels in order.</summary>
+        void Launch(CudaLaunch launch);
+    }
+
+    /// <summary>What is fixed about a generated pipeline's CUDA side: a static of the generated class.</summary>
+    public sealed record CudaProgram
+    {
+        /// <summary>Name of the pipeline, for messages.</summary>
+        public required string Name { get; init; }
+
+        /// <summary>The emitted CUDA.</summary>
+        public required KernelSource Source { get; init; }
+
+        /// <summary>The declared mask.</summary>
+        public required AttentionMask Mask { get; init; }
+
+        /// <summary>The declared head dim, or 0.</summary>
+        public int HeadDim { get; init; }
+
+        /// <summary>The declared element type, or any.</summary>
+        public ElementType Element { get; init; }
+
+        /// <summary>Element types that every stage takes on the device.</summary>
+        public IReadOnlyList<ElementType> Elements { get; init; } = [ElementType.Float16, ElementType.BFloat16];
+
+        /// <summary>Whether the pipeline has a token selection, for which memory is needed.</summary>
+        public bool SelectsTokens { get; init; }
+    }
+}

@@ -1,0 +1,102 @@
+namespace AttnCompose.Cuda.Interop;
+
+/// <summary>
+/// What the runtime asks of a CUDA driver. The one implementation for use is <see cref="NativeCudaDriver"/>; the tests have
+/// one on host memory, so that everything above can be tried without a GPU. Handles are addresses, 0 for none.
+/// </summary>
+internal abstract unsafe class CudaDriverApi
+{
+    public abstract CudaResult Init();
+    public abstract CudaResult DriverVersion(out int version);
+    public abstract CudaResult DeviceCount(out int count);
+    public abstract CudaResult DeviceGet(out int device, int ordinal);
+    public abstract CudaResult DeviceName(Span<byte> name, int device);
+    public abstract CudaResult DeviceTotalMemory(out nuint bytes, int device);
+    public abstract CudaResult GetDeviceAttribute(out int value, DeviceAttribute attribute, int device);
+
+    public abstract CudaResult PrimaryContextRetain(out nint context, int device);
+    public abstract CudaResult PrimaryContextRelease(int device);
+    public abstract CudaResult ContextGetCurrent(out nint context);
+    public abstract CudaResult ContextSetCurrent(nint context);
+    public abstract CudaResult ContextSynchronize();
+
+    public abstract CudaResult MemoryInfo(out nuint free, out nuint total);
+    public abstract CudaResult MemoryAllocate(out nint pointer, nuint bytes);
+    public abstract CudaResult MemoryFree(nint pointer);
+    public abstract CudaResult CopyToDevice(nint destination, void* source, nuint bytes, nint stream);
+    public abstract CudaResult CopyToHost(void* destination, nint source, nuint bytes, nint stream);
+    public abstract CudaResult CopyOnDevice(nint destination, nint source, nuint bytes, nint stream);
+    public abstract CudaResult Fill(nint destination, byte value, nuint bytes, nint stream);
+
+    public abstract CudaResult StreamCreate(out nint stream, uint flags, int priority);
+    public abstract CudaResult StreamDestroy(nint stream);
+    public abstract CudaResult StreamSynchronize(nint stream);
+    public abstract CudaResult StreamQuery(nint stream);
+    public abstract CudaResult StreamWaitEvent(nint stream, nint handle);
+    public abstract CudaResult StreamIsCapturing(nint stream, out int status);
+    public abstract CudaResult StreamBeginCapture(nint stream, int mode);
+    public abstract CudaResult StreamEndCapture(nint stream, out nint graph);
+
+    public abstract CudaResult EventCreate(out nint handle, uint flags);
+    public abstract CudaResult EventDestroy(nint handle);
+    public abstract CudaResult EventRecord(nint handle, nint stream);
+    public abstract CudaResult EventSynchronize(nint handle);
+    public abstract CudaResult EventElapsed(out float milliseconds, nint start, nint end);
+
+    public abstract CudaResult GraphInstantiate(out nint executable, nint graph);
+    public abstract CudaResult GraphDestroy(nint graph);
+    public abstract CudaResult GraphExecutableDestroy(nint executable);
+    public abstract CudaResult GraphLaunch(nint executable, nint stream);
+
+    public abstract CudaResult ModuleLoad(out nint module, ReadOnlySpan<byte> image);
+    public abstract CudaResult ModuleUnload(nint module);
+    public abstract CudaResult ModuleGetFunction(out nint function, nint module, string name);
+    public abstract CudaResult ModuleGetGlobal(out nint pointer, out nuint bytes, nint module, string name);
+    public abstract CudaResult GetFunctionAttribute(out int value, FunctionAttribute attribute, nint function);
+    public abstract CudaResult SetFunctionAttribute(nint function, FunctionAttribute attribute, int value);
+
+    /// <summary>Where parameter <paramref name="index"/> lies; InvalidValue past the last one, NotFound on a driver before 12.4.</summary>
+    public abstract CudaResult FunctionParameter(out nuint offset, out nuint bytes, nint function, int index);
+
+    public abstract CudaResult Launch(in LaunchConfig config, nint function, void* arguments, nuint argumentBytes);
+
+    public abstract (string Name, string Description) Describe(CudaResult result);
+}
+
+/// <summary>Attributes of a device that are asked for, with the driver's numbers.</summary>
+internal enum DeviceAttribute
+{
+    MaxThreadsPerBlock = 1,
+    MultiprocessorCount = 16,
+    Integrated = 18,
+    L2CacheBytes = 38,
+    ComputeCapabilityMajor = 75,
+    ComputeCapabilityMinor = 76,
+    MaxSharedBytesPerBlockOptIn = 97,
+}
+
+/// <summary>Attributes of a kernel that are asked for or set, with the driver's numbers.</summary>
+internal enum FunctionAttribute
+{
+    MaxThreadsPerBlock = 0,
+    StaticSharedBytes = 1,
+    LocalBytes = 3,
+    Registers = 4,
+    MaxDynamicSharedBytes = 8,
+}
+
+/// <summary>CUlaunchConfig: grid, block, dynamic shared memory, stream, attributes. 56 bytes.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+internal struct LaunchConfig
+{
+    public uint GridX;
+    public uint GridY;
+    public uint GridZ;
+    public uint BlockX;
+    public uint BlockY;
+    public uint BlockZ;
+    public uint SharedBytes;
+    public nint Stream;
+    public nint Attributes;
+    public uint AttributeCount;
+}

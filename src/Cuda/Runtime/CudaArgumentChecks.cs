@@ -1,0 +1,169 @@
+using System.Runtime.CompilerServices;
+using AttnCompose.Cpu;
+
+namespace AttnCompose.Cuda;
+
+/// <summary>Says, before anything is launched, what a call on device memory got and what it needs.</summary>
+internal static class CudaArgumentChecks
+{
+    private const int Alignment = 16; // bytes: one vector load
+
+    public static ProblemShape Check<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaProgram program, CudaDevice device)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        CheckElements<T, TOut>(program);
+        ReadOnlySpan<nint> q = Rank4(arguments.Query, device, "query");
+        ReadOnlySpan<nint> k = Rank4(arguments.Key, device, "key");
+        ReadOnlySpan<nint> v = Rank4(arguments.Value, device, "value");
+        ReadOnlySpan<nint> o = Rank4(arguments.Output, device, "output");
+        var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]);
+        ArgumentChecks.CheckShape(in shape, program.Mask, program.HeadDim);
+        if (!k.SequenceEqual(v))
+            throw new ArgumentException($"value is {CudaTensor.Text(v)} but key is {CudaTensor.Text(k)}; they must be alike.", "value");
+        if (k[0] != q[0] || k[3] != q[3])
+            throw new ArgumentException($"key is {CudaTensor.Text(k)} but query is {CudaTensor.Text(q)}; batch and head dim must agree.", "key");
+        if (!o.SequenceEqual(q))
+            throw new ArgumentException($"output is {CudaTensor.Text(o)}; it must have the query's shape {CudaTensor.Text(q)}.", "output");
+        CheckAlignment(arguments.Query, "query");
+        CheckAlignment(arguments.Key, "key");
+        CheckAlignment(arguments.Value, "value");
+        CheckAlignment(arguments.Output, "output");
+        CheckLogSumExp(arguments.LogSumExp, in shape, device);
+        CheckLengths(arguments.KeyLengths, shape.Batch, device, "KeyLengths");
+        CheckLengths(arguments.QueryLengths, shape.Batch, device, "QueryLengths");
+        if (arguments.Scale is { } scale && !float.IsFinite(scale))
+            throw new ArgumentException($"Scale is {scale}; it must be finite.", "Scale");
+        CheckSelection(arguments.Selection, in shape, device, program);
+        CheckOutputMemory(in arguments);
+        return shape;
+    }
+
+    public static void CheckElements<T, TOut>(CudaProgram program)
+    {
+        ArgumentChecks.CheckElements<T, TOut>(program.Name, program.Element);
+        ElementType element = ElementConvert.TypeOf<T>();
+        if (!program.Elements.Contains(element))
+            throw new NotSupportedException($"{program.Name} takes {string.Join(" or ", program.Elements)} on a CUDA device; it got {element}. On the CPU it takes all of them.");
+    }
+
+    private static ReadOnlySpan<nint> Rank4<T>(CudaTensor<T> tensor, CudaDevice device, string name) where T : unmanaged
+    {
+        ArgumentNullException.ThrowIfNull(tensor, name);
+        CheckDevice(tensor, device, name);
+        ReadOnlySpan<nint> lengths = tensor.Lengths;
+        if (lengths.Length != 4)
+            throw new ArgumentException($"{name} is {CudaTensor.Text(lengths)}; it must be [batch, heads, length, dim].", name);
+        foreach (nint length in lengths)
+        {
+            if (length > int.MaxValue)
+                throw new ArgumentException($"{name} is {CudaTensor.Text(lengths)}; a dimension may not pass {int.MaxValue}.", name);
+        }
+        if (lengths[3] > 1 && tensor.Strides[3] != 1)
+            throw new ArgumentException($"{name} has strides {CudaTensor.Text(tensor.Strides)}; its rows must be contiguous (last stride 1).", name);
+        return lengths;
+    }
+
+    private static void CheckDevice<T>(CudaTensor<T> tensor, CudaDevice device, string name) where T : unmanaged
+    {
+        if (tensor.Device.Ordinal != device.Ordinal)
+            throw new ArgumentException($"{name} is on {tensor.Device.Name}; the pipeline is on {device.Name}.", name);
+    }
+
+    private static void CheckAlignment<T>(CudaTensor<T> tensor, string name) where T : unmanaged
+    {
+        if (tensor.Count == 0)
+            return;
+        if (tensor.Pointer % Alignment != 0)
+            throw new ArgumentException($"{name} begins at address 0x{tensor.Pointer:x}, which is not a multiple of {Alignment} bytes.", name);
+        for (int i = 0; i < 3; i++)
+        {
+            if (tensor.Lengths[i] > 1 && tensor.Strides[i] * Unsafe.SizeOf<T>() % Alignment != 0)
+            {
+                throw new ArgumentException(
+                    $"{name} has strides {CudaTensor.Text(tensor.Strides)} of {Unsafe.SizeOf<T>()}-byte elements; stride {i} is not a multiple of {Alignment} bytes.", name);
+            }
+        }
+    }
+
+    private static void CheckLogSumExp(CudaTensor<float>? tensor, in ProblemShape shape, CudaDevice device)
+    {
+        if (tensor is null)
+            return;
+        CheckDevice(tensor, device, "LogSumExp");
+        if (!tensor.Lengths.SequenceEqual([shape.Batch, shape.QueryHeads, shape.QueryLength]))
+        {
+            throw new ArgumentException(
+                $"LogSumExp is {CudaTensor.Text(tensor.Lengths)}; it must be [{shape.Batch}, {shape.QueryHeads}, {shape.QueryLength}].", "LogSumExp");
+        }
+    }
+
+    private static void CheckLengths(CudaTensor<int>? tensor, int batch, CudaDevice device, string name)
+    {
+        if (tensor is null)
+            return;
+        CheckDevice(tensor, device, name);
+        if (tensor.Rank != 1 || tensor.Lengths[0] != batch || (batch > 1 && tensor.Strides[0] != 1))
+            throw new ArgumentException($"{name} is {CudaTensor.Text(tensor.Lengths)}; it must be [{batch}], without gaps.", name);
+    }
+
+    private static void CheckSelection(CudaTokenSelection? selection, in ProblemShape shape, CudaDevice device, CudaProgram program)
+    {
+        if (selection is null)
+            return;
+        if (!program.SelectsTokens)
+            throw new ArgumentException($"{program.Name} selects no tokens, so there is no selection to receive.", "Selection");
+        CheckDevice(selection.Positions, device, "Selection");
+        if (!selection.Positions.Lengths.SequenceEqual([shape.Batch, shape.QueryHeads, shape.KeyLength]))
+        {
+            throw new ArgumentException(
+                $"Selection is made for {CudaTensor.Text(selection.Positions.Lengths)}; the problem is [{shape.Batch}, {shape.QueryHeads}, {shape.KeyLength}].", "Selection");
+        }
+    }
+
+    private static void CheckOutputMemory<T, TOut>(in CudaAttentionArguments<T, TOut> arguments)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        if (arguments.Output.Count == 0)
+            return;
+        // Rows must not overlap each other: in order of stride, each step must clear all that lies within it.
+        ReadOnlySpan<nint> lengths = arguments.Output.Lengths;
+        ReadOnlySpan<nint> strides = arguments.Output.Strides;
+        Span<int> order = [0, 1, 2];
+        for (int i = 1; i < 3; i++)
+        {
+            for (int j = i; j > 0 && strides[order[j]] < strides[order[j - 1]]; j--)
+                (order[j], order[j - 1]) = (order[j - 1], order[j]);
+        }
+        nint extent = lengths[3];
+        foreach (int i in order)
+        {
+            if (lengths[i] <= 1)
+                continue;
+            if (strides[i] < extent)
+                throw new ArgumentException($"output has shape {CudaTensor.Text(lengths)} and strides {CudaTensor.Text(strides)}: its rows overlap.", "output");
+            extent = checked(strides[i] * (lengths[i] - 1) + extent);
+        }
+        (nint Begin, nint End) output = Range(arguments.Output);
+        Refuse(output, Range(arguments.Query), "query");
+        Refuse(output, Range(arguments.Key), "key");
+        Refuse(output, Range(arguments.Value), "value");
+        if (arguments.LogSumExp is { } logSumExp)
+            Refuse(output, Range(logSumExp), "LogSumExp");
+
+        static void Refuse((nint Begin, nint End) output, (nint Begin, nint End) other, string name)
+        {
+            if (output.Begin < other.End && other.Begin < output.End)
+                throw new ArgumentException($"output shares memory with {name}.", "output");
+        }
+    }
+
+    private static (nint Begin, nint End) Range<T>(CudaTensor<T> tensor) where T : unmanaged
+    {
+        if (tensor.Count == 0)
+            return (0, 0);
+        nint begin = tensor.Pointer;
+        return (begin, begin + checked((nint)(tensor.Extent * Unsafe.SizeOf<T>())));
+    }
+}

@@ -1,0 +1,119 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Text;
+using AttnCompose.Cuda.Interop;
+
+namespace AttnCompose.Cuda;
+
+/// <summary>
+/// An NVIDIA GPU, by its primary context, so that memory and streams of other libraries in the process can be used. Calls
+/// make that context current on the calling thread and leave it so.
+/// </summary>
+public sealed class CudaDevice : AttentionDevice
+{
+    private readonly Lock _gate = new();
+    private readonly ConcurrentDictionary<KernelCacheKey, CudaModule> _modules = new();
+    private readonly Lazy<CudaStream> _stream;
+
+    internal CudaDevice(CudaDriverApi driver, int ordinal)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(ordinal);
+        CudaResult counted = driver.DeviceCount(out int count);
+        if (counted != CudaResult.Success || count == 0)
+            throw new CudaUnavailableException($"The CUDA driver has no device: {driver.Describe(counted).Name}.");
+        if (ordinal >= count)
+            throw new CudaUnavailableException($"There is no device cuda:{ordinal}; the driver has {count}, numbered from 0.");
+        Ordinal = ordinal;
+        Context = new CudaContext(driver, ordinal);
+        ComputeCapability = (Attribute(DeviceAttribute.ComputeCapabilityMajor), Attribute(DeviceAttribute.ComputeCapabilityMinor));
+        MultiprocessorCount = Attribute(DeviceAttribute.MultiprocessorCount);
+        MaxSharedBytes = Attribute(DeviceAttribute.MaxSharedBytesPerBlockOptIn);
+        Context.Check(driver.DeviceTotalMemory(out nuint bytes, Context.Device), "cuDeviceTotalMem");
+        TotalMemory = (long)bytes;
+        Model = ReadName();
+        _stream = new(() => new CudaStream(this));
+    }
+
+    /// <summary>Number of the device, from 0.</summary>
+    public int Ordinal { get; }
+
+    /// <inheritdoc/>
+    public override string Name => string.Create(CultureInfo.InvariantCulture, $"cuda:{Ordinal}");
+
+    /// <inheritdoc/>
+    public override string Description => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{Model}, compute capability {ComputeCapability.Major}.{ComputeCapability.Minor}, {MultiprocessorCount} multiprocessors, {TotalMemory / (double)(1L << 30):F1} GiB");
+
+    /// <summary>The manufacturer's name of the model.</summary>
+    public string Model { get; }
+
+    /// <summary>Compute capability, such as (9, 0) for Hopper.</summary>
+    public (int Major, int Minor) ComputeCapability { get; }
+
+    /// <summary>What kernels are compiled for: <c>sm_80</c>, <c>sm_90a</c>.</summary>
+    public string Architecture => CompileOptions.ArchitectureOf(ComputeCapability.Major, ComputeCapability.Minor);
+
+    /// <summary>Streaming multiprocessors.</summary>
+    public int MultiprocessorCount { get; }
+
+    /// <summary>Memory of the device, bytes.</summary>
+    public long TotalMemory { get; }
+
+    /// <summary>Most shared memory that a block can have, bytes.</summary>
+    public int MaxSharedBytes { get; }
+
+    /// <summary>The stream that is used where a call names none.</summary>
+    public CudaStream DefaultStream => _stream.Value;
+
+    /// <summary>The first error that made the device unusable for this process; null while there was none.</summary>
+    public CudaException? Fault => Context.Fault;
+
+    internal CudaContext Context { get; }
+
+    /// <summary>Waits until all work on the device's context is done.</summary>
+    public void Synchronize() => Context.Check(Context.Enter("cuCtxSynchronize").ContextSynchronize(), "cuCtxSynchronize");
+
+    /// <summary>The module of a compiled kernel text, loaded once a device.</summary>
+    internal CudaModule Module(KernelCacheKey key, Func<CompiledKernel> compile)
+    {
+        if (_modules.TryGetValue(key, out CudaModule? module))
+            return module;
+        lock (_gate)
+        {
+            if (!_modules.TryGetValue(key, out module))
+                _modules[key] = module = new CudaModule(this, compile());
+            return module;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (!disposing)
+            return;
+        if (_stream.IsValueCreated)
+            _stream.Value.Dispose();
+        lock (_gate)
+        {
+            foreach (CudaModule module in _modules.Values)
+                module.Dispose();
+            _modules.Clear();
+        }
+        Context.Close();
+    }
+
+    private int Attribute(DeviceAttribute attribute)
+    {
+        Context.Check(Context.Driver.GetDeviceAttribute(out int value, attribute, Context.Device), "cuDeviceGetAttribute");
+        return value;
+    }
+
+    private string ReadName()
+    {
+        Span<byte> name = stackalloc byte[256];
+        Context.Check(Context.Driver.DeviceName(name, Context.Device), "cuDeviceGetName");
+        int end = name.IndexOf((byte)0);
+        return Encoding.UTF8.GetString(name[..(end < 0 ? name.Length : end)]);
+    }
+}

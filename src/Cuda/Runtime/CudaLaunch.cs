@@ -1,0 +1,101 @@
+namespace AttnCompose.Cuda;
+
+/// <summary>
+/// What generated code launches its kernels with, during one call: name a kernel, pass its arguments in order, run it.
+/// <code>
+/// launch.Begin("token_sparse_prefill_row_partials", PhaseScope.KeyValueHeadKeyTile);
+/// launch.Pass(launch.Problem);
+/// launch.Pass(launch.Buffer(_tokenCoverage, "row_partials"));
+/// launch.Run();
+/// </code>
+/// Nothing is allocated from the second call of a shape on.
+/// </summary>
+public sealed class CudaLaunch : IDisposable
+{
+    private readonly KernelArguments _arguments = new();
+    private readonly bool _synchronize;
+    private ProblemShape _shape;
+    private DeviceProblem _problem;
+    private DeviceTokenIndex _tokens;
+    private CudaModule? _module;
+    private CudaStream? _stream;
+    private CudaKernel? _kernel;
+    private PhaseScope _scope;
+    private nint _workspace;
+
+    internal CudaLaunch(bool synchronize) => _synchronize = synchronize;
+
+    internal CudaWorkspace Workspace { get; } = new();
+
+    /// <summary>Sizes.</summary>
+    public ref readonly ProblemShape Shape => ref _shape;
+
+    /// <summary>The first argument of every kernel: tensors, lengths and scale.</summary>
+    public ref readonly DeviceProblem Problem => ref _problem;
+
+    /// <summary>The token selection, the caller's or the instance's own; all 0 in a pipeline that selects no tokens.</summary>
+    public ref readonly DeviceTokenIndex TokenIndex => ref _tokens;
+
+    /// <summary>The stream that the kernels are put on.</summary>
+    public CudaStream Stream => _stream ?? throw Outside();
+
+    /// <summary>Device address of a stage's workspace buffer.</summary>
+    /// <exception cref="KeyNotFoundException">The stage described no such buffer.</exception>
+    public nint Buffer(StageAttribute stage, string name) => _workspace + (nint)Workspace.OffsetOf(stage, name);
+
+    /// <summary>Begins a launch.</summary>
+    /// <param name="entry">The entry point.</param>
+    /// <param name="scope">What one block owns; with the entry's tile, this is the grid.</param>
+    public CudaLaunch Begin(string entry, PhaseScope scope)
+    {
+        if (_kernel is not null)
+            throw new InvalidOperationException($"{_kernel.Name} was begun and not run.");
+        _kernel = (_module ?? throw Outside()).Kernel(entry);
+        _scope = scope;
+        _arguments.Clear();
+        return this;
+    }
+
+    /// <summary>Passes the next argument: a device address as <c>nint</c>, a number, a bool, or a struct that mirrors a device struct.</summary>
+    public CudaLaunch Pass<T>(in T value) where T : unmanaged
+    {
+        _arguments.Add(in value);
+        return this;
+    }
+
+    /// <summary>Passes the next argument at an alignment of its own, in bytes.</summary>
+    public CudaLaunch Pass<T>(in T value, int alignment) where T : unmanaged
+    {
+        _arguments.Add(in value, alignment);
+        return this;
+    }
+
+    /// <summary>Puts the kernel on the stream. A kernel whose scope has no block, for want of keys, is left out.</summary>
+    /// <exception cref="NotSupportedException">Heads or batch pass what a grid can hold.</exception>
+    public void Run()
+    {
+        CudaKernel kernel = _kernel ?? throw new InvalidOperationException("There is no kernel to run: call Begin first.");
+        _kernel = null;
+        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape.Tile, kernel.Name);
+        if (grid.IsEmpty)
+            return;
+        kernel.Launch(in grid, _arguments, _stream!);
+        if (_synchronize && !_stream!.IsCapturing)
+            _stream.Synchronize(kernel.Name);
+    }
+
+    internal void Open(
+        CudaModule module, CudaStream stream, in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, nint workspace)
+    {
+        (_module, _stream, _workspace) = (module, stream, workspace);
+        (_shape, _problem, _tokens) = (shape, problem, tokens);
+        _kernel = null;
+    }
+
+    internal void Close() => (_module, _stream, _kernel, _workspace) = (null, null, null, 0);
+
+    /// <inheritdoc/>
+    public void Dispose() => _arguments.Dispose();
+
+    private static InvalidOperationException Outside() => new("A launch lasts no longer than the call that it was made for.");
+}

@@ -1,0 +1,191 @@
+using AttnCompose.Cuda.Interop;
+
+namespace AttnCompose.Cuda;
+
+/// <summary>A compiled kernel text, loaded on a device.</summary>
+public sealed unsafe class CudaModule : IDisposable
+{
+    private readonly ModuleHandle _handle;
+    private readonly Lock _gate = new();
+    private CudaKernel[] _kernels = [];
+
+    /// <summary>Loads a compiled text.</summary>
+    /// <exception cref="CudaException">The driver does not take the code. The message names device, architecture and driver.</exception>
+    public CudaModule(CudaDevice device, CompiledKernel compiled)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(compiled);
+        (Device, Compiled) = (device, compiled);
+        CudaContext context = device.Context;
+        CudaResult result = context.Enter("cuModuleLoadData").ModuleLoad(out nint module, compiled.Cubin.Span);
+        if (result != CudaResult.Success)
+        {
+            context.Driver.DriverVersion(out int version);
+            throw context.Failure(
+                result, "cuModuleLoadData",
+                $"{compiled.Name} was compiled for {compiled.Architecture} by NVRTC {compiled.Compiler}; {device.Name} is {device.Description}; the driver is for CUDA {version / 1000}.{version % 1000 / 10}.");
+        }
+        _handle = new ModuleHandle(context, module);
+    }
+
+    /// <summary>The device.</summary>
+    public CudaDevice Device { get; }
+
+    /// <summary>What was loaded.</summary>
+    public CompiledKernel Compiled { get; }
+
+    internal nint Handle => _handle.Value;
+
+    /// <summary>An entry point, resolved at its first use.</summary>
+    /// <exception cref="CudaException">The text has no such entry point, or it exports no launch shape.</exception>
+    public CudaKernel Kernel(string entry)
+    {
+        ArgumentNullException.ThrowIfNull(entry);
+        return Find(entry) ?? Resolve(entry);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _handle.Dispose();
+
+    // A pipeline has a handful of entries and names them by literals, so comparing references nearly always suffices.
+    private CudaKernel? Find(string entry)
+    {
+        foreach (CudaKernel kernel in Volatile.Read(ref _kernels))
+        {
+            if ((object)kernel.Name == entry || kernel.Name == entry)
+                return kernel;
+        }
+        return null;
+    }
+
+    private CudaKernel Resolve(string entry)
+    {
+        lock (_gate)
+        {
+            if (Find(entry) is { } known)
+                return known;
+            var kernel = new CudaKernel(this, entry);
+            Volatile.Write(ref _kernels, [.. _kernels, kernel]);
+            return kernel;
+        }
+    }
+
+    /// <summary>The bytes of a device variable.</summary>
+    internal T ReadGlobal<T>(string name) where T : unmanaged
+    {
+        CudaContext context = Device.Context;
+        CudaDriverApi driver = context.Enter("cuModuleGetGlobal");
+        context.Check(
+            driver.ModuleGetGlobal(out nint pointer, out nuint bytes, Handle, name), "cuModuleGetGlobal",
+            $"{Compiled.Name} exports no '{name}'.");
+        if (bytes != (nuint)sizeof(T))
+            throw new InvalidOperationException($"{Compiled.Name}: '{name}' has {bytes} bytes; {sizeof(T)} are expected. Host and device code do not belong together.");
+        T value;
+        nint stream = Device.DefaultStream.Handle;
+        context.Check(driver.CopyToHost(&value, pointer, bytes, stream), "cuMemcpyDtoHAsync");
+        context.Check(driver.StreamSynchronize(stream), "cuStreamSynchronize");
+        return value;
+    }
+
+    private sealed class ModuleHandle(CudaContext context, nint value) : CudaHandle(context, value)
+    {
+        protected override CudaResult Release(CudaDriverApi driver, nint value) => driver.ModuleUnload(value);
+    }
+}
+
+/// <summary>An entry point of a module: its launch shape, and its launch.</summary>
+public sealed unsafe class CudaKernel
+{
+    private readonly nint _function;
+    private bool _checked;
+
+    internal CudaKernel(CudaModule module, string name)
+    {
+        (Module, Name) = (module, name);
+        CudaContext context = module.Device.Context;
+        CudaDriverApi driver = context.Enter("cuModuleGetFunction");
+        context.Check(
+            driver.ModuleGetFunction(out _function, module.Handle, name), "cuModuleGetFunction",
+            $"{module.Compiled.Name} has no entry point '{name}'.");
+        Shape = module.ReadGlobal<LaunchShape>(name + "_shape");
+        RegistersPerThread = Attribute(FunctionAttribute.Registers);
+        SpillBytes = Attribute(FunctionAttribute.LocalBytes);
+        int threads = Attribute(FunctionAttribute.MaxThreadsPerBlock);
+        if (Shape.Threads < 1 || Shape.Threads > threads)
+            throw new InvalidOperationException($"{name} says it has {Shape.Threads} threads a block; the device can run it with 1 to {threads}.");
+        int room = module.Device.MaxSharedBytes - Attribute(FunctionAttribute.StaticSharedBytes);
+        if (Shape.SharedBytes < 0 || Shape.SharedBytes > room)
+        {
+            throw new NotSupportedException(
+                $"{name} needs {Shape.SharedBytes} bytes of shared memory a block; {module.Device.Name} ({module.Device.Model}) has room for {room}.");
+        }
+        if (Shape.SharedBytes > 0)
+        {
+            context.Check(
+                driver.SetFunctionAttribute(_function, FunctionAttribute.MaxDynamicSharedBytes, Shape.SharedBytes), "cuFuncSetAttribute");
+        }
+    }
+
+    /// <summary>The module.</summary>
+    public CudaModule Module { get; }
+
+    /// <summary>Name of the entry point.</summary>
+    public string Name { get; }
+
+    /// <summary>What the device code says of its launch.</summary>
+    public LaunchShape Shape { get; }
+
+    /// <summary>Registers of a thread.</summary>
+    public int RegistersPerThread { get; }
+
+    /// <summary>Bytes of local memory of a thread: spilled registers and arrays that are not in registers.</summary>
+    public int SpillBytes { get; }
+
+    internal void Launch(in LaunchGrid grid, KernelArguments arguments, CudaStream stream)
+    {
+        CudaContext context = Module.Device.Context;
+        CudaDriverApi driver = context.Enter(Name);
+        if (!_checked)
+            CheckArguments(driver, arguments);
+        var config = new LaunchConfig
+        {
+            GridX = (uint)grid.X,
+            GridY = (uint)grid.Y,
+            GridZ = (uint)grid.Z,
+            BlockX = (uint)Shape.Threads,
+            BlockY = 1,
+            BlockZ = 1,
+            SharedBytes = (uint)Shape.SharedBytes,
+            Stream = stream.Handle,
+        };
+        CudaResult result = driver.Launch(in config, _function, arguments.Pointer, (nuint)arguments.Bytes);
+        if (result != CudaResult.Success)
+            throw context.Failure(result, $"cuLaunchKernelEx({Name})", $"Grid ({grid.X}, {grid.Y}, {grid.Z}), {Shape}.");
+    }
+
+    /// <summary>Once a kernel: what the launch code packs must be what the compiled kernel reads.</summary>
+    private void CheckArguments(CudaDriverApi driver, KernelArguments arguments)
+    {
+        for (int i = 0; i <= arguments.Count; i++)
+        {
+            CudaResult result = driver.FunctionParameter(out nuint offset, out nuint bytes, _function, i);
+            if (result == CudaResult.NotFound)
+                break; // a driver that cannot tell
+            bool exists = result == CudaResult.Success;
+            if (i == arguments.Count ? exists : !exists || ((int)offset, (int)bytes) != arguments.Places[i])
+            {
+                string given = i == arguments.Count ? "nothing" : $"{arguments.Places[i].Bytes} bytes at {arguments.Places[i].Offset}";
+                string wanted = exists ? $"{bytes} bytes at {offset}" : "nothing";
+                throw new InvalidOperationException($"{Name}: argument {i} is given as {given}; the kernel takes {wanted}. Host and device code do not belong together.");
+            }
+        }
+        _checked = true;
+    }
+
+    private int Attribute(FunctionAttribute attribute)
+    {
+        CudaContext context = Module.Device.Context;
+        context.Check(context.Driver.GetFunctionAttribute(out int value, attribute, _function), "cuFuncGetAttribute");
+        return value;
+    }
+}

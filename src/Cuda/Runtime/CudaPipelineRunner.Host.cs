@@ -1,0 +1,222 @@
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+
+namespace AttnCompose.Cuda;
+
+// Calls on host memory: pack, upload, run, download, unpack. For convenience, not for speed.
+public sealed unsafe partial class CudaPipelineRunner
+{
+    private DeviceMemory? _hostMemory;
+    private CudaTokenSelection? _hostSelection;
+    private void* _staging;
+    private nuint _stagingBytes;
+
+    /// <summary>Runs a pipeline over host memory on the device and waits for the result.</summary>
+    public void Run<T, TOut>(ICudaPipeline pipeline, in AttentionArguments<T, TOut> arguments)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        Begin(pipeline);
+        try
+        {
+            CudaArgumentChecks.CheckElements<T, TOut>(_program);
+            ProblemShape shape = ArgumentChecks.Check(in arguments, _program.Name, _program.Mask, _program.HeadDim, _program.Element);
+            if (!shape.IsEmpty)
+                RunHost(pipeline, in arguments, in shape);
+        }
+        finally
+        {
+            End();
+        }
+    }
+
+    private void RunHost<T, TOut>(ICudaPipeline pipeline, in AttentionArguments<T, TOut> arguments, in ProblemShape shape)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        CudaStream stream = Device.DefaultStream;
+        var layout = new WorkspaceLayout();
+        long queries = checked((long)shape.Batch * shape.QueryHeads * shape.QueryLength);
+        long keys = checked((long)shape.Batch * shape.KeyValueHeads * shape.KeyLength);
+        layout.Add("query", checked(queries * shape.HeadDim), sizeof(T));
+        layout.Add("key", checked(keys * shape.HeadDim), sizeof(T));
+        layout.Add("value", checked(keys * shape.HeadDim), sizeof(T));
+        layout.Add("output", checked(queries * shape.HeadDim), sizeof(TOut));
+        layout.Add("log_sum_exp", queries, sizeof(float));
+        layout.Add("key_lengths", shape.Batch, sizeof(int));
+        layout.Add("query_lengths", shape.Batch, sizeof(int));
+        if (_hostMemory is null || _hostMemory.Bytes < layout.TotalBytes)
+        {
+            _hostMemory?.Dispose();
+            _hostMemory = null;
+            _hostMemory = Device.Context.Allocate(layout.TotalBytes, "the tensors of a call on host memory");
+        }
+        CudaTensor<TElement> Tensor<TElement>(string name, params ReadOnlySpan<nint> lengths) where TElement : unmanaged =>
+            CudaTensor.Dense<TElement>(Device, _hostMemory!.Value + (nint)layout.OffsetOf(name), lengths);
+
+        CudaTensor<T> query = Tensor<T>("query", shape.Batch, shape.QueryHeads, shape.QueryLength, shape.HeadDim);
+        CudaTensor<T> key = Tensor<T>("key", shape.Batch, shape.KeyValueHeads, shape.KeyLength, shape.HeadDim);
+        CudaTensor<T> value = Tensor<T>("value", shape.Batch, shape.KeyValueHeads, shape.KeyLength, shape.HeadDim);
+        CudaTensor<TOut> output = Tensor<TOut>("output", shape.Batch, shape.QueryHeads, shape.QueryLength, shape.HeadDim);
+        CudaTensor<float>? logSumExp = arguments.LogSumExp.IsEmpty
+            ? null
+            : Tensor<float>("log_sum_exp", shape.Batch, shape.QueryHeads, shape.QueryLength);
+        CudaTensor<int>? keyLengths = arguments.KeyLengths.IsEmpty ? null : Tensor<int>("key_lengths", shape.Batch);
+        CudaTensor<int>? queryLengths = arguments.QueryLengths.IsEmpty ? null : Tensor<int>("query_lengths", shape.Batch);
+
+        Upload(arguments.Query, query, stream);
+        Upload(arguments.Key, key, stream);
+        Upload(arguments.Value, value, stream);
+        keyLengths?.CopyFrom(arguments.KeyLengths, stream);
+        queryLengths?.CopyFrom(arguments.QueryLengths, stream);
+        CudaTokenSelection? selection = arguments.Selection is null || !_program.SelectsTokens ? null : SelectionFor(in shape);
+        RunCore(
+            pipeline,
+            new CudaAttentionArguments<T, TOut>
+            {
+                Query = query,
+                Key = key,
+                Value = value,
+                Output = output,
+                LogSumExp = logSumExp,
+                KeyLengths = keyLengths,
+                QueryLengths = queryLengths,
+                Scale = arguments.Scale,
+                Selection = selection,
+            },
+            stream);
+        stream.Synchronize($"{_program.Name} on {Device.Name}");
+        Download(output, arguments.Output, stream);
+        if (logSumExp is not null)
+            Download(logSumExp, arguments.LogSumExp, stream);
+        selection?.CopyTo(arguments.Selection!, stream);
+    }
+
+    private CudaTokenSelection SelectionFor(in ProblemShape shape)
+    {
+        if (_hostSelection is null || !_hostSelection.Positions.Lengths.SequenceEqual([shape.Batch, shape.QueryHeads, shape.KeyLength]))
+        {
+            _hostSelection?.Dispose();
+            _hostSelection = null;
+            _hostSelection = new CudaTokenSelection(Device, shape.Batch, shape.QueryHeads, shape.KeyLength);
+        }
+        return _hostSelection;
+    }
+
+    private void Upload<T>(in ReadOnlyTensorSpan<T> source, CudaTensor<T> destination, CudaStream stream) where T : unmanaged
+    {
+        if (destination.Count == 0)
+            return;
+        byte* staging = Staging(checked((nuint)destination.Count * (nuint)sizeof(T)));
+        fixed (T* from = &source.GetPinnableReference())
+        {
+            byte* to = staging;
+            foreach (var (offset, bytes) in new RowWalk(source.Lengths, source.Strides, sizeof(T)))
+            {
+                Buffer.MemoryCopy((byte*)from + offset, to, bytes, bytes);
+                to += bytes;
+            }
+        }
+        CudaContext context = Device.Context;
+        context.Check(
+            context.Enter("cuMemcpyHtoDAsync").CopyToDevice(destination.Pointer, staging, (nuint)destination.Count * (nuint)sizeof(T), stream.Handle),
+            "cuMemcpyHtoDAsync");
+        stream.Synchronize(); // the staging memory is used again
+    }
+
+    private void Download<T>(CudaTensor<T> source, in TensorSpan<T> destination, CudaStream stream) where T : unmanaged
+    {
+        if (source.Count == 0)
+            return;
+        byte* staging = Staging(checked((nuint)source.Count * (nuint)sizeof(T)));
+        CudaContext context = Device.Context;
+        context.Check(
+            context.Enter("cuMemcpyDtoHAsync").CopyToHost(staging, source.Pointer, (nuint)source.Count * (nuint)sizeof(T), stream.Handle),
+            "cuMemcpyDtoHAsync");
+        stream.Synchronize();
+        fixed (T* to = &destination.GetPinnableReference())
+        {
+            byte* from = staging;
+            foreach (var (offset, bytes) in new RowWalk(destination.Lengths, destination.Strides, sizeof(T)))
+            {
+                Buffer.MemoryCopy(from, (byte*)to + offset, bytes, bytes);
+                from += bytes;
+            }
+        }
+    }
+
+    private byte* Staging(nuint bytes)
+    {
+        if (_stagingBytes < bytes)
+        {
+            FreeStaging();
+            _staging = NativeMemory.Alloc(bytes);
+            _stagingBytes = bytes;
+        }
+        return (byte*)_staging;
+    }
+
+    private void DisposeHostBuffers()
+    {
+        _hostMemory?.Dispose();
+        _hostSelection?.Dispose();
+        FreeStaging();
+    }
+
+    /// <summary>Frees the host memory of an instance that nobody disposed.</summary>
+    ~CudaPipelineRunner() => FreeStaging();
+
+    private void FreeStaging()
+    {
+        NativeMemory.Free(_staging);
+        _staging = null;
+        _stagingBytes = 0;
+    }
+}
+
+/// <summary>Walks the contiguous pieces of a strided host tensor in the order of its indices: byte offset and size of each.</summary>
+internal ref struct RowWalk
+{
+    private readonly ReadOnlySpan<nint> _lengths;
+    private readonly ReadOnlySpan<nint> _strides;
+    private readonly int _elementBytes;
+    private readonly int _outer;
+    private readonly long _pieces;
+    private readonly long _pieceBytes;
+    private long _next;
+
+    public RowWalk(ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides, int elementBytes)
+    {
+        _lengths = lengths;
+        _strides = strides;
+        _elementBytes = elementBytes;
+        // Dimensions from the last one on are one piece while each steps exactly over what is inside it.
+        long inner = 1;
+        _outer = lengths.Length;
+        while (_outer > 0 && (lengths[_outer - 1] == 1 || strides[_outer - 1] == inner))
+            inner *= lengths[--_outer];
+        _pieceBytes = inner * elementBytes;
+        _pieces = inner == 0 ? 0 : 1;
+        for (int i = 0; i < _outer; i++)
+            _pieces *= lengths[i];
+    }
+
+    public (nint Offset, long Bytes) Current { get; private set; }
+
+    public readonly RowWalk GetEnumerator() => this;
+
+    public bool MoveNext()
+    {
+        if (_next >= _pieces)
+            return false;
+        long rest = _next++;
+        nint offset = 0;
+        for (int i = _outer - 1; i >= 0; i--)
+        {
+            offset += (nint)(rest % _lengths[i]) * _strides[i];
+            rest /= _lengths[i];
+        }
+        Current = (offset * _elementBytes, _pieceBytes);
+        return true;
+    }
+}

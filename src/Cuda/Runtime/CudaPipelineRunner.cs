@@ -1,0 +1,202 @@
+using System.Runtime.CompilerServices;
+using AttnCompose.Cpu;
+
+namespace AttnCompose.Cuda;
+
+/// <summary>
+/// The part of a call on a CUDA device that is the same for every pipeline: checks the arguments, compiles and loads the
+/// kernels of a head dim and element type once, keeps workspace for each stream, refuses overlapping calls, and hands a
+/// <see cref="CudaLaunch"/> to the generated code.
+/// </summary>
+public sealed partial class CudaPipelineRunner : IDisposable
+{
+    private readonly CudaProgram _program;
+    private readonly KernelCache _cache;
+    private readonly WorkspacePool _pool;
+    private readonly CudaLaunch _launch;
+    private readonly List<(int HeadDim, ElementType Element, ElementType Output, CudaModule Module)> _modules = [];
+    private int _busy;
+    private bool _disposed;
+
+    /// <summary>A runner for one pipeline instance.</summary>
+    public CudaPipelineRunner(CudaDevice device, CudaProgram program)
+        : this(device, program, KernelCache.Default, CudaSettings.Current.SynchronizeLaunches)
+    {
+    }
+
+    internal CudaPipelineRunner(CudaDevice device, CudaProgram program, KernelCache cache, bool synchronize)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(program);
+        (Device, _program, _cache) = (device, program, cache);
+        _pool = new WorkspacePool(device);
+        _launch = new CudaLaunch(synchronize);
+    }
+
+    /// <summary>The device.</summary>
+    public CudaDevice Device { get; }
+
+    /// <summary>Bytes of device memory held as workspace, over all streams.</summary>
+    public long WorkspaceBytes => _pool.Bytes;
+
+    /// <summary>Bytes of workspace that a problem needs.</summary>
+    public long WorkspaceBytesFor(ICudaPipeline pipeline, in ProblemShape shape)
+    {
+        ArgumentNullException.ThrowIfNull(pipeline);
+        var workspace = new CudaWorkspace();
+        Describe(pipeline, workspace, in shape, ownSelection: _program.SelectsTokens);
+        return workspace.TotalBytes;
+    }
+
+    /// <summary>Compiles and loads the kernels of a head dim and element type, so that the first call does not have to.</summary>
+    /// <exception cref="KernelCompilationException">They do not compile for this device.</exception>
+    public CudaModule Prepare<T, TOut>(int headDim)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        CudaArgumentChecks.CheckElements<T, TOut>(_program);
+        return ModuleFor(headDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+    }
+
+    /// <summary>Puts a pipeline's kernels on a stream.</summary>
+    public void Run<T, TOut>(ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        Begin(pipeline);
+        try
+        {
+            RunCore(pipeline, in arguments, CudaTensor.StreamOf(Device, stream));
+        }
+        finally
+        {
+            End();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        _pool.Dispose();
+        _launch.Dispose();
+        DisposeHostBuffers();
+        GC.SuppressFinalize(this);
+    }
+
+    private void Begin(ICudaPipeline pipeline)
+    {
+        ArgumentNullException.ThrowIfNull(pipeline);
+        ObjectDisposedException.ThrowIf(_disposed, pipeline);
+        if (Interlocked.Exchange(ref _busy, 1) != 0)
+            throw new InvalidOperationException($"{_program.Name}: a call is running on this instance already. Make one instance a thread.");
+    }
+
+    private void End()
+    {
+        _launch.Close();
+        Volatile.Write(ref _busy, 0);
+    }
+
+    private void RunCore<T, TOut>(ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, CudaStream stream)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, Device);
+        if (shape.IsEmpty)
+            return;
+        CudaModule module = ModuleFor(shape.HeadDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+        bool ownSelection = _program.SelectsTokens && arguments.Selection is null;
+        CudaWorkspace workspace = _launch.Workspace;
+        workspace.Clear();
+        SelectionOffsets offsets = Describe(pipeline, workspace, in shape, ownSelection);
+        nint memory = _pool.Take(stream, workspace.TotalBytes);
+        DeviceTokenIndex tokens = arguments.Selection?.Index ?? default;
+        if (ownSelection)
+        {
+            tokens = new DeviceTokenIndex
+            {
+                Positions = memory + (nint)offsets.Positions,
+                KeyCount = memory + (nint)offsets.KeyCount,
+                QueryBegin = memory + (nint)offsets.QueryBegin,
+                Capacity = shape.KeyLength,
+            };
+        }
+        DeviceProblem problem = ProblemOf(in arguments, in shape);
+        _launch.Open(module, stream, in shape, in problem, in tokens, memory);
+        pipeline.Launch(_launch);
+        // The kernels are on the stream now; freeing a tensor waits for them.
+        GC.KeepAlive(arguments.Query);
+        GC.KeepAlive(arguments.Key);
+        GC.KeepAlive(arguments.Value);
+        GC.KeepAlive(arguments.Output);
+        GC.KeepAlive(arguments.LogSumExp);
+        GC.KeepAlive(arguments.KeyLengths);
+        GC.KeepAlive(arguments.QueryLengths);
+        GC.KeepAlive(arguments.Selection);
+    }
+
+    private static SelectionOffsets Describe(ICudaPipeline pipeline, CudaWorkspace workspace, in ProblemShape shape, bool ownSelection)
+    {
+        pipeline.DescribeWorkspace(in shape, workspace);
+        if (!ownSelection)
+            return default;
+        long heads = (long)shape.Batch * shape.QueryHeads;
+        return new(
+            workspace.Reserve(checked(heads * shape.KeyLength * sizeof(int))),
+            workspace.Reserve(heads * sizeof(int)),
+            workspace.Reserve(heads * sizeof(int)));
+    }
+
+    private CudaModule ModuleFor(int headDim, ElementType element, ElementType output)
+    {
+        foreach (var known in _modules)
+        {
+            if (known.HeadDim == headDim && known.Element == element && known.Output == output)
+                return known.Module;
+        }
+        return Load(headDim, element, output);
+    }
+
+    private CudaModule Load(int headDim, ElementType element, ElementType output)
+    {
+        var options = new CompileOptions { Architecture = Device.Architecture, HeadDim = headDim, Element = element, Output = output };
+        PreparedKernel prepared = _cache.Prepare(_program.Source, options);
+        CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));
+        _modules.Add((headDim, element, output, module));
+        return module;
+    }
+
+    private static DeviceProblem ProblemOf<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, in ProblemShape shape)
+        where T : unmanaged
+        where TOut : unmanaged => new()
+        {
+            Query = arguments.Query.Pointer,
+            Key = arguments.Key.Pointer,
+            Value = arguments.Value.Pointer,
+            Output = arguments.Output.Pointer,
+            LogSumExp = arguments.LogSumExp?.Pointer ?? 0,
+            KeyLengths = arguments.KeyLengths?.Pointer ?? 0,
+            QueryLengths = arguments.QueryLengths?.Pointer ?? 0,
+            QueryStrides = Strides(arguments.Query),
+            KeyStrides = Strides(arguments.Key),
+            ValueStrides = Strides(arguments.Value),
+            OutputStrides = Strides(arguments.Output),
+            LogSumExpStrides = arguments.LogSumExp is { } lse ? Strides(lse) : default,
+            Batch = shape.Batch,
+            QueryHeads = shape.QueryHeads,
+            KeyValueHeads = shape.KeyValueHeads,
+            QueryLength = shape.QueryLength,
+            KeyLength = shape.KeyLength,
+            HeadDim = shape.HeadDim,
+            Scale = arguments.Scale ?? 1 / MathF.Sqrt(shape.HeadDim),
+        };
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static DeviceStrides Strides<T>(CudaTensor<T> tensor) where T : unmanaged =>
+        new(tensor.Strides[0], tensor.Strides[1], tensor.Strides[2]);
+
+    private readonly record struct SelectionOffsets(long Positions, long KeyCount, long QueryBegin);
+}

@@ -1,0 +1,117 @@
+namespace AttnCompose.Cuda;
+
+/// <summary>
+/// The workspace buffers of a pipeline's stages for one problem: one device allocation, each stage's buffers after those of
+/// the stage before. A stage names its buffers without regard to other stages.
+/// </summary>
+public sealed class CudaWorkspace
+{
+    private readonly List<(StageAttribute Stage, WorkspaceLayout Layout, long Offset)> _parts = [];
+    private readonly Stack<WorkspaceLayout> _spare = new();
+
+    /// <summary>Bytes of the whole allocation.</summary>
+    public long TotalBytes { get; private set; }
+
+    /// <summary>Adds the buffers of a stage.</summary>
+    public void Add(StageAttribute stage, in ProblemShape shape)
+    {
+        ArgumentNullException.ThrowIfNull(stage);
+        WorkspaceLayout layout = _spare.TryPop(out WorkspaceLayout? spare) ? spare : new();
+        stage.DescribeWorkspace(in shape, layout);
+        _parts.Add((stage, layout, TotalBytes));
+        TotalBytes = checked(TotalBytes + layout.TotalBytes);
+    }
+
+    /// <summary>Every buffer: which stage it belongs to, its name, its offset from the beginning and its size, bytes.</summary>
+    public IEnumerable<(StageAttribute Stage, string Name, long Offset, long Bytes)> Buffers =>
+        _parts.SelectMany(part => part.Layout.Buffers.Select(buffer => (part.Stage, buffer.Name, part.Offset + buffer.Offset, buffer.Bytes)));
+
+    /// <summary>Byte offset of a stage's buffer.</summary>
+    /// <exception cref="KeyNotFoundException">The stage was not added, or it has no such buffer.</exception>
+    public long OffsetOf(StageAttribute stage, string name)
+    {
+        foreach (var part in _parts)
+        {
+            if (ReferenceEquals(part.Stage, stage))
+                return part.Offset + part.Layout.OffsetOf(name);
+        }
+        throw new KeyNotFoundException($"{stage?.GetType().Name} was not added to the workspace, so it has no buffer '{name}'.");
+    }
+
+    internal void Clear()
+    {
+        // In reverse, so that each stage finds the layout that has its room already.
+        for (int i = _parts.Count - 1; i >= 0; i--)
+        {
+            _parts[i].Layout.Clear();
+            _spare.Push(_parts[i].Layout);
+        }
+        _parts.Clear();
+        TotalBytes = 0;
+    }
+
+    internal long Reserve(long bytes)
+    {
+        long offset = TotalBytes;
+        TotalBytes = checked(TotalBytes + (bytes + WorkspaceLayout.Alignment - 1) / WorkspaceLayout.Alignment * WorkspaceLayout.Alignment);
+        return offset;
+    }
+}
+
+/// <summary>Device memory for workspaces: one block a stream, because calls on different streams run at the same time. Blocks only grow.</summary>
+internal sealed class WorkspacePool(CudaDevice device) : IDisposable
+{
+    private readonly List<(CudaStream Stream, DeviceMemory Memory)> _blocks = [];
+
+    /// <summary>Bytes held for all streams.</summary>
+    public long Bytes => _blocks.Sum(block => block.Memory.Bytes);
+
+    /// <summary>Memory of at least a size for calls on a stream.</summary>
+    /// <exception cref="InvalidOperationException">The block must grow while the stream is being captured.</exception>
+    public nint Take(CudaStream stream, long bytes)
+    {
+        for (int i = 0; i < _blocks.Count; i++)
+        {
+            if (!_blocks[i].Stream.IsSameQueue(stream))
+                continue;
+            if (_blocks[i].Memory.Bytes >= bytes)
+                return _blocks[i].Memory.Value;
+            RefuseCapture(stream, bytes);
+            stream.Synchronize(); // earlier calls may still use the block
+            _blocks[i].Memory.Dispose();
+            _blocks.RemoveAt(i);
+            break;
+        }
+        if (bytes == 0)
+            return 0;
+        RefuseCapture(stream, bytes);
+        DropDisposedStreams();
+        DeviceMemory memory = device.Context.Allocate(bytes, "workspace");
+        _blocks.Add((stream, memory));
+        return memory.Value;
+    }
+
+    public void Dispose()
+    {
+        foreach (var block in _blocks)
+            block.Memory.Dispose();
+        _blocks.Clear();
+    }
+
+    private static void RefuseCapture(CudaStream stream, long bytes)
+    {
+        if (stream.IsCapturing)
+            throw new InvalidOperationException($"The workspace must grow to {bytes} bytes, which cannot be part of a graph. Run the pipeline once on this stream with this shape, then capture.");
+    }
+
+    private void DropDisposedStreams()
+    {
+        for (int i = _blocks.Count - 1; i >= 0; i--)
+        {
+            if (!_blocks[i].Stream.IsDisposed)
+                continue;
+            _blocks[i].Memory.Dispose();
+            _blocks.RemoveAt(i);
+        }
+    }
+}

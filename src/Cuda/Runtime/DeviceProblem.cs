@@ -1,0 +1,102 @@
+using System.Runtime.InteropServices;
+
+namespace AttnCompose.Cuda;
+
+/// <summary>Strides of a tensor [batch, heads, rows, dim] whose rows are contiguous, in elements.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public readonly record struct DeviceStrides(long Batch, long Head, long Row);
+
+/// <summary>
+/// What every kernel of a pipeline gets first: <c>attn::Problem</c> of the device code, byte for byte, 208 bytes. Pointers
+/// are device addresses; 0 stands for an argument that was left out.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct DeviceProblem
+{
+    /// <summary>Element [batch, query heads, Lq, dim].</summary>
+    public nint Query;
+
+    /// <summary>Element [batch, key/value heads, Lk, dim].</summary>
+    public nint Key;
+
+    /// <summary>Element [batch, key/value heads, Lk, dim].</summary>
+    public nint Value;
+
+    /// <summary>Output [batch, query heads, Lq, dim].</summary>
+    public nint Output;
+
+    /// <summary>float [batch, query heads, Lq], natural log; may be 0.</summary>
+    public nint LogSumExp;
+
+    /// <summary>int32 [batch], valid keys of each sequence; may be 0.</summary>
+    public nint KeyLengths;
+
+    /// <summary>int32 [batch], valid queries of each sequence; may be 0.</summary>
+    public nint QueryLengths;
+
+    /// <summary>Strides of <see cref="Query"/>.</summary>
+    public DeviceStrides QueryStrides;
+
+    /// <summary>Strides of <see cref="Key"/>.</summary>
+    public DeviceStrides KeyStrides;
+
+    /// <summary>Strides of <see cref="Value"/>.</summary>
+    public DeviceStrides ValueStrides;
+
+    /// <summary>Strides of <see cref="Output"/>.</summary>
+    public DeviceStrides OutputStrides;
+
+    /// <summary>Strides of <see cref="LogSumExp"/>; a row is one element.</summary>
+    public DeviceStrides LogSumExpStrides;
+
+    /// <summary>Sequences.</summary>
+    public int Batch;
+
+    /// <summary>Query heads.</summary>
+    public int QueryHeads;
+
+    /// <summary>Key/value heads.</summary>
+    public int KeyValueHeads;
+
+    /// <summary>Lq: rows of the query tensor.</summary>
+    public int QueryLength;
+
+    /// <summary>Lk: rows of the key tensor.</summary>
+    public int KeyLength;
+
+    /// <summary>Head dim.</summary>
+    public int HeadDim;
+
+    /// <summary>Factor of query times key.</summary>
+    public float Scale;
+
+    /// <summary>Zero.</summary>
+    public int Reserved;
+}
+
+/// <summary>Which tokens take part, on the device: <c>attn::TokenIndex</c> of the device code, byte for byte, 32 bytes.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct DeviceTokenIndex
+{
+    /// <summary>int32 [batch, query heads, capacity]: kept positions of each head, ascending.</summary>
+    public nint Positions;
+
+    /// <summary>int32 [batch, query heads]: how many there are.</summary>
+    public nint KeyCount;
+
+    /// <summary>int32 [batch, query heads]: index of the first kept position that has a query row.</summary>
+    public nint QueryBegin;
+
+    /// <summary>Elements from one head's positions to the next head's.</summary>
+    public long Capacity;
+}
+
+/// <summary>
+/// What a kernel says of its launch: <c>attn::LaunchShape</c>, exported by the emitted CUDA as <c>&lt;entry&gt;_shape</c> and
+/// read after loading, so that host and device cannot disagree.
+/// </summary>
+/// <param name="Threads">Threads of a block.</param>
+/// <param name="Tile">Rows or keys of a tile, for scopes that are cut into tiles.</param>
+/// <param name="SharedBytes">Dynamic shared memory of a block.</param>
+[StructLayout(LayoutKind.Sequential)]
+public readonly record struct LaunchShape(int Threads, int Tile, int SharedBytes);

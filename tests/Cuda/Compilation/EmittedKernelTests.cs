@@ -1,0 +1,87 @@
+using System.Text;
+using AttnCompose.Testing;
+
+namespace AttnCompose.Cuda.Tests.Compilation;
+
+/// <summary>
+/// Every CUDA text that the generator's snapshots show, and those of the device code's own tests, through the compiler for
+/// both architectures: a register spilled, a warning of the assembler, an ignored setmaxnreg or a serialised wgmma fails.
+/// </summary>
+public sealed class EmittedKernelTests
+{
+    private const string Snapshots = "tests/Generators/Snapshots";
+    private const string Units = "tests/Cuda/Units"; // texts of the same form, written by hand beside the device code
+
+    /// <summary>File (from the root of the checkout), architecture, head dim, output.</summary>
+    public static TheoryData<string, string, int, ElementType> Cases
+    {
+        get
+        {
+            var cases = new TheoryData<string, string, int, ElementType>();
+            foreach (string file in Files())
+            {
+                foreach (string architecture in new[] { "sm_80", "sm_90a" })
+                {
+                    foreach (int headDim in new[] { 64, 128 })
+                        cases.Add(file, architecture, headDim, ElementType.BFloat16);
+                    cases.Add(file, architecture, 128, ElementType.Float32);
+                }
+            }
+            return cases;
+        }
+    }
+
+    [NvrtcTheory]
+    [MemberData(nameof(Cases))]
+    public void An_emitted_kernel_compiles_cleanly(string file, string architecture, int headDim, ElementType output)
+    {
+        string text = File.ReadAllText(Repository.PathOf(file), Encoding.UTF8).TrimStart('\uFEFF');
+        var source = new KernelSource(
+            Path.GetFileNameWithoutExtension(file).Replace('.', '_'), text,
+            [System.Reflection.Assembly.Load("AttnCompose.Pipelines"), typeof(EmittedKernelTests).Assembly]);
+        var options = new CompileOptions
+        {
+            Architecture = architecture,
+            HeadDim = headDim,
+            Element = ElementType.BFloat16,
+            Output = output,
+            Verbose = true,
+        };
+        CompiledKernel kernel = KernelCompiler.Compile(source, options);
+        AssertClean(kernel, options);
+    }
+
+    [Fact]
+    public void Where_there_are_snapshots_there_are_texts_among_them()
+    {
+        if (Directory.Exists(Repository.PathOf(Snapshots)))
+            Assert.NotEmpty(Below(Snapshots, "*.verified.cu"));
+    }
+
+    private static void AssertClean(CompiledKernel kernel, CompileOptions options)
+    {
+        string what = $"{kernel.Name} with {options}:\n{kernel.Log}";
+        Assert.True(kernel.Entries.Count > 0, what);
+        Assert.True(kernel.Warnings.Count == 0, what);
+        foreach (EntryReport entry in kernel.Entries)
+        {
+            Assert.True(entry is { SpillStoreBytes: 0, SpillLoadBytes: 0 }, $"{entry.Name} spills. {what}");
+            Assert.True(kernel.Cubin.Span.IndexOf(Encoding.ASCII.GetBytes(entry.Name + "_shape\0")) > 0, $"{entry.Name} exports no launch shape. {what}");
+        }
+    }
+
+    private static string[] Files() =>
+    [
+        .. Below(Snapshots, "*.verified.cu"),
+        .. Below(Units, "*.cu"),
+    ];
+
+    private static IEnumerable<string> Below(string folder, string pattern)
+    {
+        string path = Repository.PathOf(folder);
+        return Directory.Exists(path)
+            ? Directory.GetFiles(path, pattern, SearchOption.AllDirectories)
+                .Select(file => Path.GetRelativePath(Repository.Root, file).Replace('\\', '/')).Order(StringComparer.Ordinal)
+            : [];
+    }
+}

@@ -1,0 +1,2 @@
+#pragma once
+#include <attncompose/stages/AttnCompose.Cuda.Tests/no_such_header.cuh>

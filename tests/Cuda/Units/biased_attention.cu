@@ -1,0 +1,36 @@
+#include <attncompose/stages/AttnCompose.Pipelines/flash_attention.cuh>
+#include <attncompose/stages/AttnCompose.Pipelines/gather_tokens.cuh>
+#include <attncompose/stages/AttnCompose.Pipelines/scatter_tokens.cuh>
+
+struct Config {
+    static constexpr int kHeadDim = ATTNCOMPOSE_HEAD_DIM;
+    static constexpr bool kCausal = true;
+    using Element = ATTNCOMPOSE_ELEMENT;
+    using Output = ATTNCOMPOSE_OUTPUT;
+};
+
+// Score rule: attention falls off with distance. Mask rule: a query sees its own document.
+struct Score {
+    static constexpr bool kIdentity = false;
+
+    float slope;
+    const int* document;  // [key length]
+
+    __device__ float apply(float score, const attn::ScorePosition& at) const {
+        if (document[at.query] != document[at.key]) return -attn::kInfinity;
+        return score - slope * static_cast<float>(at.query - at.key);
+    }
+};
+using RowSource = attn::GatherTokens<Config>;
+using Destination = attn::ScatterTokens<Config>;
+using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
+
+// FlashAttention.attend: gather, score, tiled online softmax, scatter.
+extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads)
+biased_attention_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index, float slope,
+                        const int* document) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    FlashAttention::Attend::run(problem, RowSource{.token_index = token_index}, Score{.slope = slope, .document = document},
+                                Destination{.token_index = token_index}, {}, shared);
+}
+extern "C" __device__ attn::LaunchShape biased_attention_attend_shape = attn::shape_of<FlashAttention::Attend>();

@@ -1,0 +1,275 @@
+using AttnCompose.Generators.Lowering;
+using AttnCompose.Generators.Plan;
+
+namespace AttnCompose.Generators.Tests.Passes;
+
+/// <summary>Each pass of lowering, on graphs written as text.</summary>
+public sealed class LoweringTests
+{
+    private const string Pick = """
+        selector Pick
+          option Share double 0.5 0..1
+          constant Window int 64
+          buffer scores float
+          buffer ranks int
+          phase score KeyTile: query key -> scores
+          phase rank QueryHead: scores -> ranks
+          phase pick QueryHead: ranks -> token_index (Share, Window)
+        """;
+
+    private const string Dense = """
+        kernel Attend RowSource Score RowDestination
+          phase attend QueryHeadQueryTile: query key value -> output
+        """;
+
+    [Fact]
+    public void NameBuffers_gives_each_stage_its_own() =>
+        Equal(
+            """
+            scores = _pick.scores: float
+            ranks = _pick.ranks: int
+            scores_2 = _pick2.scores: float
+            ranks_2 = _pick2.ranks: int
+            """,
+            GraphText.Buffers(Named(Pick + "\n" + Pick + GraphText.Rest)));
+
+    [Fact]
+    public void NameBuffers_keeps_clear_of_options_and_tensors() =>
+        Equal(
+            """
+            budget_2 = _pick.budget: int
+            key_2 = _pick.key: float
+            problem_2 = _pick.problem: float
+            """,
+            GraphText.Buffers(Named("""
+                selector Pick
+                  option Budget int 3
+                  buffer budget int
+                  buffer key float
+                  buffer problem float
+                  phase a QueryHead: query -> budget key problem (Budget)
+                """ + GraphText.Rest)));
+
+    [Fact]
+    public void BindHooks_binds_stages_and_defaults() =>
+        Equal(
+            """
+            RowSource = Gather(attn::TokenIndex token_index) as RowSource
+            Score = default() as Score
+            RowDestination = Scatter(attn::TokenIndex token_index) as RowDestination
+            """,
+            GraphText.Hooks(Bound(Pick + GraphText.Rest)));
+
+    [Fact]
+    public void BindHooks_of_a_dense_pipeline_are_all_defaults() =>
+        Equal(
+            """
+            RowSource = default() as RowSource
+            Score = default() as Score
+            RowDestination = default() as RowDestination
+            """,
+            GraphText.Hooks(Bound(Dense)));
+
+    [Fact]
+    public void BindHooks_binds_nothing_that_the_loop_lacks() =>
+        Equal("Score = default() as Score", GraphText.Hooks(Bound("kernel Attend Score\n  phase attend QueryHeadQueryTile")));
+
+    [Fact]
+    public void BindHooks_passes_a_hook_its_parameters_by_their_unique_names() =>
+        Equal(
+            """
+            RowSource = Gather(attn::TokenIndex token_index, int gather_rows as rows) as RowSource
+            RowDestination = Scatter(attn::TokenIndex token_index, int scatter_rows as rows) as RowDestination
+            """,
+            GraphText.Hooks(Bound("""
+                selector Pick
+                  phase a QueryHead: query -> token_index
+                compress Gather
+                  option Rows int 1
+                  hook RowSource: token_index (Rows)
+                kernel Attend RowSource RowDestination
+                  phase attend QueryHeadQueryTile
+                decompress Scatter
+                  option Rows int 2
+                  hook RowDestination: token_index (Rows)
+                """)));
+
+    [Fact]
+    public void ExpandPhases_makes_a_kernel_of_each() =>
+        Equal(
+            """
+            KeyTile(score >scores)
+            QueryHead(rank <scores>ranks)
+            QueryHead(pick <ranks>token_index)
+            QueryHeadQueryTile(attend <token_index)
+            """,
+            GraphText.Kernels(Expanded(Pick + GraphText.Rest)));
+
+    [Fact]
+    public void FuseSequentialPhases_joins_phases_of_one_block() =>
+        Equal(
+            """
+            KeyTile(score >scores)
+            QueryHead(rank <scores>ranks, pick <ranks>token_index) because rank reads all of scores, which score writes one tile of keys at a time
+            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which pick writes one query head at a time
+            """,
+            GraphText.Kernels(Fused(Pick + GraphText.Rest)));
+
+    [Fact]
+    public void FuseSequentialPhases_joins_across_stages() =>
+        Equal(
+            """
+            QueryHead(coarse >token_index, fine <token_index>token_index)
+            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which fine writes one query head at a time
+            """,
+            GraphText.Kernels(Fused("""
+                selector Coarse
+                  phase coarse QueryHead: query key -> token_index
+                selector Fine
+                  phase fine QueryHead: token_index -> token_index
+                """ + GraphText.Rest)));
+
+    [Theory]
+    [InlineData("Sequence", "sequence")]
+    [InlineData("KeyTile", "tile of keys")]
+    [InlineData("KeyValueHeadKeyTile", "tile of keys of a key/value head")]
+    public void FuseSequentialPhases_splits_where_a_block_owns_something_else(string scope, string words) =>
+        Equal(
+            $"""
+            QueryHead(first >part)
+            {scope}(second <part>token_index) because second reads all of part, which first writes one query head at a time
+            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which second writes one {words} at a time
+            """,
+            GraphText.Kernels(Fused($"""
+                selector Pick
+                  buffer part float
+                  phase first QueryHead: query -> part
+                  phase second {scope}: part -> token_index
+                """ + GraphText.Rest)));
+
+    [Fact]
+    public void FuseSequentialPhases_never_joins_tiles_which_read_their_neighbours_results() =>
+        Equal(
+            """
+            KeyTile(first >part)
+            KeyTile(second <part>token_index) because second reads all of part, which first writes one tile of keys at a time
+            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which second writes one tile of keys at a time
+            """,
+            GraphText.Kernels(Fused("""
+                selector Pick
+                  buffer part float
+                  phase first KeyTile: query -> part
+                  phase second KeyTile: part -> token_index
+                """ + GraphText.Rest)));
+
+    [Fact]
+    public void FuseSequentialPhases_says_so_where_nothing_flows() =>
+        Equal(
+            """
+            KeyTile(first >part)
+            QueryHead(second >token_index) because its blocks own another part of the problem (a query head) than those before it
+            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which second writes one query head at a time
+            """,
+            GraphText.Kernels(Fused("""
+                selector Pick
+                  buffer part float
+                  phase first KeyTile: query -> part
+                  phase second QueryHead: query -> token_index
+                """ + GraphText.Rest)));
+
+    [Fact]
+    public void FuseSequentialPhases_leaves_the_attention_loop_alone() =>
+        Equal(
+            """
+            QueryHead(pick >token_index)
+            QueryHead(attend <token_index) because attend reads all of token_index, which pick writes one query head at a time
+            """,
+            GraphText.Kernels(Fused(("selector Pick\n  phase pick QueryHead: query -> token_index" + GraphText.Rest)
+                .Replace("QueryHeadQueryTile", "QueryHead", StringComparison.Ordinal))));
+
+    [Fact]
+    public void PlanArguments_lists_each_argument_once_and_says_what_is_written() =>
+        Equal(
+            """
+            demo_pipeline_score: float* scores!
+            demo_pipeline_rank_pick: float* scores, int* ranks!, attn::TokenIndex token_index!, double share
+            demo_pipeline_attend: attn::TokenIndex token_index
+            """,
+            GraphText.Arguments(Planned(Pick + GraphText.Rest)));
+
+    [Fact]
+    public void PlanArguments_tells_two_selectors_of_one_type_apart()
+    {
+        FusionPlan plan = Planned(Pick + "\n" + Pick + GraphText.Rest);
+        Equal(
+            """
+            demo_pipeline_score: float* scores!
+            demo_pipeline_rank_pick: float* scores, int* ranks!, attn::TokenIndex token_index!, double pick_share as share
+            demo_pipeline_score_2: float* scores_2 as scores!
+            demo_pipeline_rank_pick_2: float* scores_2 as scores, int* ranks_2 as ranks!, attn::TokenIndex token_index!, double pick_share2 as share
+            demo_pipeline_attend: attn::TokenIndex token_index
+            """,
+            GraphText.Arguments(plan));
+    }
+
+    [Fact]
+    public void PlanArguments_never_takes_a_buffer_for_a_parameter() =>
+        Equal(
+            """
+            demo_pipeline_a: int* budget_2 as budget!, int budget
+            demo_pipeline_attend: attn::TokenIndex token_index
+            """,
+            GraphText.Arguments(Planned("""
+                selector Pick
+                  option Budget int 3
+                  buffer budget int
+                  phase a QueryHead: query -> budget token_index (Budget)
+                """ + GraphText.Rest)).Replace(", attn::TokenIndex token_index!", "", StringComparison.Ordinal));
+
+    [Fact]
+    public void PlanArguments_names_entries_in_ascii() =>
+        Equal(
+            "demo_pipeline_u00e4_b: ",
+            GraphText.Arguments(Planned("kernel Attend RowSource\n  phase ä_b QueryHeadQueryTile")));
+
+    [Fact]
+    public void PlanLifetimes_runs_from_the_first_writer_to_the_last_reader() =>
+        Equal(
+            """
+            scores = _pick.scores: float, demo_pipeline_score -> demo_pipeline_rank_pick
+            ranks = _pick.ranks: int, demo_pipeline_rank_pick -> demo_pipeline_rank_pick
+            """,
+            GraphText.Buffers(LoweringPipeline.Run(GraphText.Parse(Pick + GraphText.Rest))));
+
+    [Fact]
+    public void PlanLifetimes_drops_a_buffer_that_nobody_uses() =>
+        Equal(
+            "used = _pick.used: float, demo_pipeline_a -> ",
+            GraphText.Buffers(LoweringPipeline.Run(GraphText.Parse("""
+                selector Pick
+                  buffer unused float
+                  buffer used float
+                  phase a QueryHead: query -> used token_index
+                """ + GraphText.Rest))));
+
+    [Fact]
+    public void Equal_graphs_have_equal_plans_and_others_do_not()
+    {
+        FusionPlan plan = LoweringPipeline.Run(GraphText.Parse(Pick + GraphText.Rest));
+        Assert.Equal(plan, LoweringPipeline.Run(GraphText.Parse(Pick + GraphText.Rest)));
+        Assert.Equal(plan.GetHashCode(), LoweringPipeline.Run(GraphText.Parse(Pick + GraphText.Rest)).GetHashCode());
+        Assert.NotEqual(plan, LoweringPipeline.Run(GraphText.Parse(Pick.Replace("0.5", "0.25", StringComparison.Ordinal) + GraphText.Rest)));
+    }
+
+    private static FusionPlan Named(string graph) => NameBuffers.Run(GraphText.Plan(graph));
+
+    private static FusionPlan Bound(string graph) => BindHooks.Run(Named(graph));
+
+    private static FusionPlan Expanded(string graph) => ExpandPhases.Run(Bound(graph));
+
+    private static FusionPlan Fused(string graph) => FuseSequentialPhases.Run(Expanded(graph));
+
+    private static FusionPlan Planned(string graph) => PlanArguments.Run(Fused(graph));
+
+    private static void Equal(string expected, string actual) => Assert.Equal(expected.ReplaceLineEndings("\n"), actual);
+}
