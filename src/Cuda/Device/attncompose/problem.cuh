@@ -29,7 +29,7 @@ struct Problem {
 static_assert(sizeof(Problem) == 208);
 
 // The copy engine's views of key and value (sm_90a), opaque: encoded by the driver, passed by value as a __grid_constant__.
-// Five dimensions {slab, row, slabs, head, batch} with boxes {slab, key tile, slabs, 1, 1}: see KeyTileShape.
+// Five dimensions {slab, row, slab of the row, head, batch} with boxes {slab, rows of a key tile, slabs of a row, 1, 1}.
 struct alignas(64) TensorMap {
     unsigned char opaque[128];
 };

@@ -11,9 +11,9 @@
 //   full, free     mbarriers of a stage of the ring: its tile is there; its tile has been read
 //   header         what the producer tells the consumers of a tile, so that the order of tiles is its business alone
 //
-// The tiles that need a mask come first, so that the hot loop has none. In it S of one tile and O of the one before are
-// multiplied at the same time, and the softmax of S runs while O is in flight; the consumers take turns in issuing
-// products, so that one's softmax runs beside the other's products.
+// The tiles that need a mask come first, so that the hot loop has none. Each step issues S of one tile and O of the one before
+// together. The softmax runs beside products either way: of the other consumers, which take turns in issuing theirs, or of
+// the consumer's own O, which is then still in flight.
 //
 // cp.async writes through the generic proxy and wgmma reads through the other: a fence stands between them. The copy engine
 // needs none. Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN. The copy engine
@@ -30,20 +30,25 @@ namespace attn {
 template <int kHeadDim>
 inline constexpr bool kHasWgmmaLoop = kHeadDim == 64 || kHeadDim == 96 || kHeadDim == 128 || kHeadDim == 192 || kHeadDim == 256;
 
-// What was measured to be best. A consumer's accumulators are (kKeyTile + kHeadDim) / 2 registers, its weights kKeyTile / 4.
-template <int kHeadDim, bool kScored = false>
+// What was measured to be fastest on an H200. A lane of a consumer holds (kKeyTile + kHeadDim) / 2 accumulators and
+// kKeyTile / 4 registers of weights, at the same time where it overlaps; a rule wants registers too.
+template <int kHeadDim, bool kMapped, bool kHasRule>
 struct WgmmaTuning {
-    static constexpr int kConsumers = 2;
-    static constexpr int kKeyTile = kHeadDim <= 128 ? 128 : kHeadDim <= 192 ? 96 : 80;
+    static constexpr int kConsumers = kHeadDim <= 96 ? 3 : 2;
+    static constexpr bool kHasSpare = kMapped && !kHasRule;
+    static constexpr int kKeyTile =
+        kHeadDim == 256 ? 80 : kHeadDim == 192 || kHeadDim == 96 || (kHeadDim == 64 && !kHasSpare) ? 96 : 128;
     static constexpr int kStages = 2;
-    static constexpr int kRegs = 40;
-    static constexpr bool kAll = false;
-    static constexpr bool kOverlap = !kScored;               // softmax of one tile beside the value product of the one before
-    static constexpr bool kPingPong = kHeadDim <= 128;  // consumers take turns
+    static constexpr bool kOverlap = kHeadDim > 128 && !kHasRule;  // the softmax of one tile beside the value product of the one before
+    static constexpr bool kTakeTurns = !kOverlap;
 };
 
+// Whether a row source offers the tensors to the copy engine.
+template <typename Rows>
+inline constexpr bool kHasMaps = requires(const Rows source) { source.maps; };
+
 template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination,
-          typename Tuning = WgmmaTuning<Config::kHeadDim, !Score::kIdentity>>
+          typename Tuning = WgmmaTuning<Config::kHeadDim, kHasMaps<Rows>, !Score::kIdentity>>
 struct WgmmaLoop {
     using Element = typename Config::Element;
     using Output = typename Config::Output;
@@ -58,13 +63,13 @@ struct WgmmaLoop {
     static constexpr int kKeyTile = Tuning::kKeyTile;
     static constexpr int kStages = Tuning::kStages;
     static constexpr bool kIndexed = Rows::kIndexed;
-    static constexpr bool kMapped = requires(const Rows source) { source.maps; };
+    static constexpr bool kMapped = kHasMaps<Rows>;
     static constexpr bool kKeepsPositions = kIndexed && !Score::kIdentity;
     static_assert(!kIndexed || !kMapped);
 
-    // Of the 504 registers that lane l of all warpgroups may have together, a producer that gathers rows needs 40.
-    static constexpr int kProducerRegisters = Tuning::kRegs;
-    static constexpr int kConsumerRegisters = (504 + (kConsumers == 3 ? 8 : 0) - kProducerRegisters) / kConsumers / 8 * 8;
+    // Of 512 registers that the warpgroups share out among lanes of equal number. Copying by rows takes a producer more.
+    static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 ? 32 : 40;
+    static constexpr int kConsumerRegisters = (512 - kProducerRegisters) / kConsumers / 8 * 8;
 
     using QueryTile = SlabTile<kConsumerRows, kHeadDim>;
     using KeyTile = SlabTile<kKeyTile, kHeadDim>;
@@ -79,9 +84,14 @@ struct WgmmaLoop {
     static constexpr unsigned kEmpty = 4;       // there is no tile at all
 
     // Barriers of a stage: keys full, values full, keys free, values free.
+#ifdef ATTN_ALL
+    static constexpr bool kAll = true;
+#else
+    static constexpr bool kAll = false;
+#endif
     enum Barrier { kKeysFull, kValuesFull, kKeysFree, kValuesFree, kBarriers };
     static constexpr int kFullArrivals = kWarpgroup + 1;  // each copying thread, and the one that speaks for the stage
-    static constexpr int kFreeArrivals = kConsumers * kWarpgroup / (Tuning::kAll ? 1 : kWarp);
+    static constexpr int kFreeArrivals = kConsumers * kWarpgroup / (kAll ? 1 : kWarp);
 
     // Named barriers: one to synchronise each consumer, one for each consumer's turn.
     static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
@@ -102,7 +112,6 @@ struct WgmmaLoop {
     using Weights = unsigned[kKeyTile / 16][4];  // A operands
     using ScoreProduct = ptx::Wgmma<Element, kKeyTile>;
     using ResultProduct = ptx::Wgmma<Element, kHeadDim>;
-    using OutputRows = decltype(static_cast<const Destination*>(nullptr)->rows(Problem{}, Sequence{}, 0, 0));
 
     // A place in the ring, and the parity of its barriers' phase.
     struct Slot {
@@ -120,9 +129,9 @@ struct WgmmaLoop {
     const Problem& problem;
     const Rows& source;
     const Score& score;
+    const Destination& destination;
     int b, h, g;
     HeadRows<kIndexed> rows;
-    OutputRows output_rows;
     int tile_begin;  // first query of the tile
     unsigned shared;
     int thread;  // of the warpgroup
@@ -131,15 +140,14 @@ struct WgmmaLoop {
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
                                unsigned char* shared) {
         const auto [b, h, tile] = work_of_block(problem);
-        const Sequence sequence = sequence_of(problem, b);
         const WgmmaLoop loop{problem,
                              source,
                              score,
+                             destination,
                              b,
                              h,
                              problem.key_value_head(h),
-                             source.rows(problem, sequence, b, h),
-                             destination.rows(problem, sequence, b, h),
+                             source.rows(problem, sequence_of(problem, b), b, h),
                              tile * kQueryTile,
                              ptx::shared_address(shared),
                              static_cast<int>(threadIdx.x) % kWarpgroup};
@@ -221,6 +229,12 @@ struct WgmmaLoop {
             if (thread == 0) ptx::arrive(barrier(kKeysFull, 0));
             return;
         }
+        Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr};
+        Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr};
+        if constexpr (kMapped) {
+            keys.map = &source.maps->key;
+            values.map = &source.maps->value;
+        }
         Slot slot;
         RowPositions positions = positions_of(tiles - 1);
         for (int tile = tiles - 1; tile >= 0; tile--) {
@@ -228,10 +242,9 @@ struct WgmmaLoop {
             ptx::wait(barrier(kKeysFree, slot.stage), slot.parity ^ 1);
             put_header(slot.stage, {tile * kKeyTile, flags});
             if constexpr (kKeepsPositions) start_positions(slot.stage, tile);
-            start(key_tile(slot.stage), problem.key, problem.key_strides, tile, positions, barrier(kKeysFull, slot.stage));
+            start(keys, key_tile(slot.stage), tile, positions, barrier(kKeysFull, slot.stage));
             ptx::wait(barrier(kValuesFree, slot.stage), slot.parity ^ 1);
-            start(value_tile(slot.stage), problem.value, problem.value_strides, tile, positions,
-                  barrier(kValuesFull, slot.stage));
+            start(values, value_tile(slot.stage), tile, positions, barrier(kValuesFull, slot.stage));
             positions = positions_of(tile - 1);
             slot.advance();
         }
@@ -264,26 +277,35 @@ struct WgmmaLoop {
         ptx::copy_word_async(positions_address(stage) + thread * 4, rows.positions + (valid ? j : 0), valid);
     }
 
-    __device__ void start(const KeyTile& to, const void* tensor, const Strides& strides, int tile,
-                          const RowPositions& positions, unsigned full) const {
+    // One head of a tensor, by rows and, if mapped, for the copy engine.
+    struct Tensor {
+        const unsigned char* head;
+        long long row_bytes;
+        const TensorMap* map;
+    };
+    __device__ const unsigned char* head_of(const void* tensor, const Strides& strides) const {
+        return static_cast<const unsigned char*>(tensor) + strides.at(b, g) * static_cast<long long>(sizeof(Element));
+    }
+    __device__ static long long row_bytes(const Strides& strides) {
+        return strides.row * static_cast<long long>(sizeof(Element));
+    }
+
+    __device__ void start(const Tensor& from, const KeyTile& to, int tile, const RowPositions& positions, unsigned full) const {
         const bool cut = (tile + 1) * kKeyTile > rows.key_count;
         if constexpr (kMapped) {
             if (!cut || rows.key_count == problem.key_length) {
                 if (thread == 0) {
                     ptx::arrive_expecting(full, KeyTile::kBytes);
-                    ptx::copy_box_async(to.base, tensor == problem.key ? &source.maps->key : &source.maps->value, full, 0,
-                                        tile * kKeyTile, 0, g, b);
+                    ptx::copy_box_async(to.base, from.map, full, 0, tile * kKeyTile, 0, g, b);
                     ptx::arrive(full, kFullArrivals - 1);
                 }
                 return;
             }
         }
-        const auto* from = static_cast<const unsigned char*>(tensor) + strides.at(b, g) * static_cast<long long>(sizeof(Element));
-        const long long row_bytes = strides.row * static_cast<long long>(sizeof(Element));
         if (cut)
-            copy_rows<true>(to, from, row_bytes, tile, positions);
+            copy_rows<true>(from, to, tile, positions);
         else
-            copy_rows<false>(to, from, row_bytes, tile, positions);
+            copy_rows<false>(from, to, tile, positions);
         if constexpr (kMapped) {
             // The consumers do not fence what the copy engine brings, so this thread does.
             ptx::commit_copies();
@@ -297,14 +319,13 @@ struct WgmmaLoop {
     }
 
     template <bool kCut>
-    __device__ void copy_rows(const KeyTile& to, const unsigned char* from, long long row_bytes, int tile,
-                              const RowPositions& positions) const {
+    __device__ void copy_rows(const Tensor& from, const KeyTile& to, int tile, const RowPositions& positions) const {
 #pragma unroll
         for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
             const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
             const bool valid = !kCut || j < rows.key_count;
             const int position = kIndexed ? positions.of[kIndexed ? n : 0] : valid ? j : 0;
-            to.copy_row_async(thread, n, from + position * row_bytes, valid);
+            to.copy_row_async(thread, n, from.head + position * from.row_bytes, valid);
         }
     }
 
@@ -330,7 +351,7 @@ struct WgmmaLoop {
         for (int n = 0; n < kHeadDim / 8; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++) state.o[n][e] = 0;
-        if (Tuning::kPingPong && consumer == kConsumers - 1) pass_turn(consumer);
+        if (Tuning::kTakeTurns && consumer == kConsumers - 1) pass_turn(consumer);
 
         Header header = wait_for_keys(state);
         if (!(header.flags & kEmpty)) {
@@ -398,10 +419,10 @@ struct WgmmaLoop {
     }
 
     __device__ static void take_turn(int consumer) {
-        if constexpr (Tuning::kPingPong) ptx::sync_named(kTurnBarrier + consumer, 2 * kWarpgroup);
+        if constexpr (Tuning::kTakeTurns) ptx::sync_named(kTurnBarrier + consumer, 2 * kWarpgroup);
     }
     __device__ static void pass_turn(int consumer) {
-        if constexpr (Tuning::kPingPong) ptx::arrive_named(kTurnBarrier + (consumer + 1) % kConsumers, 2 * kWarpgroup);
+        if constexpr (Tuning::kTakeTurns) ptx::arrive_named(kTurnBarrier + (consumer + 1) % kConsumers, 2 * kWarpgroup);
     }
 
     __device__ Header wait_for_keys(const State& state) const {
@@ -417,7 +438,7 @@ struct WgmmaLoop {
 
     // A warp at a time: when its own products are done, the other warps of the warpgroup may still be reading.
     __device__ void release(Barrier which, Slot& slot) const {
-        if constexpr (Tuning::kAll) ptx::arrive(barrier(which, slot.stage)); else {
+        if constexpr (kAll) ptx::arrive(barrier(which, slot.stage)); else {
         __syncwarp();
         if (lane_id() == 0) ptx::arrive(barrier(which, slot.stage)); }
         slot.advance();
@@ -480,7 +501,7 @@ struct WgmmaLoop {
             const int last = last_key(i) - header.key_base - first_column;
             ScorePosition at{b, h, g, 0, 0};
             if constexpr (!Score::kIdentity)
-                at.query = rows.first_query + output_rows.query_row(least(i, rows.query_count - 1));
+                at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
 #pragma unroll
             for (int n = 0; n < kKeyTile / 8; n++) {
 #pragma unroll
@@ -517,6 +538,9 @@ struct WgmmaLoop {
 
     // ---- Results --------------------------------------------------------------------------------------------------------
 
+    // Made where it is needed, so that the loop has its registers.
+    __device__ auto output_rows() const { return destination.rows(problem, sequence_of(problem, b), b, h); }
+
     __device__ Output* output_at(int row) const {
         return static_cast<Output*>(problem.output) + problem.output_strides.at(b, h) + row * problem.output_strides.row;
     }
@@ -526,6 +550,7 @@ struct WgmmaLoop {
     }
 
     __device__ void store(State& state) const {
+        const auto to_rows = output_rows();
         const float normalizers[2] = {state.softmax.normalizer(0, 0), state.softmax.normalizer(0, 1)};
         rescale(state.o, normalizers);
         if (problem.log_sum_exp && lane_id() % 4 == 0) {
@@ -533,22 +558,23 @@ struct WgmmaLoop {
             for (int half = 0; half < 2; half++) {
                 const int i = state.first_row + 8 * half;
                 if (i < rows.query_count)
-                    store_log_sum_exp(output_rows.query_row(i), state.softmax.log_sum_exp(0, half, softmax_factor()));
+                    store_log_sum_exp(to_rows.query_row(i), state.softmax.log_sum_exp(0, half, softmax_factor()));
             }
         }
         if constexpr (kSame<Output, float>)
-            store_floats(state);
+            store_floats(state, to_rows);
         else
-            store_elements(state);
+            store_elements(state, to_rows);
     }
 
     // Four lanes store the 32 bytes of a memory sector.
-    __device__ void store_floats(const State& state) const {
+    template <typename OutputRows>
+    __device__ void store_floats(const State& state, const OutputRows& to_rows) const {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int i = state.first_row + 8 * half;
             if (i >= rows.query_count) continue;
-            float* to = output_at(output_rows.query_row(i)) + 2 * (lane_id() % 4);
+            float* to = output_at(to_rows.query_row(i)) + 2 * (lane_id() % 4);
 #pragma unroll
             for (int n = 0; n < kHeadDim / 8; n++)
                 *reinterpret_cast<float2*>(to + 8 * n) = make_float2(state.o[n][2 * half], state.o[n][2 * half + 1]);
@@ -556,7 +582,8 @@ struct WgmmaLoop {
     }
 
     // Through shared memory, in place of the queries, so that each row leaves in whole chunks.
-    __device__ void store_elements(const State& state) const {
+    template <typename OutputRows>
+    __device__ void store_elements(const State& state, const OutputRows& to_rows) const {
         constexpr int kRowChunks = kHeadDim / kChunkElements, kWarpRows = kConsumerRows / 4;
         const QueryTile staging = query_tile(state.consumer);
         const int first = thread / kWarp * kWarpRows;
@@ -574,7 +601,7 @@ struct WgmmaLoop {
             const int row = first + index / kRowChunks, chunk = index % kRowChunks;
             const int i = tile_begin + state.consumer * kConsumerRows + row;
             if (i < rows.query_count)
-                reinterpret_cast<Chunk*>(output_at(output_rows.query_row(i)))[chunk] =
+                reinterpret_cast<Chunk*>(output_at(to_rows.query_row(i)))[chunk] =
                     ptx::load_chunk(staging.address(row, chunk));
         }
     }
@@ -584,7 +611,7 @@ struct WgmmaLoop {
     __device__ void fill_skipped_rows() const {
         constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
         const int end = least(tile_begin + kQueryTile, problem.query_length);
-        output_rows.template for_each_skipped<kWarpgroup / kWarp, kQueryTile>(tile_begin, end, [&](int row) {
+        output_rows().template for_each_skipped<kWarpgroup / kWarp, kQueryTile>(tile_begin, end, [&](int row) {
             auto* to = reinterpret_cast<Chunk*>(output_at(row));
             for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
             if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);
