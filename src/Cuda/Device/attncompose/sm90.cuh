@@ -83,9 +83,11 @@ __device__ inline void prefetch_map(const void* map) {
 }
 
 // The box at element (c0, .. c4) of a mapped tensor to shared memory, zeroes where it leaves the tensor; its bytes count towards `barrier`.
-__device__ inline void copy_box_async(unsigned to, const void* map, unsigned barrier, int c0, int c1, int c2, int c3, int c4) {
+__device__ inline void copy_box_async(unsigned to, const void* map, unsigned barrier, int c0, int c1, int c2, int c3,
+                                      int c4) {
     asm volatile(
-        "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(to),
+        "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes "
+        "[%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(to),
         "l"(map), "r"(barrier), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4)
         : "memory");
 }
@@ -137,31 +139,35 @@ struct Wgmma;
 #define ATTN_NAMES_120 ATTN_NAMES_90 ATTN_TEN(9) ATTN_TEN(10) ATTN_TEN(11)
 
 // x0 .. x5 number the operands after the accumulators.
-#define ATTN_WGMMA(type, ptx_type, columns, names, rows, x0, x1, x2, x3, x4, x5)                                             \
+#define ATTN_WGMMA(type, ptx_type, columns, names, rows, x0, x1, x2, x3, x4, x5)                                            \
     template <>                                                                                                             \
     struct Wgmma<type, columns> {                                                                                           \
-        static __device__ void multiply_shared(float (&c)[columns / 8][4], unsigned long long a, unsigned long long b,      \
-                                               bool accumulate) {                                                           \
-            asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #x2 ", 0;\n"                                                  \
-                         "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." ptx_type "." ptx_type " {" names "}, %" #x0 \
-                         ", %" #x1 ", p, 1, 1, 0, 0;\n}"                                                                    \
-                         : rows                                                                                             \
-                         : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));                                              \
+        using Accumulators = float[columns / 8][4];                                                                         \
+        static __device__ void multiply_shared(Accumulators& c, unsigned long long a, unsigned long long b, bool accumulate) {\
+            asm volatile(                                                                                                   \
+                "{\n.reg .pred p;\nsetp.ne.b32 p, %" #x2 ", 0;\n"                                                           \
+                "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." ptx_type "." ptx_type " {" names "}, "              \
+                "%" #x0 ", %" #x1 ", p, 1, 1, 0, 0;\n}"                                                                     \
+                : rows                                                                                                      \
+                : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));                                                       \
         }                                                                                                                   \
-        static __device__ void multiply_registers(float (&c)[columns / 8][4], const unsigned (&a)[4], unsigned long long b) { \
-            asm volatile("wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." ptx_type "." ptx_type " {" names "}, {%" #x0 \
-                         ", %" #x1 ", %" #x2 ", %" #x3 "}, %" #x4 ", 1, 1, 1, 1;"                                           \
-                         : rows                                                                                             \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                             \
+        static __device__ void multiply_registers(Accumulators& c, const unsigned (&a)[4], unsigned long long b) {          \
+            asm volatile(                                                                                                   \
+                "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." ptx_type "." ptx_type " {" names "}, "              \
+                "{%" #x0 ", %" #x1 ", %" #x2 ", %" #x3 "}, %" #x4 ", 1, 1, 1, 1;"                                           \
+                : rows                                                                                                      \
+                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                      \
         }                                                                                                                   \
     };
 #define ATTN_WGMMAS(type, ptx_type)                                                                                         \
     ATTN_WGMMA(type, ptx_type, 64, ATTN_NAMES_30 "%30, %31", ATTN_ROWS_8(0), 32, 33, 34, 35, 36, 37)                        \
-    ATTN_WGMMA(type, ptx_type, 80, ATTN_NAMES_30 "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39", ATTN_ROWS_10(0), 40, 41, 42, 43, 44, 45)               \
+    ATTN_WGMMA(type, ptx_type, 80, ATTN_NAMES_30 "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39", ATTN_ROWS_10(0), 40, 41,\
+               42, 43, 44, 45)                                                                                              \
     ATTN_WGMMA(type, ptx_type, 96, ATTN_NAMES_30 ATTN_TEN(3) "%40, %41, %42, %43, %44, %45, %46, %47", ATTN_ROWS_12(0), 48, \
                49, 50, 51, 52, 53)                                                                                          \
     ATTN_WGMMA(type, ptx_type, 128, ATTN_NAMES_60 "%60, %61, %62, %63", ATTN_ROWS_16(0), 64, 65, 66, 67, 68, 69)            \
-    ATTN_WGMMA(type, ptx_type, 192, ATTN_NAMES_90 "%90, %91, %92, %93, %94, %95", ATTN_ROWS_24(0), 96, 97, 98, 99, 100, 101) \
+    ATTN_WGMMA(type, ptx_type, 192, ATTN_NAMES_90 "%90, %91, %92, %93, %94, %95", ATTN_ROWS_24(0), 96, 97, 98, 99, 100,     \
+               101)                                                                                                         \
     ATTN_WGMMA(type, ptx_type, 256, ATTN_NAMES_120 "%120, %121, %122, %123, %124, %125, %126, %127", ATTN_ROWS_32(0), 128,  \
                129, 130, 131, 132, 133)
 ATTN_WGMMAS(bf16, "bf16")

@@ -11,9 +11,9 @@
 //   full, free     mbarriers of a stage of the ring: its tile is there; its tile has been read
 //   header         what the producer tells the consumers of a tile, so that the order of tiles is its business alone
 //
-// The tiles that need a mask come first, so that the hot loop has none. Each step issues S of one tile and O of the one before
-// together. The softmax runs beside products either way: of the other consumers, which take turns in issuing theirs, or of
-// the consumer's own O, which is then still in flight.
+// The tiles that need a mask come first, so that the hot loop has none. Each of its steps multiplies S of one tile and O of the
+// one before. The softmax runs beside products: those of the other consumers, which take turns in issuing theirs, and, where
+// kOverlap says so, the consumer's own O, which is then still in flight.
 //
 // cp.async writes through the generic proxy and wgmma reads through the other: a fence stands between them. The copy engine
 // needs none. Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN. The copy engine
@@ -26,7 +26,7 @@
 
 namespace attn {
 
-// Head dims whose tiles and accumulators fit; the portable loop takes the others.
+// Head dims whose tiles and accumulators were fitted; the portable loop takes the others.
 template <int kHeadDim>
 inline constexpr bool kHasWgmmaLoop = kHeadDim == 64 || kHeadDim == 96 || kHeadDim == 128 || kHeadDim == 192 || kHeadDim == 256;
 
@@ -35,12 +35,15 @@ inline constexpr bool kHasWgmmaLoop = kHeadDim == 64 || kHeadDim == 96 || kHeadD
 template <int kHeadDim, bool kMapped, bool kHasRule>
 struct WgmmaTuning {
     static constexpr int kConsumers = kHeadDim <= 96 ? 3 : 2;
-    static constexpr bool kHasSpare = kMapped && !kHasRule;
-    static constexpr int kKeyTile =
-        kHeadDim == 256 ? 80 : kHeadDim == 192 || kHeadDim == 96 || (kHeadDim == 64 && !kHasSpare) ? 96 : 128;
-    static constexpr int kStages = 2;
-    static constexpr bool kOverlap = kHeadDim > 128 && !kHasRule;  // the softmax of one tile beside the value product of the one before
-    static constexpr bool kTakeTurns = !kOverlap;
+    static constexpr bool kWideTile = kHeadDim == 128 || (kHeadDim == 64 && kMapped && !kHasRule);
+    static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim == 256 ? 80 : 96;
+    static constexpr int kStages = kHeadDim <= 128 && !kMapped ? 3 : 2;
+    // The softmax of one tile beside the value product of the one before.
+    static constexpr bool kOverlap = (kHeadDim > 128 || !kMapped) && !kHasRule;
+    // Consumers issue their products by turns.
+    static constexpr bool kTakeTurns = kHeadDim <= 128 || !kOverlap;
+    // Of a lane of the producer, which needs more of them to copy by rows.
+    static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 && kWideTile ? 32 : 40;
 };
 
 // Whether a row source offers the tensors to the copy engine.
@@ -67,14 +70,14 @@ struct WgmmaLoop {
     static constexpr bool kKeepsPositions = kIndexed && !Score::kIdentity;
     static_assert(!kIndexed || !kMapped);
 
-    // Of 512 registers that the warpgroups share out among lanes of equal number. Copying by rows takes a producer more.
-    static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 ? 32 : 40;
+    // The warpgroups share out 512 registers among lanes of equal number, in eights.
+    static constexpr int kProducerRegisters = Tuning::kProducerRegisters;
     static constexpr int kConsumerRegisters = (512 - kProducerRegisters) / kConsumers / 8 * 8;
 
     using QueryTile = SlabTile<kConsumerRows, kHeadDim>;
     using KeyTile = SlabTile<kKeyTile, kHeadDim>;
 
-    // Of a tile in the ring. The first one is always masked.
+    // Of a tile in the ring; written with its keys. The first tile is always masked.
     struct Header {
         int key_base;  // its first key
         unsigned flags;
@@ -83,15 +86,11 @@ struct WgmmaLoop {
     static constexpr unsigned kMoreMasked = 2;  // which needs a mask
     static constexpr unsigned kEmpty = 4;       // there is no tile at all
 
-    // Barriers of a stage: keys full, values full, keys free, values free.
-#ifdef ATTN_ALL
-    static constexpr bool kAll = true;
-#else
-    static constexpr bool kAll = false;
-#endif
+    // Barriers of a stage. They are full by the arrival of all copies and of thread 0, which wrote the header; free by that
+    // of every consumer's thread.
     enum Barrier { kKeysFull, kValuesFull, kKeysFree, kValuesFree, kBarriers };
-    static constexpr int kFullArrivals = kWarpgroup + 1;  // each copying thread, and the one that speaks for the stage
-    static constexpr int kFreeArrivals = kConsumers * kWarpgroup / (kAll ? 1 : kWarp);
+    static constexpr int kFullArrivals = kWarpgroup + 1;
+    static constexpr int kFreeArrivals = kConsumers * kWarpgroup;
 
     // Named barriers: one to synchronise each consumer, one for each consumer's turn.
     static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
@@ -136,7 +135,7 @@ struct WgmmaLoop {
     unsigned shared;
     int thread;  // of the warpgroup
 
-    // The last phase of its kernel: the warpgroups part here.
+    // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
                                unsigned char* shared) {
         const auto [b, h, tile] = work_of_block(problem);
@@ -179,7 +178,8 @@ struct WgmmaLoop {
         const int index = static_cast<int>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
         const long long head_bytes = 2ll * problem.key_length * kHeadDim * static_cast<int>(sizeof(Element));
         const int sharing = problem.query_heads / problem.key_value_heads;
-        const int cached = static_cast<int>(least<long long>(largest(kCacheBytes / largest(head_bytes, 1ll), 1ll) * sharing, heads));
+        const long long cached_heads = largest(kCacheBytes / largest(head_bytes, 1ll), 1ll) * sharing;
+        const int cached = static_cast<int>(least<long long>(cached_heads, heads));
         const int first_head = index / (tiles * cached) * cached;
         const int section = least(cached, heads - first_head);
         const int in_section = index - first_head * tiles;
@@ -229,6 +229,8 @@ struct WgmmaLoop {
             if (thread == 0) ptx::arrive(barrier(kKeysFull, 0));
             return;
         }
+        // The copy engine is asked by one thread; the other warps are needed for a cut tile alone.
+        if (kMapped && !is_cut(tiles - 1) && thread >= kWarp) return;
         Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr};
         Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr};
         if constexpr (kMapped) {
@@ -277,6 +279,11 @@ struct WgmmaLoop {
         ptx::copy_word_async(positions_address(stage) + thread * 4, rows.positions + (valid ? j : 0), valid);
     }
 
+    // Whether key_count cuts a tile where a tensor map does not.
+    __device__ bool is_cut(int tile) const {
+        return (tile + 1) * kKeyTile > rows.key_count && (!kMapped || rows.key_count < problem.key_length);
+    }
+
     // One head of a tensor, by rows and, if mapped, for the copy engine.
     struct Tensor {
         const unsigned char* head;
@@ -291,9 +298,9 @@ struct WgmmaLoop {
     }
 
     __device__ void start(const Tensor& from, const KeyTile& to, int tile, const RowPositions& positions, unsigned full) const {
-        const bool cut = (tile + 1) * kKeyTile > rows.key_count;
+        const bool cut = is_cut(tile);
         if constexpr (kMapped) {
-            if (!cut || rows.key_count == problem.key_length) {
+            if (!cut) {
                 if (thread == 0) {
                     ptx::arrive_expecting(full, KeyTile::kBytes);
                     ptx::copy_box_async(to.base, from.map, full, 0, tile * kKeyTile, 0, g, b);
@@ -364,8 +371,7 @@ struct WgmmaLoop {
             }
             while (header.flags & kMoreMasked) step<true>(state, header);
             while (header.flags & kMore) step<false>(state, header);
-            ptx::wait(barrier(kValuesFull, state.values.stage), state.values.parity);
-            fence_copied_rows();
+            wait_for_values(state);
             multiply_by_values(state);
             ptx::wait_for_products<0>(state.o);
         }
@@ -380,22 +386,19 @@ struct WgmmaLoop {
         header = wait_for_keys(state);
         take_turn(state.consumer);
         multiply_by_keys(s, state);
-        ptx::wait(barrier(kValuesFull, state.values.stage), state.values.parity);
-        fence_copied_rows();
+        wait_for_values(state);
+        // Both products in flight at once, and the softmax after both, was measured to be slower than either.
         if constexpr (!Tuning::kOverlap) ptx::wait_for_products<0>(s);
         multiply_by_values(state);
         pass_turn(state.consumer);
         if constexpr (Tuning::kOverlap) {
             ptx::wait_for_products<1>(s);
             weigh<kMasked>(s, state, header);
-            ptx::pin(s);  // or the compiler would put the exponentials behind the wait
-            ptx::wait_for_products<0>(state.o);
-            release(kValuesFree, state.values);
-        } else {
-            ptx::wait_for_products<0>(state.o);
-            release(kValuesFree, state.values);
-            weigh<kMasked>(s, state, header);
+            ptx::pin(s);  // or the compiler would put the exponentials behind the next wait
         }
+        ptx::wait_for_products<0>(state.o);
+        release(kValuesFree, state.values);
+        if constexpr (!Tuning::kOverlap) weigh<kMasked>(s, state, header);
         pack(state.p, s);
         rescale(state.o, state.rescale);
     }
@@ -432,15 +435,18 @@ struct WgmmaLoop {
         return {ptx::load_word(header_address(stage)), static_cast<unsigned>(ptx::load_word(header_address(stage) + 4))};
     }
 
+    __device__ void wait_for_values(const State& state) const {
+        ptx::wait(barrier(kValuesFull, state.values.stage), state.values.parity);
+        fence_copied_rows();
+    }
+
     __device__ static void fence_copied_rows() {
         if constexpr (!kMapped) ptx::fence_async_proxy();
     }
 
-    // A warp at a time: when its own products are done, the other warps of the warpgroup may still be reading.
+    // By every thread, for itself: when its products are done, other warps of the warpgroup may still be reading.
     __device__ void release(Barrier which, Slot& slot) const {
-        if constexpr (kAll) ptx::arrive(barrier(which, slot.stage)); else {
-        __syncwarp();
-        if (lane_id() == 0) ptx::arrive(barrier(which, slot.stage)); }
+        ptx::arrive(barrier(which, slot.stage));
         slot.advance();
     }
 
