@@ -78,11 +78,13 @@ __device__ inline void fence_async_proxy() { asm volatile("fence.proxy.async.sha
 
 // ---- Copy engine --------------------------------------------------------------------------------------------------------
 
+// Fetches a tensor map ahead of its first use.
 __device__ inline void prefetch_map(const void* map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
-// The box at element (c0, .. c4) of a mapped tensor to shared memory, zeroes where it leaves the tensor; its bytes count towards `barrier`.
+// The box at element (c0, .. c4) of a mapped tensor to shared memory, with zeroes where it leaves the tensor; its bytes count
+// towards `barrier`.
 __device__ inline void copy_box_async(unsigned to, const void* map, unsigned barrier, int c0, int c1, int c2, int c3,
                                       int c4) {
     asm volatile(

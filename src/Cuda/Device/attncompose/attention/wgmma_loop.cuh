@@ -39,9 +39,9 @@ struct WgmmaTuning {
     static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim == 256 ? 80 : 96;
     static constexpr int kStages = kHeadDim <= 128 && !kMapped ? 3 : 2;
     // The softmax of one tile beside the value product of the one before.
-    static constexpr bool kOverlap = (kHeadDim > 128 || !kMapped) && !kHasRule;
+    static constexpr bool kOverlap = kHeadDim > 128 && !kHasRule;
     // Consumers issue their products by turns.
-    static constexpr bool kTakeTurns = kHeadDim <= 128 || !kOverlap;
+    static constexpr bool kTakeTurns = !kOverlap;
     // Of a lane of the producer, which needs more of them to copy by rows.
     static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 && kWideTile ? 32 : 40;
 };
@@ -236,6 +236,8 @@ struct WgmmaLoop {
         if constexpr (kMapped) {
             keys.map = &source.maps->key;
             values.map = &source.maps->value;
+            ptx::prefetch_map(keys.map);
+            ptx::prefetch_map(values.map);
         }
         Slot slot;
         RowPositions positions = positions_of(tiles - 1);
