@@ -11,10 +11,10 @@ var output = new float[heads * length * dim];
 using var device = AttentionDevice.Cpu();                                  // or AttentionDevice.Cuda(0)
 using var pipeline = MyPrefill.Create(device, new() { Coverage = 0.3 });   // drop 30 % of the attention mass
 pipeline.Run(
-    AttentionTensor.FromBhld(Random(1).AsSpan(), 1, heads, length, dim),   // query  [batch, heads, length, head dim]
-    AttentionTensor.FromBhld(Random(2).AsSpan(), 1, heads, length, dim),   // key
-    AttentionTensor.FromBhld(Random(3).AsSpan(), 1, heads, length, dim),   // value
-    AttentionTensor.FromBhld(output.AsSpan(), 1, heads, length, dim));
+    AttentionTensor.FromBhld(Random(1), 1, heads, length, dim),   // query  [batch, heads, length, head dim]
+    AttentionTensor.FromBhld(Random(2), 1, heads, length, dim),   // key
+    AttentionTensor.FromBhld(Random(3), 1, heads, length, dim),   // value
+    AttentionTensor.FromBhld(output, 1, heads, length, dim));
 Console.WriteLine(MyPrefill.Plan);                                         // stages, kernels, buffers, and why
 
 [AttentionPipeline(Mask = AttentionMask.Causal)]

@@ -41,9 +41,10 @@ DriftProfile profile = DriftProfile.Measure(model, sample, dense);
 IReadOnlyList<int> layers = profile.SparseLayers();
 
 string drift = string.Join("  ", profile.Drift.Select((value, layer) => Invariant($"{layer}: {value:0.00}")));
-AnsiConsole.MarkupLineInterpolated($"[bold]{model.Config.Layers} layers, {model.Config.QueryHeads} heads of {model.Config.HeadDim}[/] on {device}");
+LlamaConfig shape = model.Config;
+AnsiConsole.MarkupLineInterpolated($"[bold]{shape.Layers} layers, {shape.QueryHeads} heads of {shape.HeadDim}[/] on {device}");
 AnsiConsole.MarkupLineInterpolated($"drift of the layers: {drift}");
-AnsiConsole.MarkupLineInterpolated($"token-sparse in layers [bold]{string.Join(", ", layers)}[/], which drift least; dense in the others");
+AnsiConsole.MarkupLineInterpolated($"token-sparse in layers [bold]{string.Join(", ", layers)}[/], which drift least");
 AnsiConsole.MarkupLineInterpolated($"a question: \"... {Ending(sample, 4)}\", its answer: \"{Prompts(2048)[0].Answer}\"");
 AnsiConsole.WriteLine();
 
@@ -55,19 +56,22 @@ var evaluation = new Evaluation(model, tokenizer, dense);
 foreach (int length in (int[])[2048, 4096])
 {
     IReadOnlyList<EvaluationPrompt> prompts = Prompts(length);
-    EvaluationResult result = WithBar($"{length} tokens", prompts.Count, report => evaluation.Run(prompts, sparse, layers, report));
+    EvaluationResult result = WithBar(
+        $"{length} tokens", prompts.Count, report => evaluation.Run(prompts, sparse, layers, report));
     EvaluationRow total = result.Total;
     double count = total.Prompts;
     answers.AddRow(
-        $"{length}", $"{count}", "dense", Accuracy(result, "home", row => row.DenseAccuracy), Accuracy(result, "code", row => row.DenseAccuracy),
-        "100 %", Invariant($"{total.DenseAttentionSeconds / count:0.000}"), Invariant($"{total.DenseSeconds / count:0.000}"), "");
+        $"{length}", $"{count}", "dense",
+        Accuracy(result, "home", row => row.DenseAccuracy), Accuracy(result, "code", row => row.DenseAccuracy), "100 %",
+        Invariant($"{total.DenseAttentionSeconds / count:0.000}"), Invariant($"{total.DenseSeconds / count:0.000}"), "");
     answers.AddRow(
-        "", "", "token-sparse", Accuracy(result, "home", row => row.Accuracy), Accuracy(result, "code", row => row.Accuracy),
+        "", "", "token-sparse",
+        Accuracy(result, "home", row => row.Accuracy), Accuracy(result, "code", row => row.Accuracy),
         Invariant($"{100 * total.Kept:0} %"), Invariant($"{total.AttentionSeconds / count:0.000}"),
         Invariant($"{total.Seconds / count:0.000}"), Invariant($"{total.DenseSeconds / total.Seconds:0.00}x"));
 
     // A layer's time, taken apart: dense attention over as many tokens as were kept is what is left of attention.
-    int all = model.Config.Layers;
+    int all = shape.Layers;
     double denseLayer = total.DenseAttentionSeconds / count / all;
     double sparseLayer = (total.AttentionSeconds / count - denseLayer * (all - layers.Count)) / layers.Count;
     double attending = Math.Min(TimeDense((int)(total.Kept * length)), sparseLayer);
@@ -79,7 +83,7 @@ foreach (int length in (int[])[2048, 4096])
 AnsiConsole.Write(answers);
 AnsiConsole.WriteLine();
 AnsiConsole.Write(origin);
-AnsiConsole.MarkupLineInterpolated($"[dim]Decoding is dense over the whole cache in both; a prompt is right when every word of the answer is.[/]");
+AnsiConsole.MarkupLine("[dim]Decoding is dense over the whole cache in both. An answer is right when every word of it is.[/]");
 return 0;
 
 static string Invariant(FormattableString text) => FormattableString.Invariant(text);
@@ -91,21 +95,21 @@ static string Accuracy(EvaluationResult result, string kind, Func<EvaluationRow,
 
 string Ending(int[] tokens, int last) => tokenizer.Decode(tokens.AsSpan(tokens.Length - last));
 
-// Seconds of one dense attention call of the model's shape, best of five.
+// Seconds of one dense attention call of the model's shape, mean of five after one more.
 double TimeDense(int tokens)
 {
-    int heads = model.Config.QueryHeads, keyValueHeads = model.Config.KeyValueHeads, dim = model.Config.HeadDim;
+    int heads = shape.QueryHeads, keyValueHeads = shape.KeyValueHeads, dim = shape.HeadDim;
     var random = new Random(1);
     float[] Make(int count) => [.. Enumerable.Range(0, count * tokens * dim).Select(_ => random.NextSingle() - 0.5f)];
     float[] query = Make(heads), key = Make(keyValueHeads), value = Make(keyValueHeads), output = new float[query.Length];
-    double best = double.PositiveInfinity;
-    for (int i = 0; i < 5; i++)
+    long start = 0;
+    for (int i = 0; i <= 5; i++)
     {
-        long start = Stopwatch.GetTimestamp();
+        if (i == 1)
+            start = Stopwatch.GetTimestamp();
         dense.Run(View(query, heads), View(key, keyValueHeads), View(value, keyValueHeads), View(output, heads));
-        best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds);
     }
-    return best;
+    return Stopwatch.GetElapsedTime(start).TotalSeconds / 5;
 
     TensorSpan<float> View(Span<float> data, int count) => AttentionTensor.FromBlhd(data, 1, tokens, count, dim);
 }

@@ -10,7 +10,8 @@ public static class CudaAttentionDevice
     {
         /// <summary>An NVIDIA GPU.</summary>
         /// <param name="ordinal">Number of the device, from 0.</param>
-        /// <exception cref="CudaUnavailableException">There is no driver, or no such device. The message says what was tried.</exception>
+        /// <exception cref="CudaUnavailableException">There is no driver, or no such device. The message says what was
+        /// tried.</exception>
         public static CudaDevice Cuda(int ordinal = 0)
         {
             ArgumentOutOfRangeException.ThrowIfNegative(ordinal);

@@ -33,7 +33,8 @@ public sealed record DriverReport(string? Path, Version? Version, string? Proble
 /// <param name="Architecture">What kernels are compiled for.</param>
 /// <param name="Problem">Why pipelines cannot run on it; null where they can.</param>
 public sealed record GpuReport(
-    int Ordinal, string Model, Version ComputeCapability, int Multiprocessors, long MemoryBytes, string Architecture, string? Problem)
+    int Ordinal, string Model, Version ComputeCapability, int Multiprocessors, long MemoryBytes, string Architecture,
+    string? Problem)
 {
     /// <summary>Whether pipelines can run on it.</summary>
     public bool IsSupported => Problem is null;
@@ -91,9 +92,9 @@ public static class CudaDoctor
                 : nvrtc.Path is not null && !nvrtc.Architectures.Contains(10 * major + minor)
                     ? $"NVRTC {nvrtc.Version} does not compile for it"
                 : null;
+            string model = Encoding.UTF8.GetString(name[..(end < 0 ? name.Length : end)]);
             gpus.Add(new(
-                ordinal, Encoding.UTF8.GetString(name[..(end < 0 ? name.Length : end)]), new Version(major, minor), multiprocessors,
-                (long)bytes, CompileOptions.ArchitectureOf(major, minor), problem));
+                ordinal, model, new Version(major, minor), multiprocessors, (long)bytes, CompileOptions.ArchitectureOf(major, minor), problem));
         }
         return gpus;
     }

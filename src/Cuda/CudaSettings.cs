@@ -3,12 +3,17 @@ namespace AttnCompose.Cuda;
 /// <summary>Every environment variable that the CUDA runtime reads. They are read once, at first use.</summary>
 /// <remarks>
 /// <list type="table">
-/// <item><term><c>ATTNCOMPOSE_NVRTC</c></term><description>The NVRTC library, or the folder it is in. No other place is searched then.</description></item>
+/// <item><term><c>ATTNCOMPOSE_NVRTC</c></term><description>The NVRTC library, or the folder it is in. No other place is
+/// searched then.</description></item>
 /// <item><term><c>ATTNCOMPOSE_CACHE</c></term><description><c>off</c>, or the folder for compiled kernels.</description></item>
-/// <item><term><c>ATTNCOMPOSE_REQUIRE_CACHE</c></term><description><c>1</c>: a kernel that is not in the cache is an error; for services that must not compile.</description></item>
-/// <item><term><c>ATTNCOMPOSE_SYNC</c></term><description><c>1</c>: wait after every kernel, so that an error names the kernel that caused it. Slow.</description></item>
-/// <item><term><c>XDG_CACHE_HOME</c></term><description>Where the cache folder <c>attncompose</c> is made on Linux and macOS; <c>~/.cache</c> otherwise.</description></item>
-/// <item><term><c>CUDA_PATH</c>, <c>CUDA_HOME</c>, <c>VIRTUAL_ENV</c>, <c>CONDA_PREFIX</c></term><description>Places where NVRTC is searched.</description></item>
+/// <item><term><c>ATTNCOMPOSE_REQUIRE_CACHE</c></term><description><c>1</c>: a kernel that is not in the cache is an error; for
+/// services that must not compile.</description></item>
+/// <item><term><c>ATTNCOMPOSE_SYNC</c></term><description><c>1</c>: wait after every kernel, so that an error names the kernel
+/// that caused it. Slow.</description></item>
+/// <item><term><c>XDG_CACHE_HOME</c></term><description>Where the cache folder <c>attncompose</c> is made on Linux and macOS;
+/// <c>~/.cache</c> otherwise.</description></item>
+/// <item><term><c>CUDA_PATH</c>, <c>CUDA_HOME</c>, <c>VIRTUAL_ENV</c>, <c>CONDA_PREFIX</c></term><description>Places where
+/// NVRTC is searched.</description></item>
 /// </list>
 /// </remarks>
 public sealed record CudaSettings

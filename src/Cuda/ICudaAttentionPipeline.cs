@@ -5,7 +5,9 @@ namespace AttnCompose
     /// <summary>The short form of a call on device memory.</summary>
     public static class CudaAttentionPipelineExtensions
     {
-        /// <summary>Puts attention over device memory on a stream; see <see cref="CudaAttentionArguments{T, TOut}"/> for the shapes.</summary>
+        /// <summary>
+        /// Puts attention over device memory on a stream; see <see cref="CudaAttentionArguments{T, TOut}"/> for the shapes.
+        /// </summary>
         /// <param name="pipeline">A pipeline made on a CUDA device.</param>
         /// <param name="query">[batch, query heads, Lq, head dim].</param>
         /// <param name="key">[batch, key/value heads, Lk, head dim].</param>
@@ -19,7 +21,8 @@ namespace AttnCompose
             where TOut : unmanaged
         {
             ArgumentNullException.ThrowIfNull(pipeline);
-            pipeline.Run(new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output }, stream);
+            var arguments = new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output };
+            pipeline.Run(in arguments, stream);
         }
     }
 }
@@ -34,7 +37,8 @@ namespace AttnCompose.Cuda
         /// <param name="stream">The stream; the device's default stream where it is null.</param>
         /// <exception cref="ArgumentException">A shape, stride or alignment does not fit; nothing was launched.</exception>
         /// <exception cref="NotSupportedException">The pipeline does not take this element type, head dim or size.</exception>
-        /// <exception cref="InvalidOperationException">The pipeline is on another device, or a call is running already.</exception>
+        /// <exception cref="InvalidOperationException">The pipeline is on another device, or a call is running
+        /// already.</exception>
         /// <exception cref="KernelCompilationException">The kernels do not compile for this device.</exception>
         /// <exception cref="CudaException">The driver refused a call.</exception>
         void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)

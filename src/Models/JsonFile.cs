@@ -2,7 +2,9 @@ using System.Text.Json;
 
 namespace AttnCompose.Models;
 
-/// <summary>Reads small JSON files; whatever is wrong with them becomes a <see cref="ModelFormatException"/> that names the file.</summary>
+/// <summary>
+/// Reads small JSON files; whatever is wrong with them becomes a <see cref="ModelFormatException"/> that names the file.
+/// </summary>
 internal static class JsonFile
 {
     private const long MaxBytes = 256L << 20;
@@ -48,7 +50,9 @@ internal static class JsonFile
 
     /// <summary>A member that is there and not null.</summary>
     public static JsonElement? Member(this JsonElement element, string name) =>
-        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null
+        element.ValueKind == JsonValueKind.Object
+        && element.TryGetProperty(name, out JsonElement value)
+        && value.ValueKind != JsonValueKind.Null
             ? value
             : null;
 
@@ -72,7 +76,8 @@ internal static class JsonFile
     {
         if (element.Member(name) is not { } value)
             return null;
-        if (value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && number > 0 && double.IsFinite(number))
+        if (value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number)
+            && number > 0 && double.IsFinite(number))
             return number;
         throw new ModelFormatException($"'{name}' is {Short(value)}; a positive number is needed.");
     }

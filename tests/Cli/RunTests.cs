@@ -64,6 +64,27 @@ public sealed class RunTests : IDisposable
         AssertClose(dense.Span<float>("out").ToArray(), sparse.Span<float>("out"));
     }
 
+    [Theory]
+    [InlineData(0, 0)]
+    [InlineData(0, 7)]
+    [InlineData(1, 1)]
+    public void A_sequence_of_length_zero_or_one_is_answered(int queries, int keys)
+    {
+        string input = Inputs.Write(_folder, [1, 2, queries, 16], [1, 1, keys, 16], [1, 1, keys, 16], value => value);
+        foreach (string pipeline in (string[])["dense-attention", "token-sparse-prefill"])
+        {
+            using SafeTensorsFile result = Run(pipeline, input, "--emit", "lse");
+            Assert.Equal([1, 2, queries, 16], result.Header["out"].Shape);
+            Assert.Equal([1, 2, queries], result.Header["lse"].Shape);
+            if (queries == 1)
+            {
+                using SafeTensorsFile file = SafeTensorsFile.Open(input);
+                float[] value = file.Span<float>("v").ToArray();
+                AssertClose([.. value, .. value], result.Span<float>("out"));
+            }
+        }
+    }
+
     [Fact]
     public void The_summary_names_the_pipeline_the_device_and_what_was_written()
     {

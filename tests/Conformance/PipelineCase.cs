@@ -32,7 +32,7 @@ public sealed class PipelineCase
     /// <summary>The configuration.</summary>
     public PipelineConfig Config { get; }
 
-    /// <summary>[batch, query heads, Lq, dim]; every element is exact in the element type, rows beyond a length are NaN.</summary>
+    /// <summary>[batch, query heads, Lq, dim]; exact in the element type, rows beyond a length are NaN.</summary>
     public float[] Query { get; }
 
     /// <summary>[batch, key/value heads, Lk, dim], likewise.</summary>

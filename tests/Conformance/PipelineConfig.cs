@@ -154,7 +154,10 @@ public sealed record PipelineConfig
 
     /// <inheritdoc/>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
-        $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} rule={Rule} threads={Threads} sparse={Sparse} coverage={Coverage:R} window={Window} pool={Pool} min={MinTokens} round={RoundScores}");
+        $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
+        $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
+        $"rule={Rule} threads={Threads} sparse={Sparse} coverage={Coverage:R} window={Window} pool={Pool} min={MinTokens} " +
+        $"round={RoundScores}");
 
     /// <summary>Reads the line that <see cref="ToString"/> writes.</summary>
     /// <exception cref="FormatException">A part is missing or malformed.</exception>

@@ -55,8 +55,9 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             if (positions.Count(position => position >= prefix) != sequence.KeyLength - prefix)
                 yield return $"batch {batch} head {head}: the window is not kept whole";
             int before = positions.Count(position => position < sequence.FirstQuery);
-            if (result.QueryBegins![batch * _config.QueryHeads + head] != before)
-                yield return $"batch {batch} head {head}: query begin {result.QueryBegins[batch * _config.QueryHeads + head]}, not {before}";
+            int begin = result.QueryBegins![batch * _config.QueryHeads + head];
+            if (begin != before)
+                yield return $"batch {batch} head {head}: query begin {begin}, not {before}";
         }
     }
 
@@ -94,7 +95,10 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             for (int t = 0; t < prefix; t++)
             {
                 if (!(Math.Abs(scores[t] - truth[head][t]) <= relative * truth[head][t] + AbsoluteScoreError))
-                    yield return Text($"batch {batch} head {head}: score {t} is {scores[t]}, the truth {truth[head][t]}, relative limit {relative:E1}");
+                {
+                    yield return Text(
+                        $"batch {batch} head {head}: score {t} is {scores[t]}, the truth {truth[head][t]}, limit {relative:E1}");
+                }
             }
         }
         double[] mean = [.. Enumerable.Range(0, prefix).Select(t => truth.Average(scores => scores[t]))];
@@ -126,7 +130,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         for (int t = 0; t < scores.Length; t++)
         {
             if (chosen[t] ? scores[t] < threshold - limit : scores[t] > threshold + limit)
-                return Text($"token {t} of score {scores[t]} is {(chosen[t] ? "kept" : "dropped")}, the threshold is {threshold}");
+                return Text($"token {t} of score {scores[t]} is {(chosen[t] ? "kept" : "dropped")}, the threshold {threshold}");
         }
         return null;
     }

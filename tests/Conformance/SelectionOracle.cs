@@ -55,7 +55,10 @@ public static class SelectionOracle
         int exponent = (int)Math.Floor(Math.Log2(mean.Max()));
         if (Math.ScaleB(1, exponent) > mean.Max())
             exponent--;
-        UInt128[] masses = [.. mean.Select(value => value <= 0 ? 0 : (UInt128)Math.Truncate(Math.ScaleB((double)value, 39 - exponent))).Order()];
+        UInt128[] masses =
+        [
+            .. mean.Select(value => value <= 0 ? 0 : (UInt128)Math.Truncate(Math.ScaleB((double)value, 39 - exponent))).Order(),
+        ];
         UInt128 total = 0;
         foreach (UInt128 mass in masses)
             total += mass;

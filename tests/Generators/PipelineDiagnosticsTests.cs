@@ -32,6 +32,7 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0015", "[AttentionPipeline, TestAttend, «TestScatter»] partial class P;", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0016", "[AttentionPipeline, TestSelect, «TestGather», HalfOpenAttend, TestScatter] partial class P;" + HalfOpen, $"[AttentionPipeline] {Tsa} partial class P;" },
         { "ATTN0017", "[AttentionPipeline, «CpuOnlySelect», TestGather, TestAttend, TestScatter] partial class P;", $"[AttentionPipeline] {Tsa} partial class P;" },
+        { "ATTN0017", "[AttentionPipeline, «OddAttend»] partial class P;" + Odd, "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0018", "[AttentionPipeline, «LocalAttend»] partial class P; file class LocalAttendAttribute : TestAttendAttribute;", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0018", "[AttentionPipeline, «ArgAttend(1)»] partial class P; class ArgAttendAttribute(int x) : TestAttendAttribute { public int X => x; }", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0018", "[AttentionPipeline, LostAttend(«X = 1»)] partial class P; class LostAttendAttribute : TestAttendAttribute { public int X { get; set; } }", "[AttentionPipeline, TestAttend] partial class P;" },
@@ -52,6 +53,14 @@ public sealed class PipelineDiagnosticsTests
         [DeviceStage("x.cuh", Type = "X", Offers = FusionPoint.RowDestination)]
         [DevicePhase("attend", Scope = PhaseScope.QueryHeadQueryTile)]
         class HalfOpenAttendAttribute : TestAttendAttribute;
+        """;
+
+    private const string Odd =
+        """
+
+        [DeviceStage("x.cuh", Type = "X")]
+        [DevicePhase("attend", Scope = (PhaseScope)9)]
+        class OddAttendAttribute : TestAttendAttribute;
         """;
 
     [Theory]
@@ -79,6 +88,28 @@ public sealed class PipelineDiagnosticsTests
         const string Source = "[AttentionPipeline(HeadDim = 3), TestSelect(Share = 2, Window = 0), TestAttend] partial class P;";
         IEnumerable<string> ids = Compiler.Generate(Compiler.Compile(Source)).Diagnostics.Select(d => d.Id).Order();
         Assert.Equal(["ATTN0013", "ATTN0014", "ATTN0020", "ATTN0022", "ATTN0022"], ids);
+    }
+
+    [Theory]
+    [InlineData("[AttentionPipeline, TestAttend] partial class P; [AttentionPipeline] partial class P;", "")]
+    [InlineData("[AttentionPipeline, TestAttend] partial class P;", "[AttentionPipeline] partial class P;")]
+    public void A_class_that_is_declared_twice_is_one_pipeline(string first, string second)
+    {
+        GeneratorDriverRunResult result = Compiler.Generate(Compiler.Compile(first, second));
+        Assert.Empty(result.Diagnostics);
+        Assert.Null(result.Results.Single().Exception);
+        Assert.Equal(4, result.GeneratedTrees.Length);
+    }
+
+    [Theory]
+    [InlineData("namespace N { [AttentionPipeline, TestAttend] partial class P; [AttentionPipeline, TestAttend] partial class p; }")]
+    [InlineData("namespace A { [AttentionPipeline, TestAttend] partial class P; } partial class A { [AttentionPipeline, TestAttend] partial class P; }")]
+    [InlineData("[AttentionPipeline, TestAttend] partial class e\u0301; [AttentionPipeline, TestAttend] partial class @event;")]
+    public void Names_that_files_cannot_tell_apart_are_told_apart(string source)
+    {
+        GeneratorDriverRunResult result = Compiler.Generate(Compiler.Compile(source));
+        Assert.Null(result.Results.Single().Exception);
+        Assert.Equal(8, result.GeneratedTrees.Length);
     }
 
     [Fact]

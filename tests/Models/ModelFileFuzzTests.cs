@@ -5,13 +5,20 @@ namespace AttnCompose.Models.Tests;
 /// <summary>Mutated configurations, tokenizers and prompts: whatever they hold, only the typed error may escape.</summary>
 public sealed class ModelFileFuzzTests
 {
-    private const string Config =
-        """{"model_type":"llama","vocab_size":32,"hidden_size":16,"num_hidden_layers":3,"num_attention_heads":4,"intermediate_size":24,"head_dim":8,"rope_theta":1e4,"eos_token_id":[1,2],"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192}}""";
+    private const string Config = """
+        {"model_type":"llama","vocab_size":32,"hidden_size":16,"num_hidden_layers":3,"num_attention_heads":4,
+        "intermediate_size":24,"head_dim":8,"rope_theta":1e4,"eos_token_id":[1,2],"rope_scaling":{"rope_type":"llama3",
+        "factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192}}
+        """;
 
-    private const string Tokenizer =
-        """{"added_tokens":[{"id":0,"content":"<bos>","normalized":false,"special":true}],"normalizer":{"type":"Lowercase"},"pre_tokenizer":{"type":"WhitespaceSplit"},"model":{"type":"WordLevel","vocab":{"<bos>":0,"<unk>":1,"the":2},"unk_token":"<unk>"}}""";
+    private const string Tokenizer = """
+        {"added_tokens":[{"id":0,"content":"<bos>","normalized":false,"special":true}],
+        "normalizer":{"type":"Lowercase"},"pre_tokenizer":{"type":"WhitespaceSplit"},
+        "model":{"type":"WordLevel","vocab":{"<bos>":0,"<unk>":1,"the":2},"unk_token":"<unk>"}}
+        """;
 
-    private static readonly string[] Fragments = ["-1", "1e99", "null", "[]", "{}", "\"\"", "\"\\udc00\"", "true", "2147483648", "[[[[", "0.5", ",", ":"];
+    private static readonly string[] Fragments =
+        ["-1", "1e99", "null", "[]", "{}", "\"\"", "\"\\udc00\"", "true", "2147483648", "[[[[", "0.5", ",", ":"];
 
     [Theory]
     [InlineData(Config)]

@@ -4,11 +4,15 @@ namespace AttnCompose.Models.Tests;
 
 public sealed class WordLevelTokenizerTests
 {
-    private const string Added = """{"id":0,"content":"<bos>","normalized":false,"special":true},{"id":5,"content":"New York","normalized":true,"special":false}""";
+    private const string Added = """
+        {"id":0,"content":"<bos>","normalized":false,"special":true},
+        {"id":5,"content":"New York","normalized":true,"special":false}
+        """;
 
     private static string Json(
         string normalizer = """{"type":"Lowercase"}""", string pre = """{"type":"WhitespaceSplit"}""", string? kind = "WordLevel",
-        string added = Added, string vocab = """{"<bos>":0,"<unk>":1,"the":2,"café":3,"<":4}""", string unknown = "<unk>", string more = "") =>
+        string added = Added,
+        string vocab = """{"<bos>":0,"<unk>":1,"the":2,"café":3,"<":4}""", string unknown = "<unk>", string more = "") =>
         $$"""
         {"version":"1.0",{{more}} "added_tokens":[{{added}}],"normalizer":{{normalizer}},"pre_tokenizer":{{pre}},
         "model":{ {{(kind is null ? "" : $"\"type\":\"{kind}\",")}} "vocab":{{vocab}},"unk_token":"{{unknown}}" } }
@@ -30,7 +34,8 @@ public sealed class WordLevelTokenizerTests
     public void WordsAndAddedTokens(string text, int[] expected) => Assert.Equal(expected, Parse(Json()).Encode(text));
 
     [Fact]
-    public void WithoutNormalizerCaseMatters() => Assert.Equal([2, 1], Parse(Json(normalizer: "null", added: "")).Encode("the The"));
+    public void WithoutNormalizerCaseMatters() =>
+        Assert.Equal([2, 1], Parse(Json(normalizer: "null", added: "")).Encode("the The"));
 
     [Fact]
     public void LowercaseOfADottedCapitalIHasTwoCodePoints()
@@ -42,7 +47,8 @@ public sealed class WordLevelTokenizerTests
     [Fact]
     public void TheLongerAddedTokenWins()
     {
-        WordLevelTokenizer tokenizer = Parse(Json(added: """{"id":6,"content":"<a","normalized":false},{"id":7,"content":"<ab>","normalized":false}"""));
+        const string Two = """{"id":6,"content":"<a","normalized":false},{"id":7,"content":"<ab>","normalized":false}""";
+        WordLevelTokenizer tokenizer = Parse(Json(added: Two));
         Assert.Equal([7, 6], tokenizer.Encode("<ab><a"));
         Assert.Equal(7, tokenizer.IdOf("<ab>"));
         Assert.Null(tokenizer.IdOf("absent"));
@@ -108,6 +114,6 @@ public sealed class WordLevelTokenizerTests
     public void WhatIsNotSupportedIsRefusedByName(string json, string says)
     {
         var exception = Assert.Throws<ModelFormatException>(() => Parse(json));
-        Assert.Contains(says, exception.Message, StringComparison.Ordinal);
+        Assert.Contains(says, exception.Message);
     }
 }

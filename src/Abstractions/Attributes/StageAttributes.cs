@@ -34,6 +34,13 @@ public abstract class TokenSelectorAttribute : StageAttribute
     public abstract void Select<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
         where T : unmanaged
         where TScore : struct, IScoreHook;
+
+    /// <summary>
+    /// How many tokens of a sequence of <see cref="ProblemShape.KeyLength"/> keys are scored: what a device run hands out in
+    /// <see cref="TokenSelection.Scores"/> of the stage's workspace buffer <c>scores</c>, float [batch, query heads, Lk]. 0 for
+    /// a stage that hands none out.
+    /// </summary>
+    public virtual int ScoreLength(in ProblemShape shape) => 0;
 }
 
 /// <summary>Makes the chosen tokens look like one shorter sequence. Derive from <see cref="CompressAttribute{TRows}"/>.</summary>

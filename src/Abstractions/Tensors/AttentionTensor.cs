@@ -29,6 +29,16 @@ public static class AttentionTensor
         return new TensorSpan<T>(data[..(int)Count(lengths)], lengths, strides);
     }
 
+    /// <summary>A view of an array stored as [batch, heads, length, dim].</summary>
+    /// <exception cref="ArgumentException">A dimension is negative, or the array is shorter than the shape.</exception>
+    public static TensorSpan<T> FromBhld<T>(T[] data, int batch, int heads, int length, int dim) =>
+        FromBhld(data.AsSpan(), batch, heads, length, dim);
+
+    /// <summary>A view of shape [batch, heads, length, dim] over an array stored as [batch, length, heads, dim].</summary>
+    /// <exception cref="ArgumentException">A dimension is negative, or the array is shorter than the shape.</exception>
+    public static TensorSpan<T> FromBlhd<T>(T[] data, int batch, int length, int heads, int dim) =>
+        FromBlhd(data.AsSpan(), batch, length, heads, dim);
+
     /// <summary>A read-only view of memory stored as [batch, heads, length, dim].</summary>
     /// <exception cref="ArgumentException">A dimension is negative, or the memory is shorter than the shape.</exception>
     public static ReadOnlyTensorSpan<T> FromBhld<T>(ReadOnlySpan<T> data, int batch, int heads, int length, int dim)

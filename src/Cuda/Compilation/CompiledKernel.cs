@@ -26,7 +26,9 @@ public sealed class CompiledKernel
     /// <summary>The compiler's log.</summary>
     public string Log { get; }
 
-    /// <summary>What the assembler says of each entry point; empty unless compiled with <see cref="CompileOptions.Verbose"/>.</summary>
+    /// <summary>
+    /// What the assembler says of each entry point; empty unless compiled with <see cref="CompileOptions.Verbose"/>.
+    /// </summary>
     public IReadOnlyList<EntryReport> Entries => _entries.Value;
 
     /// <summary>Warnings of the compiler and the assembler, and what the assembler says of lost performance.</summary>
@@ -43,4 +45,5 @@ public sealed class CompiledKernel
 /// <param name="ConstantBytes">Constant memory, arguments included.</param>
 /// <param name="Barriers">Named barriers.</param>
 public sealed record EntryReport(
-    string Name, int Registers, int StackBytes, int SpillStoreBytes, int SpillLoadBytes, int SharedBytes, int ConstantBytes, int Barriers);
+    string Name, int Registers, int StackBytes, int SpillStoreBytes, int SpillLoadBytes, int SharedBytes, int ConstantBytes,
+    int Barriers);

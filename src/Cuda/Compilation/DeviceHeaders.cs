@@ -11,7 +11,8 @@ public sealed record DeviceHeader(string Name, string Text);
 public static partial class DeviceHeaders
 {
     /// <summary>All headers of a source, ordered by name.</summary>
-    /// <exception cref="KernelCompilationException">A header is missing. The message names who includes it and where it was searched.</exception>
+    /// <exception cref="KernelCompilationException">A header is missing. The message names who includes it and where it was
+    /// searched.</exception>
     public static IReadOnlyList<DeviceHeader> Collect(KernelSource source)
     {
         ArgumentNullException.ThrowIfNull(source);
@@ -47,7 +48,8 @@ public static partial class DeviceHeaders
         return null;
     }
 
-    private static KernelCompilationException Missing(KernelSource source, string includer, string name, Assembly[] assemblies) => new(
+    private static KernelCompilationException Missing(
+        KernelSource source, string includer, string name, Assembly[] assemblies) => new(
         source.Name,
         $"{includer} includes <{name}>, which is no resource of {string.Join(", ", assemblies.Select(a => a.GetName().Name))}. "
         + "A stage's header lies beside its C# as a .cuh file, in a project that references AttnCompose.Abstractions.");

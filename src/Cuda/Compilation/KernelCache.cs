@@ -32,7 +32,8 @@ public sealed class KernelCache
     internal KernelCache(
         CudaSettings settings, Func<PreparedKernel, CompiledKernel> compile, Func<string> compiler, TimeSpan? deadline = null)
     {
-        (_compile, _compiler, _deadline, _required) = (compile, compiler, deadline ?? TimeSpan.FromMinutes(2), settings.RequireCache);
+        (_compile, _compiler, _required) = (compile, compiler, settings.RequireCache);
+        _deadline = deadline ?? TimeSpan.FromMinutes(2);
         string? path = settings.CacheDirectory is { } named ? Path.GetFullPath(named)
             : settings.CacheHome is { } home ? Path.Combine(home, "attncompose")
             : null;
@@ -76,7 +77,8 @@ public sealed class KernelCache
     }
 
     /// <summary>The compiled kernel: from memory, from its file, or compiled now.</summary>
-    /// <exception cref="KernelCompilationException">It does not compile, or compiling is not allowed (<see cref="CudaSettings.RequireCache"/>).</exception>
+    /// <exception cref="KernelCompilationException">It does not compile, or compiling is not allowed (<see
+    /// cref="CudaSettings.RequireCache"/>).</exception>
     public CompiledKernel GetOrCompile(PreparedKernel kernel)
     {
         ArgumentNullException.ThrowIfNull(kernel);
@@ -85,7 +87,8 @@ public sealed class KernelCache
             return slot.Kernel ??= Load(kernel.Key) ?? CompileOnce(kernel);
     }
 
-    internal string? FileOf(KernelCacheKey key) => Refusal is null && Directory is not null ? Path.Combine(Directory, key.Hash + Extension) : null;
+    internal string? FileOf(KernelCacheKey key) =>
+        Refusal is null && Directory is not null ? Path.Combine(Directory, key.Hash + Extension) : null;
 
     private CompiledKernel CompileOnce(PreparedKernel kernel)
     {

@@ -20,7 +20,8 @@ internal static class KernelCacheEntry
 
     public static byte[] Write(KernelCacheKey key, CompiledKernel kernel)
     {
-        byte[][] texts = [.. new[] { kernel.Name, kernel.Architecture, kernel.Compiler, kernel.Log }.Select(Encoding.UTF8.GetBytes)];
+        string[] parts = [kernel.Name, kernel.Architecture, kernel.Compiler, kernel.Log];
+        byte[][] texts = [.. parts.Select(Encoding.UTF8.GetBytes)];
         var file = new byte[checked(HeaderBytes + texts.Sum(t => t.Length) + kernel.Cubin.Length)];
         Magic.CopyTo(file);
         BinaryPrimitives.WriteInt32LittleEndian(file.AsSpan(8), Version);

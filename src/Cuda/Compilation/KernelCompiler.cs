@@ -42,7 +42,7 @@ public static unsafe class KernelCompiler
         using var text = new NativeStrings([source.CudaText, source.Name + ".cu"]);
         using var headerTexts = new NativeStrings(headers.Select(h => h.Text));
         using var headerNames = new NativeStrings(headers.Select(h => h.Name));
-        using var options_ = new NativeStrings(arguments);
+        using var argumentTexts = new NativeStrings(arguments);
         lock (s_gate)
         {
             nint program;
@@ -50,7 +50,7 @@ public static unsafe class KernelCompiler
                 &program, text.Pointers[0], text.Pointers[1], headers.Count, headerTexts.Pointers, headerNames.Pointers));
             try
             {
-                int result = Nvrtc.nvrtcCompileProgram(program, arguments.Count, options_.Pointers);
+                int result = Nvrtc.nvrtcCompileProgram(program, arguments.Count, argumentTexts.Pointers);
                 string log = ReadLog(program);
                 if (result == Nvrtc.CompilationError)
                     throw new KernelCompilationException(source.Name, options.ToString(), log);
@@ -72,7 +72,8 @@ public static unsafe class KernelCompiler
     private static void CheckArchitecture(string architecture, CompilerInfo info)
     {
         ReadOnlySpan<char> digits = architecture.AsSpan().TrimStart("sm_").TrimEnd("af");
-        if (!int.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out int number) || !info.Architectures.Contains(number))
+        bool isNumber = int.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out int number);
+        if (!isNumber || !info.Architectures.Contains(number))
         {
             throw new NvrtcException(
                 $"NVRTC {info.Version} ({info.Path}) does not compile for {architecture}. It knows {string.Join(", ", info.Architectures.Select(a => $"sm_{a}"))}.");
@@ -104,7 +105,8 @@ public static unsafe class KernelCompiler
                 Nvrtc.Check(Nvrtc.nvrtcGetSupportedArchs(to));
             string path = NativeLibraries.NvrtcProbe.Path!;
             // Patch releases share a version number; their libraries hardly ever share a size.
-            long bytes = File.Exists(path) ? new FileInfo(File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path).Length : 0;
+            string file = File.Exists(path) ? File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path : path;
+            long bytes = File.Exists(file) ? new FileInfo(file).Length : 0;
             return new(
                 new Version(major, minor), architectures, path,
                 string.Create(CultureInfo.InvariantCulture, $"NVRTC {major}.{minor} {bytes}"));

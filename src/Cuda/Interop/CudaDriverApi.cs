@@ -55,7 +55,9 @@ internal abstract unsafe class CudaDriverApi
     public abstract CudaResult GetFunctionAttribute(out int value, FunctionAttribute attribute, nint function);
     public abstract CudaResult SetFunctionAttribute(nint function, FunctionAttribute attribute, int value);
 
-    /// <summary>Where parameter <paramref name="index"/> lies; InvalidValue past the last one, NotFound on a driver before 12.4.</summary>
+    /// <summary>
+    /// Where parameter <paramref name="index"/> lies; InvalidValue past the last one, NotFound on a driver before 12.4.
+    /// </summary>
     public abstract CudaResult FunctionParameter(out nuint offset, out nuint bytes, nint function, int index);
 
     public abstract CudaResult Launch(in LaunchConfig config, nint function, void* arguments, nuint argumentBytes);

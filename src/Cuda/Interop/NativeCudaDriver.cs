@@ -21,13 +21,15 @@ internal sealed unsafe class NativeCudaDriver : CudaDriverApi
     {
         NativeLibraryProbe probe = NativeLibraries.DriverProbe;
         if (probe.Handle == 0)
-            throw new CudaUnavailableException("There is no CUDA driver on this machine: no NVIDIA GPU can be used.", probe.Tried);
+            throw new CudaUnavailableException(
+                "There is no CUDA driver on this machine: no NVIDIA GPU can be used.", probe.Tried);
         var driver = new NativeCudaDriver();
         CudaResult result = driver.Init();
         if (result != CudaResult.Success)
         {
             (string name, string description) = driver.Describe(result);
-            throw new CudaUnavailableException($"The CUDA driver {probe.Path} does not start: {name} ({(int)result}), {description}.");
+            throw new CudaUnavailableException(
+                $"The CUDA driver {probe.Path} does not start: {name} ({(int)result}), {description}.");
         }
         return driver;
     }

@@ -71,7 +71,7 @@ internal static class NativeLibraries
             return candidate;
         try
         {
-            // The map names the real file, whose name only begins with the one that was asked for: libcuda.so.580.1 for libcuda.so.1.
+            // The map names the real file, such as libcuda.so.580.1 where libcuda.so.1 was asked for.
             string stem = candidate[..(candidate.IndexOf(".so", StringComparison.Ordinal) + 3)];
             foreach (string line in File.ReadLines("/proc/self/maps"))
             {

@@ -22,7 +22,8 @@ internal static unsafe partial class Nvrtc
     public static partial int nvrtcGetSupportedArchs(int* archs);
 
     [LibraryImport(NativeLibraries.Nvrtc)]
-    public static partial int nvrtcCreateProgram(nint* program, byte* source, byte* name, int headerCount, byte** headers, byte** includeNames);
+    public static partial int nvrtcCreateProgram(
+        nint* program, byte* source, byte* name, int headerCount, byte** headers, byte** includeNames);
 
     [LibraryImport(NativeLibraries.Nvrtc)]
     public static partial int nvrtcCompileProgram(nint program, int optionCount, byte** options);
@@ -58,7 +59,8 @@ internal static unsafe partial class Nvrtc
         if (NativeLibraries.NvrtcProbe.Handle == 0)
         {
             throw new CudaUnavailableException(
-                "NVRTC, which compiles kernels at run time, was not found. Install the CUDA toolkit or the nvidia-cuda-nvrtc wheel, or set ATTNCOMPOSE_NVRTC to the library.",
+                "NVRTC, which compiles kernels at run time, was not found. "
+                + "Install the CUDA toolkit or the nvidia-cuda-nvrtc wheel, or set ATTNCOMPOSE_NVRTC to the library.",
                 NativeLibraries.NvrtcProbe.Tried);
         }
     }

@@ -13,8 +13,10 @@ internal sealed record NvrtcSearch(CudaSettings Settings, string BaseDirectory, 
         CudaSettings.Current, AppContext.BaseDirectory,
         Environment.GetFolderPath(Environment.SpecialFolder.UserProfile),
         OperatingSystem.IsWindows()
-            ? [Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles), "NVIDIA GPU Computing Toolkit", "CUDA")]
+            ? [Path.Combine(ProgramFiles, "NVIDIA GPU Computing Toolkit", "CUDA")]
             : ["/usr/local", "/opt"]);
+
+    private static string ProgramFiles => Environment.GetFolderPath(Environment.SpecialFolder.ProgramFiles);
 }
 
 /// <summary>Finds NVRTC. What is named explicitly comes first and is then the only place.</summary>
@@ -24,9 +26,14 @@ internal static class NvrtcLibrary
         ? ["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
         : ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 
+    private static readonly string s_target =
+        RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? "sbsa-linux" : "x86_64-linux";
+
     public static NativeLibraryProbe Probe(NvrtcSearch search) => NativeLibraries.Probe(Candidates(search), LoadBuiltins);
 
-    /// <summary>Files, bare names and (where a folder was named that has none) folders, in the order in which they are tried.</summary>
+    /// <summary>
+    /// Files, bare names and (where a folder was named that has none) folders, in the order in which they are tried.
+    /// </summary>
     public static IEnumerable<string> Candidates(NvrtcSearch search)
     {
         if (search.Settings.Nvrtc is { } named)
@@ -76,7 +83,7 @@ internal static class NvrtcLibrary
         :
         [
             Path.Combine(root, "lib64"),
-            Path.Combine(root, "targets", RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? "sbsa-linux" : "x86_64-linux", "lib"),
+            Path.Combine(root, "targets", s_target, "lib"),
             Path.Combine(root, "lib"),
         ]);
 
@@ -85,7 +92,8 @@ internal static class NvrtcLibrary
 
     private static IEnumerable<string> PythonFolders(NvrtcSearch search)
     {
-        IEnumerable<string> roots = [.. search.Settings.PythonRoots, .. search.SystemRoots, "/usr", Path.Combine(search.Home, ".local")];
+        string user = Path.Combine(search.Home, ".local");
+        IEnumerable<string> roots = [.. search.Settings.PythonRoots, .. search.SystemRoots, "/usr", user];
         foreach (string root in roots.Where(Path.IsPathRooted))
         {
             if (OperatingSystem.IsWindows())
@@ -103,8 +111,9 @@ internal static class NvrtcLibrary
                 }
             }
         }
+        string conda = OperatingSystem.IsWindows() ? Path.Combine("Library", "bin") : "lib";
         foreach (string root in search.Settings.PythonRoots)
-            yield return Path.Combine(root, OperatingSystem.IsWindows() ? Path.Combine("Library", "bin") : "lib"); // conda's own packages
+            yield return Path.Combine(root, conda);
     }
 
     /// <summary><c>.tools/nvrtc</c> of a checkout, and every folder in it that has libraries.</summary>
@@ -116,7 +125,8 @@ internal static class NvrtcLibrary
             if (!Directory.Exists(tools))
                 continue;
             yield return tools;
-            foreach (string inner in Directory.EnumerateDirectories(tools, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal))
+            string[] inside = List(() => Directory.GetDirectories(tools, "*", SearchOption.AllDirectories));
+            foreach (string inner in inside.Order(StringComparer.Ordinal))
                 yield return inner;
         }
     }

@@ -74,7 +74,7 @@ internal static unsafe partial class PrivateDirectory
             {
                 return statx(currentFolder, text, noFollow, wantOwner, status) == 0 ? *(uint*)(status + 20) : null;
             }
-            catch (EntryPointNotFoundException)
+            catch (Exception e) when (e is EntryPointNotFoundException or DllNotFoundException)
             {
                 return null; // a C library from before 2018
             }

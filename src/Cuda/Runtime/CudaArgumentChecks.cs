@@ -8,7 +8,8 @@ internal static class CudaArgumentChecks
 {
     private const int Alignment = 16; // bytes: one vector load
 
-    public static ProblemShape Check<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaProgram program, CudaDevice device)
+    public static ProblemShape Check<T, TOut>(
+        in CudaAttentionArguments<T, TOut> arguments, CudaProgram program, CudaDevice device)
         where T : unmanaged
         where TOut : unmanaged
     {
@@ -20,11 +21,14 @@ internal static class CudaArgumentChecks
         var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]);
         ArgumentChecks.CheckShape(in shape, program.Mask, program.HeadDim);
         if (!k.SequenceEqual(v))
-            throw new ArgumentException($"value is {CudaTensor.Text(v)} but key is {CudaTensor.Text(k)}; they must be alike.", "value");
+            throw new ArgumentException(
+                $"value is {CudaTensor.Text(v)} but key is {CudaTensor.Text(k)}; they must be alike.", "value");
         if (k[0] != q[0] || k[3] != q[3])
-            throw new ArgumentException($"key is {CudaTensor.Text(k)} but query is {CudaTensor.Text(q)}; batch and head dim must agree.", "key");
+            throw new ArgumentException(
+                $"key is {CudaTensor.Text(k)} but query is {CudaTensor.Text(q)}; batch and head dim must agree.", "key");
         if (!o.SequenceEqual(q))
-            throw new ArgumentException($"output is {CudaTensor.Text(o)}; it must have the query's shape {CudaTensor.Text(q)}.", "output");
+            throw new ArgumentException(
+                $"output is {CudaTensor.Text(o)}; it must have the query's shape {CudaTensor.Text(q)}.", "output");
         CheckAlignment(arguments.Query, "query");
         CheckAlignment(arguments.Key, "key");
         CheckAlignment(arguments.Value, "value");
@@ -44,7 +48,8 @@ internal static class CudaArgumentChecks
         ArgumentChecks.CheckElements<T, TOut>(program.Name, program.Element);
         ElementType element = ElementConvert.TypeOf<T>();
         if (!program.Elements.Contains(element))
-            throw new NotSupportedException($"{program.Name} takes {string.Join(" or ", program.Elements)} on a CUDA device; it got {element}. On the CPU it takes all of them.");
+            throw new NotSupportedException(
+                $"{program.Name} takes {string.Join(" or ", program.Elements)} on a CUDA device; it got {element}. On the CPU it takes all of them.");
     }
 
     private static ReadOnlySpan<nint> Rank4<T>(CudaTensor<T> tensor, CudaDevice device, string name) where T : unmanaged
@@ -57,10 +62,12 @@ internal static class CudaArgumentChecks
         foreach (nint length in lengths)
         {
             if (length > int.MaxValue)
-                throw new ArgumentException($"{name} is {CudaTensor.Text(lengths)}; a dimension may not pass {int.MaxValue}.", name);
+                throw new ArgumentException(
+                    $"{name} is {CudaTensor.Text(lengths)}; a dimension may not pass {int.MaxValue}.", name);
         }
         if (lengths[3] > 1 && tensor.Strides[3] != 1)
-            throw new ArgumentException($"{name} has strides {CudaTensor.Text(tensor.Strides)}; its rows must be contiguous (last stride 1).", name);
+            throw new ArgumentException(
+                $"{name} has strides {CudaTensor.Text(tensor.Strides)}; its rows must be contiguous (last stride 1).", name);
         return lengths;
     }
 
@@ -75,7 +82,8 @@ internal static class CudaArgumentChecks
         if (tensor.Count == 0)
             return;
         if (tensor.Pointer % Alignment != 0)
-            throw new ArgumentException($"{name} begins at address 0x{tensor.Pointer:x}, which is not a multiple of {Alignment} bytes.", name);
+            throw new ArgumentException(
+                $"{name} begins at address 0x{tensor.Pointer:x}, which is not a multiple of {Alignment} bytes.", name);
         for (int i = 0; i < 3; i++)
         {
             if (tensor.Lengths[i] > 1 && tensor.Strides[i] * Unsafe.SizeOf<T>() % Alignment != 0)
@@ -104,10 +112,12 @@ internal static class CudaArgumentChecks
             return;
         CheckDevice(tensor, device, name);
         if (tensor.Rank != 1 || tensor.Lengths[0] != batch || (batch > 1 && tensor.Strides[0] != 1))
-            throw new ArgumentException($"{name} is {CudaTensor.Text(tensor.Lengths)}; it must be [{batch}], without gaps.", name);
+            throw new ArgumentException(
+                $"{name} is {CudaTensor.Text(tensor.Lengths)}; it must be [{batch}], without gaps.", name);
     }
 
-    private static void CheckSelection(CudaTokenSelection? selection, in ProblemShape shape, CudaDevice device, CudaProgram program)
+    private static void CheckSelection(
+        CudaTokenSelection? selection, in ProblemShape shape, CudaDevice device, CudaProgram program)
     {
         if (selection is null)
             return;
@@ -142,7 +152,8 @@ internal static class CudaArgumentChecks
             if (lengths[i] <= 1)
                 continue;
             if (strides[i] < extent)
-                throw new ArgumentException($"output has shape {CudaTensor.Text(lengths)} and strides {CudaTensor.Text(strides)}: its rows overlap.", "output");
+                throw new ArgumentException(
+                    $"output has shape {CudaTensor.Text(lengths)} and strides {CudaTensor.Text(strides)}: its rows overlap.", "output");
             extent = checked(strides[i] * (lengths[i] - 1) + extent);
         }
         (nint Begin, nint End) output = Range(arguments.Output);

@@ -4,7 +4,8 @@ namespace AttnCompose.Cuda;
 /// One attention call on device memory. Tensors are [batch, heads, length, dim] with any strides whose last is 1; bases and
 /// strides of query, key, value and output are multiples of 16 bytes.
 /// </summary>
-/// <typeparam name="T">Element of query, key and value: <see cref="Half"/> or <see cref="BFloat16"/> for the built-in stages.</typeparam>
+/// <typeparam name="T">Element of query, key and value: <see cref="Half"/> or <see cref="BFloat16"/> for the built-in
+/// stages.</typeparam>
 /// <typeparam name="TOut">Element of the output: <typeparamref name="T"/> or float.</typeparam>
 public readonly record struct CudaAttentionArguments<T, TOut>
     where T : unmanaged
@@ -22,7 +23,9 @@ public readonly record struct CudaAttentionArguments<T, TOut>
     /// <summary>[batch, query heads, Lq, head dim]; written whole. It may not share memory with an input.</summary>
     public required CudaTensor<TOut> Output { get; init; }
 
-    /// <summary>Optional, [batch, query heads, Lq], natural log; -inf for a row that attends to nothing or was not kept.</summary>
+    /// <summary>
+    /// Optional, [batch, query heads, Lq], natural log; -inf for a row that attends to nothing or was not kept.
+    /// </summary>
     public CudaTensor<float>? LogSumExp { get; init; }
 
     /// <summary>
@@ -31,7 +34,9 @@ public readonly record struct CudaAttentionArguments<T, TOut>
     /// </summary>
     public CudaTensor<int>? KeyLengths { get; init; }
 
-    /// <summary>Optional, [batch]: valid queries of each sequence. Left out, it is the key length where Lq = Lk, and Lq elsewhere.</summary>
+    /// <summary>
+    /// Optional, [batch]: valid queries of each sequence. Left out, it is the key length where Lq = Lk, and Lq elsewhere.
+    /// </summary>
     public CudaTensor<int>? QueryLengths { get; init; }
 
     /// <summary>Factor of query times key; 1 / sqrt(head dim) where it is null.</summary>
@@ -56,7 +61,9 @@ public sealed class CudaTokenSelection : IDisposable
         QueryBegins = CudaTensor.Allocate<int>(device, batch, queryHeads);
     }
 
-    /// <summary>[batch, query heads, Lk]: kept positions of each head, ascending; what follows the last one has no meaning.</summary>
+    /// <summary>
+    /// [batch, query heads, Lk]: kept positions of each head, ascending; what follows the last one has no meaning.
+    /// </summary>
     public CudaTensor<int> Positions { get; }
 
     /// <summary>[batch, query heads]: how many tokens each head keeps.</summary>
@@ -89,7 +96,8 @@ public sealed class CudaTokenSelection : IDisposable
         {
             (int b, int h, int count) = (row / heads, row % heads, _hostCounts[row]);
             if (count < 0 || count > capacity || _hostBegins[row] < 0 || _hostBegins[row] > count)
-                throw new InvalidOperationException($"The device says that head {h} of sequence {b} keeps {count} of {capacity} tokens, queries from {_hostBegins[row]} on.");
+                throw new InvalidOperationException(
+                    $"The device says that head {h} of sequence {b} keeps {count} of {capacity} tokens, queries from {_hostBegins[row]} on.");
             _hostPositions.AsSpan(row * capacity, count).CopyTo(selection.Buffer(b, h));
             selection.SetCounts(b, h, count, _hostBegins[row]);
         }

@@ -8,7 +8,7 @@ namespace AttnCompose.Cuda;
 /// The primary context of a device. It checks every driver call made on it and remembers the first error that the context
 /// does not survive; from then on every call fails at once with that cause.
 /// </summary>
-internal sealed class CudaContext
+internal sealed unsafe class CudaContext
 {
     private CudaException? _fault;
     private volatile bool _closed;
@@ -88,6 +88,22 @@ internal sealed class CudaContext
             throw Failure(result, "cuMemAlloc", string.Create(CultureInfo.InvariantCulture, $"{bytes} bytes were wanted for {purpose}.{room}"));
         }
         return new DeviceMemory(this, pointer, bytes);
+    }
+
+    /// <summary>Copies host memory to the device, and waits until the host memory can be used again.</summary>
+    public void Upload(nint destination, void* source, long bytes, CudaStream stream)
+    {
+        CudaResult result = Enter("cuMemcpyHtoDAsync").CopyToDevice(destination, source, checked((nuint)bytes), stream.Handle);
+        Check(result, "cuMemcpyHtoDAsync");
+        stream.Synchronize();
+    }
+
+    /// <summary>Copies device memory to the host behind all work on a stream, and waits until it is there.</summary>
+    public void Download(void* destination, nint source, long bytes, CudaStream stream)
+    {
+        CudaResult result = Enter("cuMemcpyDtoHAsync").CopyToHost(destination, source, checked((nuint)bytes), stream.Handle);
+        Check(result, "cuMemcpyDtoHAsync");
+        stream.Synchronize();
     }
 
     /// <summary>A retained primary context; released when everything made on it is.</summary>

@@ -25,7 +25,8 @@ public sealed class CudaDevice : AttentionDevice
             throw new CudaUnavailableException($"There is no device cuda:{ordinal}; the driver has {count}, numbered from 0.");
         Ordinal = ordinal;
         Context = new CudaContext(driver, ordinal);
-        ComputeCapability = (Attribute(DeviceAttribute.ComputeCapabilityMajor), Attribute(DeviceAttribute.ComputeCapabilityMinor));
+        ComputeCapability = (
+            Attribute(DeviceAttribute.ComputeCapabilityMajor), Attribute(DeviceAttribute.ComputeCapabilityMinor));
         MultiprocessorCount = Attribute(DeviceAttribute.MultiprocessorCount);
         MaxSharedBytes = Attribute(DeviceAttribute.MaxSharedBytesPerBlockOptIn);
         Context.Check(driver.DeviceTotalMemory(out nuint bytes, Context.Device), "cuDeviceTotalMem");

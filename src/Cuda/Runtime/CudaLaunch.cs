@@ -56,7 +56,9 @@ public sealed class CudaLaunch : IDisposable
         return this;
     }
 
-    /// <summary>Passes the next argument: a device address as <c>nint</c>, a number, a bool, or a struct that mirrors a device struct.</summary>
+    /// <summary>
+    /// Passes the next argument: a device address as <c>nint</c>, a number, a bool, or a struct that mirrors a device struct.
+    /// </summary>
     public CudaLaunch Pass<T>(in T value) where T : unmanaged
     {
         _arguments.Add(in value);
@@ -85,7 +87,8 @@ public sealed class CudaLaunch : IDisposable
     }
 
     internal void Open(
-        CudaModule module, CudaStream stream, in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, nint workspace)
+        CudaModule module, CudaStream stream, in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens,
+        nint workspace)
     {
         (_module, _stream, _workspace) = (module, stream, workspace);
         (_shape, _problem, _tokens) = (shape, problem, tokens);

@@ -10,7 +10,8 @@ public sealed unsafe class CudaModule : IDisposable
     private CudaKernel[] _kernels = [];
 
     /// <summary>Loads a compiled text.</summary>
-    /// <exception cref="CudaException">The driver does not take the code. The message names device, architecture and driver.</exception>
+    /// <exception cref="CudaException">The driver does not take the code. The message names device, architecture and
+    /// driver.</exception>
     public CudaModule(CudaDevice device, CompiledKernel compiled)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -79,11 +80,10 @@ public sealed unsafe class CudaModule : IDisposable
             driver.ModuleGetGlobal(out nint pointer, out nuint bytes, Handle, name), "cuModuleGetGlobal",
             $"{Compiled.Name} exports no '{name}'.");
         if (bytes != (nuint)sizeof(T))
-            throw new InvalidOperationException($"{Compiled.Name}: '{name}' has {bytes} bytes; {sizeof(T)} are expected. Host and device code do not belong together.");
+            throw new InvalidOperationException(
+                $"{Compiled.Name}: '{name}' has {bytes} bytes; {sizeof(T)} are expected. Host and device code do not belong together.");
         T value;
-        nint stream = Device.DefaultStream.Handle;
-        context.Check(driver.CopyToHost(&value, pointer, bytes, stream), "cuMemcpyDtoHAsync");
-        context.Check(driver.StreamSynchronize(stream), "cuStreamSynchronize");
+        context.Download(&value, pointer, sizeof(T), Device.DefaultStream);
         return value;
     }
 
@@ -112,7 +112,8 @@ public sealed unsafe class CudaKernel
         SpillBytes = Attribute(FunctionAttribute.LocalBytes);
         int threads = Attribute(FunctionAttribute.MaxThreadsPerBlock);
         if (Shape.Threads < 1 || Shape.Threads > threads)
-            throw new InvalidOperationException($"{name} says it has {Shape.Threads} threads a block; the device can run it with 1 to {threads}.");
+            throw new InvalidOperationException(
+                $"{name} says it has {Shape.Threads} threads a block; the device can run it with 1 to {threads}.");
         int room = module.Device.MaxSharedBytes - Attribute(FunctionAttribute.StaticSharedBytes);
         if (Shape.SharedBytes < 0 || Shape.SharedBytes > room)
         {
@@ -121,8 +122,8 @@ public sealed unsafe class CudaKernel
         }
         if (Shape.SharedBytes > 0)
         {
-            context.Check(
-                driver.SetFunctionAttribute(_function, FunctionAttribute.MaxDynamicSharedBytes, Shape.SharedBytes), "cuFuncSetAttribute");
+            const FunctionAttribute Room = FunctionAttribute.MaxDynamicSharedBytes;
+            context.Check(driver.SetFunctionAttribute(_function, Room, Shape.SharedBytes), "cuFuncSetAttribute");
         }
     }
 
@@ -176,7 +177,8 @@ public sealed unsafe class CudaKernel
             {
                 string given = i == arguments.Count ? "nothing" : $"{arguments.Places[i].Bytes} bytes at {arguments.Places[i].Offset}";
                 string wanted = exists ? $"{bytes} bytes at {offset}" : "nothing";
-                throw new InvalidOperationException($"{Name}: argument {i} is given as {given}; the kernel takes {wanted}. Host and device code do not belong together.");
+                throw new InvalidOperationException(
+                    $"{Name}: argument {i} is given as {given}; the kernel takes {wanted}. Host and device code do not belong together.");
             }
         }
         _checked = true;

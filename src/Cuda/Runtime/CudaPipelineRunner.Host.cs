@@ -20,7 +20,8 @@ public sealed unsafe partial class CudaPipelineRunner
         try
         {
             CudaArgumentChecks.CheckElements<T, TOut>(_program);
-            ProblemShape shape = ArgumentChecks.Check(in arguments, _program.Name, _program.Mask, _program.HeadDim, _program.Element);
+            ProblemShape shape = ArgumentChecks.Check(
+                in arguments, _program.Name, _program.Mask, _program.HeadDim, _program.Element);
             if (!shape.IsEmpty)
                 RunHost(pipeline, in arguments, in shape);
         }
@@ -89,12 +90,48 @@ public sealed unsafe partial class CudaPipelineRunner
         Download(output, arguments.Output, stream);
         if (logSumExp is not null)
             Download(logSumExp, arguments.LogSumExp, stream);
-        selection?.CopyTo(arguments.Selection!, stream);
+        if (selection is null)
+            return;
+        selection.CopyTo(arguments.Selection!, stream);
+        if (arguments.Selection!.WantsScores)
+            DownloadScores(arguments.Selection, arguments.KeyLengths, in shape, stream);
+    }
+
+    /// <summary>
+    /// Hands out what the last scoring stage ranked. The device writes the scored tokens of each sequence and nothing beyond.
+    /// </summary>
+    private void DownloadScores(TokenSelection selection, ReadOnlySpan<int> keyLengths, in ProblemShape shape, CudaStream stream)
+    {
+        int width = 0;
+        TokenSelectorAttribute? selector = null;
+        foreach (StageAttribute stage in _launch.Workspace.Stages)
+        {
+            if (stage is TokenSelectorAttribute candidate && candidate.ScoreLength(in shape) is var length and > 0)
+                (selector, width) = (candidate, length);
+        }
+        if (selector is null)
+            return;
+        CudaTensor<float> scores = CudaTensor.Dense<float>(
+            Device, _launch.Buffer(selector, "scores"), [shape.Batch, shape.QueryHeads, shape.KeyLength]);
+        var all = new float[scores.Count];
+        scores.CopyTo(all, stream);
+        for (int b = 0; b < shape.Batch; b++)
+        {
+            ProblemShape sequence = keyLengths.IsEmpty ? shape : shape with { KeyLength = keyLengths[b] };
+            int scored = Math.Min(width, selector.ScoreLength(in sequence));
+            for (int h = 0; h < shape.QueryHeads; h++)
+            {
+                Span<float> row = selection.ScoreBuffer(b, h, width);
+                all.AsSpan((b * shape.QueryHeads + h) * shape.KeyLength, scored).CopyTo(row);
+                row[scored..].Clear();
+            }
+        }
     }
 
     private CudaTokenSelection SelectionFor(in ProblemShape shape)
     {
-        if (_hostSelection is null || !_hostSelection.Positions.Lengths.SequenceEqual([shape.Batch, shape.QueryHeads, shape.KeyLength]))
+        ReadOnlySpan<nint> lengths = [shape.Batch, shape.QueryHeads, shape.KeyLength];
+        if (_hostSelection is null || !_hostSelection.Positions.Lengths.SequenceEqual(lengths))
         {
             _hostSelection?.Dispose();
             _hostSelection = null;
@@ -117,11 +154,7 @@ public sealed unsafe partial class CudaPipelineRunner
                 to += bytes;
             }
         }
-        CudaContext context = Device.Context;
-        context.Check(
-            context.Enter("cuMemcpyHtoDAsync").CopyToDevice(destination.Pointer, staging, (nuint)destination.Count * (nuint)sizeof(T), stream.Handle),
-            "cuMemcpyHtoDAsync");
-        stream.Synchronize(); // the staging memory is used again
+        Device.Context.Upload(destination.Pointer, staging, destination.Count * sizeof(T), stream);
     }
 
     private void Download<T>(CudaTensor<T> source, in TensorSpan<T> destination, CudaStream stream) where T : unmanaged
@@ -129,11 +162,7 @@ public sealed unsafe partial class CudaPipelineRunner
         if (source.Count == 0)
             return;
         byte* staging = Staging(checked((nuint)source.Count * (nuint)sizeof(T)));
-        CudaContext context = Device.Context;
-        context.Check(
-            context.Enter("cuMemcpyDtoHAsync").CopyToHost(staging, source.Pointer, (nuint)source.Count * (nuint)sizeof(T), stream.Handle),
-            "cuMemcpyDtoHAsync");
-        stream.Synchronize();
+        Device.Context.Download(staging, source.Pointer, source.Count * sizeof(T), stream);
         fixed (T* to = &destination.GetPinnableReference())
         {
             byte* from = staging;
@@ -174,7 +203,9 @@ public sealed unsafe partial class CudaPipelineRunner
     }
 }
 
-/// <summary>Walks the contiguous pieces of a strided host tensor in the order of its indices: byte offset and size of each.</summary>
+/// <summary>
+/// Walks the contiguous pieces of a strided host tensor in the order of its indices: byte offset and size of each.
+/// </summary>
 internal ref struct RowWalk
 {
     private readonly ReadOnlySpan<nint> _lengths;

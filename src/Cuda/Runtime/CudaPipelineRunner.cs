@@ -91,7 +91,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
         ArgumentNullException.ThrowIfNull(pipeline);
         ObjectDisposedException.ThrowIf(_disposed, pipeline);
         if (Interlocked.Exchange(ref _busy, 1) != 0)
-            throw new InvalidOperationException($"{_program.Name}: a call is running on this instance already. Make one instance a thread.");
+            throw new InvalidOperationException(
+                $"{_program.Name}: a call is running on this instance already. Make one instance a thread.");
     }
 
     private void End()
@@ -138,7 +139,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
         GC.KeepAlive(arguments.Selection);
     }
 
-    private static SelectionOffsets Describe(ICudaPipeline pipeline, CudaWorkspace workspace, in ProblemShape shape, bool ownSelection)
+    private static SelectionOffsets Describe(
+        ICudaPipeline pipeline, CudaWorkspace workspace, in ProblemShape shape, bool ownSelection)
     {
         pipeline.DescribeWorkspace(in shape, workspace);
         if (!ownSelection)
@@ -162,7 +164,13 @@ public sealed partial class CudaPipelineRunner : IDisposable
 
     private CudaModule Load(int headDim, ElementType element, ElementType output)
     {
-        var options = new CompileOptions { Architecture = Device.Architecture, HeadDim = headDim, Element = element, Output = output };
+        var options = new CompileOptions
+        {
+            Architecture = Device.Architecture,
+            HeadDim = headDim,
+            Element = element,
+            Output = output,
+        };
         PreparedKernel prepared = _cache.Prepare(_program.Source, options);
         CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));
         _modules.Add((headDim, element, output, module));

@@ -22,7 +22,9 @@ public sealed class CudaStream : IDisposable
 
     private CudaStream(CudaDevice device, nint foreign) => (Device, _foreign) = (device, foreign);
 
-    /// <summary>A stream of another library on the same device, such as the one that a framework works on. It is not destroyed.</summary>
+    /// <summary>
+    /// A stream of another library on the same device, such as the one that a framework works on. It is not destroyed.
+    /// </summary>
     /// <param name="device">The device.</param>
     /// <param name="handle">The <c>CUstream</c>; 0 is the legacy default stream.</param>
     public static CudaStream FromHandle(CudaDevice device, nint handle)
@@ -39,7 +41,9 @@ public sealed class CudaStream : IDisposable
 
     internal bool IsDisposed => _owned is { IsClosed: true };
 
-    /// <summary>Whether work on both runs in order. A handle alone does not tell: the driver gives those of destroyed streams out again.</summary>
+    /// <summary>
+    /// Whether work on both runs in order. A handle alone does not tell: the driver gives those of destroyed streams out again.
+    /// </summary>
     internal bool IsSameQueue(CudaStream other) =>
         ReferenceEquals(this, other)
         || (_owned is null && other._owned is null && _foreign == other._foreign && Device.Ordinal == other.Device.Ordinal);

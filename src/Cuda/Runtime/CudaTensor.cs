@@ -72,14 +72,8 @@ public sealed unsafe class CudaTensor<T> : IDisposable
         if (source.IsEmpty)
             return;
         stream = CudaTensor.StreamOf(Device, stream);
-        CudaContext context = Device.Context;
         fixed (T* from = source)
-        {
-            context.Check(
-                context.Enter("cuMemcpyHtoDAsync").CopyToDevice(Pointer, from, (nuint)source.Length * (nuint)sizeof(T), stream.Handle),
-                "cuMemcpyHtoDAsync");
-            stream.Synchronize();
-        }
+            Device.Context.Upload(Pointer, from, (long)source.Length * sizeof(T), stream);
         GC.KeepAlive(this);
     }
 
@@ -91,14 +85,8 @@ public sealed unsafe class CudaTensor<T> : IDisposable
         if (destination.IsEmpty)
             return;
         stream = CudaTensor.StreamOf(Device, stream);
-        CudaContext context = Device.Context;
         fixed (T* to = destination)
-        {
-            context.Check(
-                context.Enter("cuMemcpyDtoHAsync").CopyToHost(to, Pointer, (nuint)destination.Length * (nuint)sizeof(T), stream.Handle),
-                "cuMemcpyDtoHAsync");
-            stream.Synchronize();
-        }
+            Device.Context.Download(to, Pointer, (long)destination.Length * sizeof(T), stream);
         GC.KeepAlive(this);
     }
 
@@ -109,8 +97,8 @@ public sealed unsafe class CudaTensor<T> : IDisposable
         CudaContext context = Device.Context;
         if (Extent > 0)
         {
-            context.Check(
-                context.Enter("cuMemsetD8Async").Fill(Pointer, value, checked((nuint)(Extent * sizeof(T))), stream.Handle), "cuMemsetD8Async");
+            nuint bytes = checked((nuint)(Extent * sizeof(T)));
+            context.Check(context.Enter("cuMemsetD8Async").Fill(Pointer, value, bytes, stream.Handle), "cuMemsetD8Async");
         }
         GC.KeepAlive(this);
     }
@@ -130,7 +118,8 @@ public sealed unsafe class CudaTensor<T> : IDisposable
         if (length != Count)
             throw new ArgumentException($"The tensor {CudaTensor.Text(_lengths)} has {Count} elements; the span has {length}.");
         if (Extent != Count)
-            throw new ArgumentException($"The tensor {CudaTensor.Text(_lengths)} with strides {CudaTensor.Text(_strides)} has gaps; copy the tensor it is a view of.");
+            throw new ArgumentException(
+                $"The tensor {CudaTensor.Text(_lengths)} with strides {CudaTensor.Text(_strides)} has gaps; copy the tensor it is a view of.");
     }
 }
 
@@ -147,8 +136,8 @@ public static class CudaTensor
     }
 
     /// <summary>Memory for [batch, heads, length, dim], stored in that order, not cleared.</summary>
-    public static CudaTensor<T> AllocateBhld<T>(CudaDevice device, int batch, int heads, int length, int dim) where T : unmanaged =>
-        Allocate<T>(device, batch, heads, length, dim);
+    public static CudaTensor<T> AllocateBhld<T>(CudaDevice device, int batch, int heads, int length, int dim)
+        where T : unmanaged => Allocate<T>(device, batch, heads, length, dim);
 
     /// <summary>Memory for [batch, heads, length, dim], stored as [batch, length, heads, dim], not cleared.</summary>
     public static CudaTensor<T> AllocateBlhd<T>(CudaDevice device, int batch, int length, int heads, int dim) where T : unmanaged
@@ -174,7 +163,8 @@ public static class CudaTensor
     /// <param name="pointer">Device address of the first element.</param>
     /// <param name="lengths">Elements of each dimension.</param>
     /// <param name="strides">Elements from one index of a dimension to the next.</param>
-    /// <exception cref="ArgumentException">A length or stride is negative, or there are not as many of one as of the other.</exception>
+    /// <exception cref="ArgumentException">A length or stride is negative, or there are not as many of one as of the
+    /// other.</exception>
     public static CudaTensor<T> View<T>(CudaDevice device, nint pointer, ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides)
         where T : unmanaged
     {
@@ -208,7 +198,8 @@ public static class CudaTensor
     {
         stream ??= device.DefaultStream;
         if (stream.Device.Ordinal != device.Ordinal)
-            throw new ArgumentException($"The stream is on {stream.Device.Name}; the tensors are on {device.Name}.", nameof(stream));
+            throw new ArgumentException(
+                $"The stream is on {stream.Device.Name}; the tensors are on {device.Name}.", nameof(stream));
         return stream;
     }
 

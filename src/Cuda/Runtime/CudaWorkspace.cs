@@ -24,7 +24,12 @@ public sealed class CudaWorkspace
 
     /// <summary>Every buffer: which stage it belongs to, its name, its offset from the beginning and its size, bytes.</summary>
     public IEnumerable<(StageAttribute Stage, string Name, long Offset, long Bytes)> Buffers =>
-        _parts.SelectMany(part => part.Layout.Buffers.Select(buffer => (part.Stage, buffer.Name, part.Offset + buffer.Offset, buffer.Bytes)));
+        from part in _parts
+        from buffer in part.Layout.Buffers
+        select (part.Stage, buffer.Name, part.Offset + buffer.Offset, buffer.Bytes);
+
+    /// <summary>The stages in the order in which they were added.</summary>
+    public IEnumerable<StageAttribute> Stages => _parts.Select(part => part.Stage);
 
     /// <summary>Byte offset of a stage's buffer.</summary>
     /// <exception cref="KeyNotFoundException">The stage was not added, or it has no such buffer.</exception>
@@ -53,12 +58,15 @@ public sealed class CudaWorkspace
     internal long Reserve(long bytes)
     {
         long offset = TotalBytes;
-        TotalBytes = checked(TotalBytes + (bytes + WorkspaceLayout.Alignment - 1) / WorkspaceLayout.Alignment * WorkspaceLayout.Alignment);
+        const long Unit = WorkspaceLayout.Alignment;
+        TotalBytes = checked(TotalBytes + (bytes + Unit - 1) / Unit * Unit);
         return offset;
     }
 }
 
-/// <summary>Device memory for workspaces: one block a stream, because calls on different streams run at the same time. Blocks only grow.</summary>
+/// <summary>
+/// Device memory for workspaces: one block a stream, because calls on different streams run at the same time. Blocks only grow.
+/// </summary>
 internal sealed class WorkspacePool(CudaDevice device) : IDisposable
 {
     private readonly List<(CudaStream Stream, DeviceMemory Memory)> _blocks = [];
@@ -101,7 +109,8 @@ internal sealed class WorkspacePool(CudaDevice device) : IDisposable
     private static void RefuseCapture(CudaStream stream, long bytes)
     {
         if (stream.IsCapturing)
-            throw new InvalidOperationException($"The workspace must grow to {bytes} bytes, which cannot be part of a graph. Run the pipeline once on this stream with this shape, then capture.");
+            throw new InvalidOperationException(
+                $"The workspace must grow to {bytes} bytes, which cannot be part of a graph. Run the pipeline once on this stream with this shape, then capture.");
     }
 
     private void DropDisposedStreams()

@@ -48,7 +48,8 @@ public sealed unsafe class KernelArguments : IDisposable
             throw new ArgumentOutOfRangeException(nameof(alignment), alignment, "An alignment is a power of two up to 64.");
         int offset = (Bytes + alignment - 1) & -alignment;
         if (offset + sizeof(T) > Capacity || Count == _places.Length)
-            throw new ArgumentException($"A kernel takes at most {Capacity} bytes and {_places.Length} arguments.", nameof(value));
+            throw new ArgumentException(
+                $"A kernel takes at most {Capacity} bytes and {_places.Length} arguments.", nameof(value));
         new Span<byte>(_block + Bytes, offset - Bytes).Clear();
         Unsafe.WriteUnaligned(_block + offset, value);
         _places[Count++] = (offset, sizeof(T));

@@ -21,16 +21,19 @@ internal readonly record struct LaunchGrid(int X, int Y, int Z)
             _ => throw new ArgumentOutOfRangeException(nameof(scope), scope, $"{entry} has an unknown scope."),
         };
         if (grid.Y > MaxYz)
-            throw new NotSupportedException($"{entry}: a launch takes at most {MaxYz} heads; this one has {grid.Y}. Split the heads over several calls.");
+            throw new NotSupportedException(
+                $"{entry}: a launch takes at most {MaxYz} heads; this one has {grid.Y}. Split the heads over several calls.");
         if (grid.Z > MaxYz)
-            throw new NotSupportedException($"{entry}: a launch takes at most {MaxYz} sequences; the batch has {grid.Z}. Split the batch over several calls.");
+            throw new NotSupportedException(
+                $"{entry}: a launch takes at most {MaxYz} sequences; the batch has {grid.Z}. Split the batch over several calls.");
         return grid;
     }
 
     private static int Tiles(int length, int tile, string entry)
     {
         if (tile <= 0)
-            throw new InvalidOperationException($"{entry}_shape says a tile of {tile}; a scope that is cut into tiles needs a positive one.");
+            throw new InvalidOperationException(
+                $"{entry}_shape says a tile of {tile}; a scope that is cut into tiles needs a positive one.");
         return (int)(((long)length + tile - 1) / tile);
     }
 }

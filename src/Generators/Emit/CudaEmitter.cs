@@ -117,7 +117,7 @@ internal static class CudaEmitter
             writer.WriteLine($"static_assert({PhaseType(plan, step)}::kThreads == {First()}::kThreads, \"fused phases have the same block\");");
         writer.WriteLine($"extern \"C\" __device__ attn::LaunchShape {kernel.Entry}_shape = attn::shape_of<{string.Join(", ", kernel.Steps.Select(s => PhaseType(plan, s)))}>();");
         writer.WriteLine();
-        writer.WriteLine($"extern \"C\" __global__ void __launch_bounds__({First()}::kThreads)");
+        writer.WriteLine($"extern \"C\" __global__ void __launch_bounds__({First()}::kThreads, 1)");
         using (writer.WriteDeviceBlock(Signature(kernel)))
         {
             writer.WriteLine("extern __shared__ __align__(1024) unsigned char shared[];");
@@ -141,8 +141,8 @@ internal static class CudaEmitter
 
     private static string KernelParameter(ArgumentNode argument) => argument.Kind switch
     {
-        ArgumentKind.Buffer when !argument.IsWritten => $"const {argument.DeviceType} __restrict__ {argument.Name}",
-        ArgumentKind.Buffer => $"{argument.DeviceType} __restrict__ {argument.Name}",
+        ArgumentKind.Buffer when !argument.IsWritten => $"const {argument.DeviceType} {argument.Name}",
+        ArgumentKind.Buffer => $"{argument.DeviceType} {argument.Name}",
         _ => $"const {argument.DeviceType} {argument.Name}",
     };
 

@@ -82,6 +82,8 @@ internal static class StageGraphBuilder
                 problems.Add(new("ATTN0017", i, "", [stage.Name, $"it needs [DeviceHook(FusionPoint.{needed})]"]));
             else if (needed == FusionPoint.None && device.Phases.Count == 0)
                 problems.Add(new("ATTN0017", i, "", [stage.Name, "it needs at least one [DevicePhase]"]));
+            else if (device.Phases.FirstOrDefault(p => !Enum.IsDefined(typeof(PhaseScope), p.Scope)) is { } phase)
+                problems.Add(new("ATTN0017", i, "", [stage.Name, $"the scope of its phase '{phase.Name}' is no member of PhaseScope"]));
             else if (kernel is { Device: { } offering } && device.Hook is { } hook && (offering.Offers & hook.Point) != hook.Point)
                 problems.Add(new("ATTN0016", i, "", [stage.Name, Words(hook.Point), kernel.Name]));
         }
@@ -122,7 +124,8 @@ internal static class StageGraphBuilder
         List<StageSpec> ordered = spec.Stages.OrderBy(s => s.Kind).ToList();
         var roles = new NameSet();
         var fields = new NameSet("_cpu", "_cuda");
-        var members = new NameSet(s_optionsMembers);
+        // A plan lists options and constants under their names, so an option takes no constant's.
+        var members = new NameSet(s_optionsMembers.Concat(ordered.SelectMany(s => s.Parameters).Where(p => p.IsConstant).Select(p => p.Name)));
         var arguments = new NameSet(Names.Reserved);
         var nodes = new List<StageNode>();
         foreach (StageSpec stage in ordered)
@@ -131,7 +134,7 @@ internal static class StageGraphBuilder
             var options = new List<OptionNode>();
             foreach (ParameterSpec parameter in runtime)
             {
-                bool shared = ordered.SelectMany(s => s.Parameters).Count(p => !p.IsConstant && p.Name == parameter.Name) > 1;
+                bool shared = ordered.SelectMany(s => s.Parameters).Count(p => p.Name == parameter.Name) > 1;
                 string member = members.Unique(shared ? stage.Name + parameter.Name : parameter.Name);
                 options.Add(new OptionNode(parameter, member, arguments.Unique(Names.Snake(member), "_")));
             }

@@ -13,16 +13,16 @@ namespace AttnCompose.Generators.Parsing;
 /// <summary>Class symbol to <see cref="ParsedPipeline"/>. The one way from Roslyn's world into the model's.</summary>
 internal static class PipelineParser
 {
-    // What generated code declares in the class, stage fields aside.
-    private static readonly string[] s_generated =
-        ["Plan", "Descriptor", "Create", "Run", "Options", "Device", "Dispose", "CudaText", "s_source", "_cpu", "_cuda"];
+    /// <summary>What generated code declares in the class, stage fields aside.</summary>
+    internal static readonly string[] GeneratedMembers =
+        ["Plan", "Descriptor", "Create", "Run", "Options", "Device", "Dispose", "CudaText", "s_program", "_cpu", "_cuda"];
 
     public static ParsedPipeline? Parse(GeneratorAttributeSyntaxContext context, CancellationToken cancellation)
     {
         if (context.TargetSymbol is not INamedTypeSymbol { Name.Length: > 0 } type || context.Attributes.Length == 0)
             return null;
         AttributeData pipeline = context.Attributes[0];
-        if (!IsFirst(pipeline, type))
+        if (!IsFirst(context.TargetNode, type))
             return null; // declared twice, which the compiler reports; the first one counts
         LocationSpec? at = LocationSpec.From(type.Locations.FirstOrDefault());
 
@@ -56,11 +56,10 @@ internal static class PipelineParser
         return new ParsedPipeline(spec, where, []);
     }
 
-    private static bool IsFirst(AttributeData attribute, INamedTypeSymbol type)
+    private static bool IsFirst(SyntaxNode node, INamedTypeSymbol type)
     {
         AttributeData? first = type.GetAttributes().FirstOrDefault(a => a.IsNamed(KnownTypeNames.AttentionPipeline));
-        return first?.ApplicationSyntaxReference is not { } a || attribute.ApplicationSyntaxReference is not { } b
-            || (a.SyntaxTree == b.SyntaxTree && a.Span == b.Span);
+        return first?.ApplicationSyntaxReference is { } at && at.SyntaxTree == node.SyntaxTree && node.Span.Contains(at.Span);
     }
 
     private static DiagnosticInfo? Refuse(INamedTypeSymbol type, SyntaxNode node, CancellationToken cancellation)
@@ -81,7 +80,7 @@ internal static class PipelineParser
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, $"it derives from '{parent.Name}', and a pipeline class has no base class");
         if (type.InstanceConstructors.Any(c => !c.IsImplicitlyDeclared))
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, "it declares a constructor, and the generated Create makes its instances");
-        if (s_generated.FirstOrDefault(name => name == type.Name || type.GetMembers(name).Length > 0) is { } taken)
+        if (GeneratedMembers.FirstOrDefault(name => name == type.Name || type.GetMembers(name).Length > 0) is { } taken)
             return Say(DiagnosticDescriptors.CannotExtend, type.Name, $"the generator adds a member '{taken}' to it, so that name is taken");
         for (INamedTypeSymbol? local = type; local is not null; local = local.ContainingType)
         {

@@ -16,7 +16,9 @@ public sealed class DriftProfile
     public IReadOnlyList<double> Drift => _drift;
 
     /// <summary>Measures a model on a prompt under one pipeline, normally the dense one.</summary>
-    /// <exception cref="ArgumentException">There are no tokens, one is outside the vocabulary, or the pipeline is not causal.</exception>
+    /// <exception cref="ArgumentException">
+    /// There are no tokens, one is outside the vocabulary, or the pipeline is not causal.
+    /// </exception>
     public static DriftProfile Measure(LlamaModel model, ReadOnlySpan<int> tokens, IAttentionPipeline dense)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -50,7 +52,8 @@ public sealed class DriftProfile
         for (int row = 0; row < rows; row++)
         {
             ReadOnlySpan<float> before = input.Slice(row * hidden, hidden);
-            sum += TensorPrimitives.Distance(output.Slice(row * hidden, hidden), before) / (TensorPrimitives.Norm(before) + Epsilon);
+            ReadOnlySpan<float> after = output.Slice(row * hidden, hidden);
+            sum += TensorPrimitives.Distance(after, before) / (TensorPrimitives.Norm(before) + Epsilon);
         }
         return sum / rows;
     }

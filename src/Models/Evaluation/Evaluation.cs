@@ -33,7 +33,10 @@ public sealed class Evaluation
     {
         (_model, _tokenizer, _dense) = (model, tokenizer, dense);
         if (tokenizer.LargestId >= model.Config.VocabularySize)
-            throw new ModelFormatException($"The tokenizer has a token {tokenizer.LargestId}; the model's vocabulary has {model.Config.VocabularySize}.");
+        {
+            throw new ModelFormatException(
+                $"The tokenizer has a token {tokenizer.LargestId}; the model's vocabulary has {model.Config.VocabularySize}.");
+        }
     }
 
     /// <summary>Answers each prompt dense and under the pipeline.</summary>
@@ -57,7 +60,10 @@ public sealed class Evaluation
         Func<int, IAttentionPipeline> dense = _ => _dense;
         Func<int, IAttentionPipeline> sparse = layer => isSparse[layer] ? pipeline : _dense;
 
-        var tasks = prompts.Select(prompt => (Prompt: prompt, Tokens: _tokenizer.Encode(prompt.Prompt), Answer: _tokenizer.Encode(prompt.Answer))).ToArray();
+        var tasks = prompts
+            .Select(prompt =>
+                (Prompt: prompt, Tokens: _tokenizer.Encode(prompt.Prompt), Answer: _tokenizer.Encode(prompt.Answer)))
+            .ToArray();
         foreach (var task in tasks)
         {
             if (task.Tokens.Length == 0 || task.Answer.Length == 0)

@@ -15,7 +15,9 @@ public sealed record EvaluationPrompt(string Id, string Kind, int Tokens, string
     /// <summary>Reads a JSONL file: one object with <c>id, kind, tokens, prompt, answer</c> a line.</summary>
     /// <param name="path">The file.</param>
     /// <param name="limit">Most prompts to read.</param>
-    /// <exception cref="ModelFormatException">The file cannot be read, or a line is malformed; the message says which.</exception>
+    /// <exception cref="ModelFormatException">
+    /// The file cannot be read, or a line is malformed; the message says which.
+    /// </exception>
     public static IReadOnlyList<EvaluationPrompt> Read(string path, int limit = int.MaxValue)
     {
         var result = new List<EvaluationPrompt>();
@@ -30,21 +32,28 @@ public sealed record EvaluationPrompt(string Id, string Kind, int Tokens, string
                 if (string.IsNullOrWhiteSpace(line))
                     continue;
                 if (line.Length > MaxLineCharacters)
-                    throw new ModelFormatException($"{path}:{number}: the line has {line.Length} characters; at most {MaxLineCharacters} are taken.");
+                {
+                    throw new ModelFormatException(
+                        $"{path}:{number}: the line has {line.Length} characters; at most {MaxLineCharacters} are taken.");
+                }
                 result.Add(JsonFile.Parse(System.Text.Encoding.UTF8.GetBytes(line), $"{path}:{number}", Parse));
             }
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NotSupportedException)
         {
             throw new ModelFormatException(
-                exception is FileNotFoundException or DirectoryNotFoundException ? $"{path}: there is no such file." : $"{path}: cannot be read: {exception.Message}",
+                exception is FileNotFoundException or DirectoryNotFoundException
+                    ? $"{path}: there is no such file."
+                    : $"{path}: cannot be read: {exception.Message}",
                 exception);
         }
         return result.Count > 0 ? result : throw new ModelFormatException($"{path}: holds no prompts.");
     }
 
     private static EvaluationPrompt Parse(JsonElement line) =>
-        new(Needed(line, "id"), Needed(line, "kind"), line.Integer("tokens", 0) ?? 0, Needed(line, "prompt"), Needed(line, "answer"));
+        new(
+            Needed(line, "id"), Needed(line, "kind"), line.Integer("tokens", 0) ?? 0,
+            Needed(line, "prompt"), Needed(line, "answer"));
 
     private static string Needed(JsonElement line, string name) =>
         line.Text(name) is { Length: > 0 } text ? text : throw new ModelFormatException($"'{name}' is missing.");

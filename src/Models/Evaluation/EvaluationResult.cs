@@ -20,7 +20,9 @@ public sealed record EvaluationRow
     /// <summary>Prompts answered word for word under dense attention.</summary>
     public int DenseRight { get; init; }
 
-    /// <summary>Fraction of the tokens kept in the sparse layers, mean over prompts, layers and heads; 1 without such layers.</summary>
+    /// <summary>
+    /// Fraction of the tokens kept in the sparse layers, mean over prompts, layers and heads; 1 without such layers.
+    /// </summary>
     public double Kept { get; init; }
 
     /// <summary>Query-key pairs looked at over all pairs of the causal mask, all layers.</summary>
@@ -75,10 +77,12 @@ public sealed record EvaluationResult(IReadOnlyList<EvaluationRow> Rows, IReadOn
 
     /// <summary>
     /// Writes <c>{"sparse_layers": [...], "rows": [{"pipeline", "kind", "prompts", "accuracy", "dense_accuracy", "kept",
-    /// "pairs", "seconds", "dense_seconds", "attention_seconds", "dense_attention_seconds"}]}</c>. The file appears whole or not at all.
+    /// "pairs", "seconds", "dense_seconds", "attention_seconds", "dense_attention_seconds"}]}</c>. The file
+    /// appears whole or not at all.
     /// </summary>
     /// <exception cref="IOException">The file cannot be written.</exception>
-    public void WriteJson(string path) => AtomicFile.Write(path, WriteJson, static (message, cause) => new IOException(message, cause));
+    public void WriteJson(string path) =>
+        AtomicFile.Write(path, WriteJson, static (message, cause) => new IOException(message, cause));
 
     /// <summary>Writes the same to a stream.</summary>
     public void WriteJson(Stream stream)

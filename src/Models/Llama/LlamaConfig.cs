@@ -75,10 +75,16 @@ public sealed record LlamaConfig
         int hidden = Required(root, "hidden_size");
         int keyValueHeads = root.Integer("num_key_value_heads", 1) ?? heads;
         if (heads % keyValueHeads != 0)
-            throw new ModelFormatException($"'num_attention_heads' is {heads}, not a multiple of 'num_key_value_heads', {keyValueHeads}.");
+        {
+            throw new ModelFormatException(
+                $"'num_attention_heads' is {heads}, not a multiple of 'num_key_value_heads', {keyValueHeads}.");
+        }
         int? headDim = root.Integer("head_dim", 2);
         if (headDim is null && hidden % heads != 0)
-            throw new ModelFormatException($"'hidden_size' is {hidden}, not a multiple of 'num_attention_heads', {heads}, and there is no 'head_dim'.");
+        {
+            throw new ModelFormatException(
+                $"'hidden_size' is {hidden}, not a multiple of 'num_attention_heads', {heads}, and there is no 'head_dim'.");
+        }
         int dim = headDim ?? hidden / heads;
         if (dim % 2 != 0)
             throw new ModelFormatException($"The head dim is {dim}; rotary embedding needs an even one.");
@@ -102,9 +108,12 @@ public sealed record LlamaConfig
         };
         if (PartialRotaryFactor(root, rope) is { } factor && factor != 1)
             throw new ModelFormatException($"'partial_rotary_factor' is {factor}; only 1 is supported.");
-        long widest = Math.Max(Math.Max((long)heads * dim, hidden), Math.Max(config.VocabularySize, 2L * config.IntermediateSize));
+        long widest = new[] { (long)heads * dim, hidden, config.VocabularySize, config.IntermediateSize }.Max();
         if (widest > 1 << 24 || config.Layers > 4096)
-            throw new ModelFormatException($"A width of {widest} in {config.Layers} layers is beyond what is supported (2^24 and 4096).");
+        {
+            throw new ModelFormatException(
+                $"A width of {widest} in {config.Layers} layers is beyond what is supported (2^24 and 4096).");
+        }
         return config;
     }
 
@@ -128,7 +137,10 @@ public sealed record LlamaConfig
         foreach (JsonProperty member in rope.EnumerateObject())
         {
             if (member.Value.ValueKind == JsonValueKind.Object)
-                throw new ModelFormatException($"The rope parameters differ by kind of layer ('{member.Name}'), which is not supported.");
+            {
+                throw new ModelFormatException(
+                    $"The rope parameters differ by kind of layer ('{member.Name}'), which is not supported.");
+            }
         }
         string kind = rope.Text("rope_type") ?? rope.Text("type") ?? "default";
         if (kind == "default")
@@ -142,19 +154,22 @@ public sealed record LlamaConfig
         if (scaling.HighFrequencyFactor <= scaling.LowFrequencyFactor)
         {
             throw new ModelFormatException(
-                $"'high_freq_factor' is {scaling.HighFrequencyFactor}; it must be above 'low_freq_factor', {scaling.LowFrequencyFactor}.");
+                $"'high_freq_factor' is {scaling.HighFrequencyFactor}; "
+                + $"it must be above 'low_freq_factor', {scaling.LowFrequencyFactor}.");
         }
         return scaling;
 
-        double Number(string name) => rope.PositiveNumber(name) ?? throw new ModelFormatException($"llama3 rope scaling lacks '{name}'.");
+        double Number(string name) => rope.PositiveNumber(name)
+            ?? throw new ModelFormatException($"llama3 rope scaling lacks '{name}'.");
     }
 
     private static IReadOnlyList<int> ReadEndTokens(JsonElement root)
     {
         if (root.Member("eos_token_id") is not { ValueKind: JsonValueKind.Array } list)
             return root.Integer("eos_token_id", 0) is { } id ? [id] : [];
-        return [.. list.EnumerateArray().Select(element => element.ValueKind == JsonValueKind.Number && element.TryGetInt32(out int end)
-            ? end
-            : throw new ModelFormatException($"'eos_token_id' holds {JsonFile.Short(element)}; integers are needed."))];
+        return [.. list.EnumerateArray().Select(element =>
+            element.ValueKind == JsonValueKind.Number && element.TryGetInt32(out int end)
+                ? end
+                : throw new ModelFormatException($"'eos_token_id' holds {JsonFile.Short(element)}; integers are needed."))];
     }
 }

@@ -114,7 +114,8 @@ internal sealed class LlamaLayerScratch : IDisposable
         _gate = Make(config.IntermediateSize);
         _up = Make(config.IntermediateSize);
 
-        FloatBuffer[] Make(int width) => [.. Enumerable.Range(0, workers).Select(_ => new FloatBuffer((long)MaxRowsAnItem * width))];
+        FloatBuffer[] Make(int width) =>
+            [.. Enumerable.Range(0, workers).Select(_ => new FloatBuffer((long)MaxRowsAnItem * width))];
     }
 
     public FloatBuffer Normal(int worker) => _normal[worker];

@@ -13,7 +13,8 @@ public sealed class LlamaModel : IDisposable
     private LlamaModel(LlamaConfig config, CpuDevice device, FloatBuffer embedding, float[] finalNorm, PackedMatrix output,
         LlamaLayer[] layers, List<IDisposable> owned)
     {
-        (Config, Device, Embedding, FinalNorm, Output, Layers, _owned) = (config, device, embedding, finalNorm, output, layers, owned);
+        (Config, Device, _owned) = (config, device, owned);
+        (Embedding, FinalNorm, Output, Layers) = (embedding, finalNorm, output, layers);
         Rotary = new RotaryEmbedding(config.HeadDim, config.RopeTheta, config.RopeScaling);
     }
 
@@ -36,7 +37,9 @@ public sealed class LlamaModel : IDisposable
     /// <summary>Loads <c>config.json</c> and <c>model.safetensors</c> of a directory.</summary>
     /// <param name="directory">The directory.</param>
     /// <param name="device">The device whose workers compute everything but attention; not owned.</param>
-    /// <exception cref="ModelFormatException">The configuration is not supported, or a weight is missing or of another shape.</exception>
+    /// <exception cref="ModelFormatException">
+    /// The configuration is not supported, or a weight is missing or of another shape.
+    /// </exception>
     /// <exception cref="SafeTensorsException">The weights cannot be read.</exception>
     public static LlamaModel Load(string directory, CpuDevice device)
     {
@@ -135,15 +138,20 @@ internal sealed class LlamaWeightSource(SafeTensorsFile file, List<IDisposable> 
             {
                 continue;
             }
-            throw new ModelFormatException($"{file.Path}: tensor {tensor} has no place in a Llama decoder of this configuration.");
+            throw new ModelFormatException(
+                $"{file.Path}: tensor {tensor} has no place in a Llama decoder of this configuration.");
         }
     }
 
     private void Check(string name, params ReadOnlySpan<long> shape)
     {
-        SafeTensorInfo info = file.Header.Find(name) ?? throw new ModelFormatException($"{file.Path}: tensor '{name}' is missing.");
+        SafeTensorInfo info = file.Header.Find(name)
+            ?? throw new ModelFormatException($"{file.Path}: tensor '{name}' is missing.");
         if (!info.Shape.SequenceEqual(shape.ToArray()))
-            throw new ModelFormatException($"{file.Path}: {info} must have shape [{string.Join(", ", shape.ToArray())}] by config.json.");
+        {
+            throw new ModelFormatException(
+                $"{file.Path}: {info} must have shape [{string.Join(", ", shape.ToArray())}] by config.json.");
+        }
         _used.Add(name);
     }
 }

@@ -46,8 +46,9 @@ public sealed unsafe class LlamaSession : IDisposable
         (_model, Capacity) = (model, capacity);
         LlamaConfig config = model.Config;
         // Attention takes keys and values as spans, whose length is an int.
+        long longest = (long)capacity * Math.Max(config.QueryHeads * config.HeadDim, config.HiddenSize);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(longest, Array.MaxLength, nameof(capacity));
         long elements = (long)capacity * config.KeyValueHeads * config.HeadDim;
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(Math.Max(elements, (long)capacity * config.QueryHeads * config.HeadDim), Array.MaxLength, nameof(capacity));
         _keys = [.. model.Layers.Select(_ => new FloatBuffer(elements))];
         _values = [.. model.Layers.Select(_ => new FloatBuffer(elements))];
         _logits = new FloatBuffer(config.VocabularySize);
@@ -78,9 +79,13 @@ public sealed unsafe class LlamaSession : IDisposable
     /// prefill: fewer queries than keys, aligned at the end.
     /// </summary>
     /// <param name="tokens">At least one token.</param>
-    /// <param name="attention">The pipeline of each layer; its mask must be causal. One instance may serve several layers.</param>
+    /// <param name="attention">
+    /// The pipeline of each layer; its mask must be causal. One instance may serve several layers.
+    /// </param>
     /// <param name="observer">Optional: sees the residual stream around each layer.</param>
-    /// <exception cref="ArgumentException">No tokens, more than fit, one outside the vocabulary, or a pipeline that is not causal.</exception>
+    /// <exception cref="ArgumentException">
+    /// No tokens, more than fit, one outside the vocabulary, or a pipeline that is not causal.
+    /// </exception>
     public void Prefill(ReadOnlySpan<int> tokens, Func<int, IAttentionPipeline> attention, LayerObserver? observer = null)
     {
         ArgumentNullException.ThrowIfNull(attention);
@@ -88,11 +93,17 @@ public sealed unsafe class LlamaSession : IDisposable
         if (tokens.IsEmpty)
             throw new ArgumentException("There are no tokens.", nameof(tokens));
         if (tokens.Length > Capacity - Length)
-            throw new ArgumentException($"{tokens.Length} tokens do not fit: the session holds {Length} of at most {Capacity}.", nameof(tokens));
+        {
+            throw new ArgumentException(
+                $"{tokens.Length} tokens do not fit: the session holds {Length} of at most {Capacity}.", nameof(tokens));
+        }
         foreach (int token in tokens)
         {
             if ((uint)token >= (uint)config.VocabularySize)
-                throw new ArgumentException($"Token {token} is outside the vocabulary of {config.VocabularySize}.", nameof(tokens));
+            {
+                throw new ArgumentException(
+                    $"Token {token} is outside the vocabulary of {config.VocabularySize}.", nameof(tokens));
+            }
         }
 
         int rows = tokens.Length, hidden = config.HiddenSize, queryWidth = config.QueryHeads * config.HeadDim;
@@ -170,7 +181,10 @@ public sealed unsafe class LlamaSession : IDisposable
     {
         LlamaConfig config = _model.Config;
         if (pipeline.PipelinePlan.Mask != AttentionMask.Causal)
-            throw new ArgumentException($"Pipeline {pipeline.PipelinePlan.Name} of layer {layer} is not causal.", nameof(pipeline));
+        {
+            throw new ArgumentException(
+                $"Pipeline {pipeline.PipelinePlan.Name} of layer {layer} is not causal.", nameof(pipeline));
+        }
         int keys = Length + rows, heads = config.QueryHeads, dim = config.HeadDim;
         int keyElements = keys * config.KeyValueHeads * dim;
         _selection.Reset(0, 0, 0);

@@ -11,7 +11,8 @@ namespace AttnCompose.Models;
 /// <param name="LowFrequencyFactor">Turns at and below which a frequency is divided.</param>
 /// <param name="HighFrequencyFactor">Turns at and above which a frequency is kept.</param>
 /// <param name="OriginalPositions">The length before the stretch.</param>
-public sealed record Llama3RopeScaling(double Factor, double LowFrequencyFactor, double HighFrequencyFactor, int OriginalPositions)
+public sealed record Llama3RopeScaling(
+    double Factor, double LowFrequencyFactor, double HighFrequencyFactor, int OriginalPositions)
 {
     /// <summary>The scaled form of a frequency in radians a token.</summary>
     public double Apply(double frequency)

@@ -221,7 +221,7 @@ internal sealed unsafe class PackedMatrix : IDisposable
         a0.Store(y); a1.Store(y + 8); a2.Store(y + 16);
     }
 
-    // A machine without 256-bit vectors fuses per 128-bit half, which the fallback of Vector256.FusedMultiplyAdd does not promise.
+    // A machine without 256-bit vectors fuses per 128-bit half; the fallback of Vector256.FusedMultiplyAdd does not promise it.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Fma(Vector256<float> a, Vector256<float> b, Vector256<float> c) =>
         Vector256.IsHardwareAccelerated

@@ -13,7 +13,8 @@ public sealed unsafe class SafeTensorsFile : IDisposable
     private readonly MemoryMappedViewAccessor _view;
     private byte* _bytes;
 
-    private SafeTensorsFile(string path, SafeTensorsHeader header, MemoryMappedFile file, MemoryMappedViewAccessor view, byte* bytes)
+    private SafeTensorsFile(
+        string path, SafeTensorsHeader header, MemoryMappedFile file, MemoryMappedViewAccessor view, byte* bytes)
     {
         (Path, Header, _file, _view) = (path, header, file, view);
         _bytes = bytes;
@@ -40,7 +41,8 @@ public sealed unsafe class SafeTensorsFile : IDisposable
             long length = stream.Length;
             if (length < SafeTensorsHeader.LengthBytes) // an empty file cannot be mapped
                 SafeTensorsHeader.HeaderLength([], length);
-            file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            file = MemoryMappedFile.CreateFromFile(
+                stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             view = file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
             view.SafeMemoryMappedViewHandle.AcquirePointer(ref bytes);
             bytes += view.PointerOffset;
@@ -58,7 +60,8 @@ public sealed unsafe class SafeTensorsFile : IDisposable
             throw exception switch
             {
                 SafeTensorsException malformed => malformed.InFile(path),
-                FileNotFoundException or DirectoryNotFoundException => new SafeTensorsException($"{path}: there is no such file.", exception),
+                FileNotFoundException or DirectoryNotFoundException =>
+                    new SafeTensorsException($"{path}: there is no such file.", exception),
                 IOException or UnauthorizedAccessException or NotSupportedException =>
                     new SafeTensorsException($"{path}: cannot be read: {exception.Message}", exception),
                 _ => exception,
@@ -67,12 +70,17 @@ public sealed unsafe class SafeTensorsFile : IDisposable
     }
 
     /// <summary>All elements of a tensor.</summary>
-    /// <exception cref="SafeTensorsException">There is no such tensor, its type is another, or it has more than 2^31 - 1 elements.</exception>
+    /// <exception cref="SafeTensorsException">
+    /// There is no such tensor, its type is another, or it has more than 2^31 - 1 elements.
+    /// </exception>
     public ReadOnlySpan<T> Span<T>(string name) where T : unmanaged
     {
         SafeTensorInfo info = Info(name);
         if (info.ElementCount > int.MaxValue)
-            throw new SafeTensorsException($"{Path}: {info} has {info.ElementCount} elements; take it in parts of at most {int.MaxValue}.");
+        {
+            throw new SafeTensorsException(
+                $"{Path}: {info} has {info.ElementCount} elements; take it in parts of at most {int.MaxValue}.");
+        }
         return Span<T>(name, 0, (int)info.ElementCount);
     }
 
@@ -80,7 +88,9 @@ public sealed unsafe class SafeTensorsFile : IDisposable
     /// Some elements of a tensor, in row-major order. The span is not aligned to its element where the file does not align the
     /// tensor.
     /// </summary>
-    /// <exception cref="SafeTensorsException">There is no such tensor, its type is another, or the range lies outside it.</exception>
+    /// <exception cref="SafeTensorsException">
+    /// There is no such tensor, its type is another, or the range lies outside it.
+    /// </exception>
     public ReadOnlySpan<T> Span<T>(string name, long start, int count) where T : unmanaged
     {
         SafeTensorInfo info = Info(name);
@@ -92,7 +102,9 @@ public sealed unsafe class SafeTensorsFile : IDisposable
     }
 
     /// <summary>Elements of an F32, F16 or BF16 tensor as float32, exactly.</summary>
-    /// <exception cref="SafeTensorsException">There is no such tensor, it is of another type, or the range lies outside it.</exception>
+    /// <exception cref="SafeTensorsException">
+    /// There is no such tensor, it is of another type, or the range lies outside it.
+    /// </exception>
     public void CopyAsFloat(string name, long start, Span<float> destination)
     {
         switch (Info(name).Type)

@@ -69,12 +69,18 @@ public sealed class SafeTensorsHeader
     internal static int HeaderLength(ReadOnlySpan<byte> beginning, long fileLength)
     {
         if (fileLength < LengthBytes || beginning.Length < LengthBytes)
-            throw new SafeTensorsException($"The file has {Math.Min(fileLength, beginning.Length)} bytes; a header length alone takes {LengthBytes}.");
+        {
+            throw new SafeTensorsException(
+                $"The file has {Math.Min(fileLength, beginning.Length)} bytes; a header length alone takes {LengthBytes}.");
+        }
         ulong length = BinaryPrimitives.ReadUInt64LittleEndian(beginning);
         if (length > MaxHeaderBytes)
             throw new SafeTensorsException($"The header is said to have {length} bytes; at most {MaxHeaderBytes} are taken.");
         if (length > (ulong)(fileLength - LengthBytes))
-            throw new SafeTensorsException($"The header is said to have {length} bytes; the file ends {fileLength - LengthBytes} bytes after its length.");
+        {
+            throw new SafeTensorsException(
+                $"The header is said to have {length} bytes; the file ends {fileLength - LengthBytes} bytes after its length.");
+        }
         if (length < 2)
             throw new SafeTensorsException($"The header has {length} bytes; an empty one takes 2.");
         return (int)length;
@@ -109,7 +115,8 @@ public sealed class SafeTensorsHeader
             catch (Exception exception) when (exception is JsonException or InvalidOperationException)
             {
                 throw new SafeTensorsException(
-                    $"The header is not valid JSON near byte {LengthBytes + _reader.BytesConsumed}: {exception.Message}", exception);
+                    $"The header is not valid JSON near byte {LengthBytes + _reader.BytesConsumed}: {exception.Message}",
+                    exception);
             }
             CheckRanges();
             return new SafeTensorsHeader(_tensors, _byName, _metadata);
@@ -146,7 +153,8 @@ public sealed class SafeTensorsHeader
                     case "dtype" when type is null:
                         Next(JsonTokenType.String, $"a string for the dtype of '{Short(name)}'");
                         string dtype = _reader.GetString()!;
-                        type = SafeTensorTypes.Parse(dtype) ?? throw Error($"tensor '{Short(name)}' has unknown dtype '{Short(dtype)}'");
+                        type = SafeTensorTypes.Parse(dtype)
+                            ?? throw Error($"tensor '{Short(name)}' has unknown dtype '{Short(dtype)}'");
                         break;
                     case "shape" when shape is null:
                         shape = ReadNumbers(name, "shape", MaxRank);
@@ -170,19 +178,26 @@ public sealed class SafeTensorsHeader
         private void Add(string name, SafeTensorType type, long[] shape, long begin, long end)
         {
             if (end < begin || end > _dataLength)
-                throw Error($"tensor '{Short(name)}' has data_offsets [{begin}, {end}]; the file has {_dataLength} bytes of data");
+            {
+                throw Error(
+                    $"tensor '{Short(name)}' has data_offsets [{begin}, {end}]; the file has {_dataLength} bytes of data");
+            }
             long bytes = SafeTensorTypes.Size(type);
             bool empty = Array.IndexOf(shape, 0) >= 0;
             foreach (long size in shape)
             {
                 if (!empty && size > _dataLength / bytes)
-                    throw Error($"tensor '{Short(name)}' has more elements than the file has bytes: [{string.Join(", ", shape)}]");
+                {
+                    throw Error(
+                        $"tensor '{Short(name)}' has more elements than the file has bytes: [{string.Join(", ", shape)}]");
+                }
                 bytes = empty ? 0 : bytes * size;
             }
             if (bytes != end - begin)
             {
-                throw Error($"tensor '{Short(name)}' is {SafeTensorTypes.Name(type)} [{string.Join(", ", shape)}], which takes {bytes} bytes,"
-                    + $" but data_offsets spans {end - begin}");
+                throw Error(
+                    $"tensor '{Short(name)}' is {SafeTensorTypes.Name(type)} [{string.Join(", ", shape)}], "
+                    + $"which takes {bytes} bytes, but data_offsets spans {end - begin}");
             }
             var info = new SafeTensorInfo(name, type, shape, _dataStart + begin, bytes);
             if (!_byName.TryAdd(name, info))
@@ -192,20 +207,25 @@ public sealed class SafeTensorsHeader
 
         private readonly void CheckRanges()
         {
-            _tensors.Sort(static (a, b) => a.Offset != b.Offset ? a.Offset.CompareTo(b.Offset) : a.ByteCount.CompareTo(b.ByteCount));
+            _tensors.Sort(static (a, b) =>
+                a.Offset != b.Offset ? a.Offset.CompareTo(b.Offset) : a.ByteCount.CompareTo(b.ByteCount));
             long end = _dataStart;
             foreach (SafeTensorInfo tensor in _tensors)
             {
                 if (tensor.Offset != end)
                 {
                     throw new SafeTensorsException(
-                        $"Tensor '{Short(tensor.Name)}' begins at byte {tensor.Offset}, but the tensor before it ends at byte {end}: "
+                        $"Tensor '{Short(tensor.Name)}' begins at byte {tensor.Offset}, "
+                        + $"but the tensor before it ends at byte {end}: "
                         + (tensor.Offset > end ? "there is a gap." : "they overlap."));
                 }
                 end += tensor.ByteCount;
             }
             if (end != _dataStart + _dataLength)
-                throw new SafeTensorsException($"The last tensor ends at byte {end}; {_dataStart + _dataLength - end} bytes follow that belong to none.");
+            {
+                throw new SafeTensorsException(
+                    $"The last tensor ends at byte {end}; {_dataStart + _dataLength - end} bytes follow that belong to none.");
+            }
         }
 
         private long[] ReadNumbers(string name, string field, int most)
@@ -237,7 +257,8 @@ public sealed class SafeTensorsHeader
             return _reader.GetString();
         }
 
-        private readonly SafeTensorsException Error(string what) => new($"In the header at byte {LengthBytes + _reader.TokenStartIndex}: {what}.");
+        private readonly SafeTensorsException Error(string what) =>
+            new($"In the header at byte {LengthBytes + _reader.TokenStartIndex}: {what}.");
 
         private static string Short(string text)
         {

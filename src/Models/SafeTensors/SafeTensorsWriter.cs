@@ -33,7 +33,9 @@ public sealed class SafeTensorsWriter
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
         SafeTensorType type = SafeTensorTypes.Of<T>()
-            ?? throw new NotSupportedException($"Element type {typeof(T).Name} is not written: float, Half, BFloat16, int and long are.");
+
+            ?? throw new NotSupportedException(
+                $"Element type {typeof(T).Name} is not written: float, Half, BFloat16, int and long are.");
         long count = 1;
         foreach (long size in shape)
         {
@@ -41,12 +43,20 @@ public sealed class SafeTensorsWriter
             count = checked(count * size);
         }
         if (shape.Length > SafeTensorsHeader.MaxRank)
-            throw new ArgumentException($"Tensor '{name}' has {shape.Length} dimensions; at most {SafeTensorsHeader.MaxRank} are taken.", nameof(shape));
+        {
+            throw new ArgumentException(
+                $"Tensor '{name}' has {shape.Length} dimensions; at most {SafeTensorsHeader.MaxRank} are taken.", nameof(shape));
+        }
         if (count != data.Length)
-            throw new ArgumentException($"Tensor '{name}' of shape [{string.Join(", ", shape.ToArray())}] has {count} elements; the memory has {data.Length}.", nameof(data));
+        {
+            throw new ArgumentException(
+                $"Tensor '{name}' of shape [{string.Join(", ", shape.ToArray())}] has {count} elements; the memory has "
+                + $"{data.Length}.", nameof(data));
+        }
         if (name == "__metadata__" || !_names.Add(name))
             throw new ArgumentException($"The name '{name}' is taken.", nameof(name));
-        _entries.Add(new Entry(name, type, shape.ToArray(), count * SafeTensorTypes.Size(type), stream => WriteElements(stream, data.Span)));
+        long bytes = count * SafeTensorTypes.Size(type);
+        _entries.Add(new Entry(name, type, shape.ToArray(), bytes, stream => WriteElements(stream, data.Span)));
     }
 
     /// <summary>Writes the file, replacing one that is there.</summary>

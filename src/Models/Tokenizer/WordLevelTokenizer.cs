@@ -160,7 +160,8 @@ public sealed class WordLevelTokenizer
         if (!supported.Contains(kind))
         {
             throw new ModelFormatException(
-                $"'{name}' is of kind {kind ?? "null"}; supported: {string.Join(", ", supported.ToArray().Select(entry => entry ?? "null"))}.");
+                $"'{name}' is of kind {kind ?? "null"}; supported: "
+                + $"{string.Join(", ", supported.ToArray().Select(entry => entry ?? "null"))}.");
         }
         return kind;
     }
@@ -174,7 +175,10 @@ public sealed class WordLevelTokenizer
         foreach (JsonProperty entry in vocab.EnumerateObject())
         {
             if (entry.Value.ValueKind != JsonValueKind.Number || !entry.Value.TryGetInt32(out int id) || id < 0)
-                throw new ModelFormatException($"model.vocab['{entry.Name}'] is {JsonFile.Short(entry.Value)}; an id from 0 is needed.");
+            {
+                throw new ModelFormatException(
+                    $"model.vocab['{entry.Name}'] is {JsonFile.Short(entry.Value)}; an id from 0 is needed.");
+            }
             if (!used.Add(id))
                 throw new ModelFormatException($"model.vocab['{entry.Name}'] is {id}, which another word has.");
             ids.Add(entry.Name, id);
@@ -198,8 +202,11 @@ public sealed class WordLevelTokenizer
                 throw new ModelFormatException($"Added token {id} has no content.");
             if (element.Flag("single_word"))
                 throw new ModelFormatException($"Added token '{content}' asks for 'single_word', which is not supported.");
-            if (words.TryGetValue(id, out string? word) && word != content || ids.TryGetValue(content, out int known) && known != id)
+            if (words.TryGetValue(id, out string? word) && word != content
+                || ids.TryGetValue(content, out int known) && known != id)
+            {
                 throw new ModelFormatException($"Added token '{content}' with id {id} contradicts the vocabulary.");
+            }
             words[id] = content;
             // lstrip and rstrip take white space away, which splitting on white space does too.
             result.Add(new AddedToken(content, id, element.Flag("normalized"), element.Flag("special")));

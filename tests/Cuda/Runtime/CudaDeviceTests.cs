@@ -163,7 +163,8 @@ public sealed class CudaDeviceTests
     public void A_capture_that_throws_ends_and_keeps_the_cause()
     {
         using var device = new CudaDevice(_driver, 0);
-        var e = Assert.Throws<InvalidDataException>(() => CudaGraph.Capture(device.DefaultStream, () => throw new InvalidDataException("mine")));
+        var e = Assert.Throws<InvalidDataException>(() => CudaGraph.Capture(device.DefaultStream, () => throw new InvalidDataException(
+            "mine")));
         Assert.Equal("mine", e.Message);
         Assert.False(device.DefaultStream.IsCapturing);
         Assert.Contains("GraphDestroy", _driver.Calls);

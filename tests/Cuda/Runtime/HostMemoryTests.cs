@@ -1,4 +1,6 @@
 using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+using AttnCompose.Cpu;
 
 namespace AttnCompose.Cuda.Tests.Runtime;
 
@@ -132,6 +134,53 @@ public sealed class HostMemoryTests : IDisposable
         Assert.Empty(_driver.Allocations);
     }
 
+    [Fact]
+    public void Scores_come_down_when_they_are_wanted()
+    {
+        _driver.Kernels["score"] = new FakeKernel { Shape = new(32, 0, 0), Body = WriteScores };
+        using var runner = new CudaPipelineRunner(
+            _device, FakePipeline.Selecting,
+            new KernelCache(new CudaSettings { UseCache = false }, p => new CompiledKernel("k", "sm_90a", "12.4", new byte[] { 1 }, ""), () => "fake"),
+            synchronize: false);
+        BFloat16[] data = Numbers(Batch * KvHeads * Keys * Dim);
+        var output = new float[data.Length];
+        foreach (bool wanted in new[] { true, false })
+        {
+            var selection = new TokenSelection { WantsScores = wanted };
+            runner.Run(new ScoringPipeline(), new AttentionArguments<BFloat16, float>
+            {
+                Query = AttentionTensor.FromBhld<BFloat16>(data, Batch, KvHeads, Keys, Dim),
+                Key = AttentionTensor.FromBhld<BFloat16>(data, Batch, KvHeads, Keys, Dim),
+                Value = AttentionTensor.FromBhld<BFloat16>(data, Batch, KvHeads, Keys, Dim),
+                Output = AttentionTensor.FromBhld<float>(output.AsSpan(), Batch, KvHeads, Keys, Dim),
+                KeyLengths = [9, 6],
+                Selection = selection,
+            });
+            Assert.Equal(wanted ? 7 : 0, selection.ScoreLength);
+            if (!wanted)
+                continue;
+            Assert.Equal([10, 11, 12, 13, 14, 15, 16], selection.Scores(0, 1).ToArray());
+            Assert.Equal([110, 111, 112, 113, 0, 0, 0], selection.Scores(1, 1).ToArray()); // 4 of 6 keys are scored
+        }
+
+        static void WriteScores(byte[] packed)
+        {
+            var problem = MemoryMarshal.Read<DeviceProblem>(packed);
+            var tokens = MemoryMarshal.Read<DeviceTokenIndex>(packed.AsSpan(216));
+            unsafe
+            {
+                var scores = (float*)MemoryMarshal.Read<nint>(packed.AsSpan(208));
+                for (int row = 0; row < problem.Batch * problem.QueryHeads; row++)
+                {
+                    for (int t = 0; t < problem.KeyLength; t++)
+                        scores[row * problem.KeyLength + t] = 100 * (row / problem.QueryHeads) + 10 * (row % problem.QueryHeads) + t;
+                    ((int*)tokens.KeyCount)[row] = 0;
+                    ((int*)tokens.QueryBegin)[row] = 0;
+                }
+            }
+        }
+    }
+
     [Theory]
     [InlineData(new[] { 2, 3, 4, 8 }, new[] { 96, 32, 8, 1 }, 1)]
     [InlineData(new[] { 2, 3, 4, 8 }, new[] { 96, 8, 24, 1 }, 24)]
@@ -165,5 +214,27 @@ public sealed class HostMemoryTests : IDisposable
         }
         Assert.Equal(expected, walked);
         Assert.Equal(pieces, count);
+    }
+
+    /// <summary>A selector that scores all but the last two keys.</summary>
+    private sealed class ScoringAttribute : TokenSelectorAttribute
+    {
+        public override int ScoreLength(in ProblemShape shape) => Math.Max(0, shape.KeyLength - 2);
+
+        public override void DescribeWorkspace(in ProblemShape shape, WorkspaceLayout workspace) =>
+            workspace.Add("scores", (long)shape.Batch * shape.QueryHeads * shape.KeyLength, sizeof(float));
+
+        public override void Select<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection) =>
+            throw new NotSupportedException("Only the device side is under test.");
+    }
+
+    private sealed class ScoringPipeline : ICudaPipeline
+    {
+        private readonly ScoringAttribute _selector = new();
+
+        public void DescribeWorkspace(in ProblemShape shape, CudaWorkspace workspace) => workspace.Add(_selector, in shape);
+
+        public void Launch(CudaLaunch launch) =>
+            launch.Begin("score", PhaseScope.QueryHead).Pass(launch.Problem).Pass(launch.Buffer(_selector, "scores")).Pass(launch.TokenIndex).Run();
     }
 }

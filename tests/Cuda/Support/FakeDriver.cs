@@ -47,6 +47,11 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public List<(nint Module, byte[] Image)> Modules { get; } = [];
 
+    /// <summary>
+    /// Whether modules are real device code, whose kernels are read from it. They do nothing when they are launched.
+    /// </summary>
+    public bool ReadsCubins { get; init; }
+
     private CudaResult Note(string call)
     {
         if (Records)
@@ -263,6 +268,11 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     {
         module = New("module");
         Modules.Add((module, image.ToArray()));
+        if (ReadsCubins)
+        {
+            foreach ((string name, FakeKernel kernel) in Cubin.Kernels(image))
+                Kernels[name] = kernel;
+        }
         return NoteInContext(nameof(ModuleLoad));
     }
 

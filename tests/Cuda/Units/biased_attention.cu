@@ -26,11 +26,12 @@ using Destination = attn::ScatterTokens<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
 
 // FlashAttention.attend: gather, score, tiled online softmax, scatter.
-extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads)
-biased_attention_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index, float slope,
-                        const int* document) {
+extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads, 1)
+    biased_attention_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index,
+                            float slope, const int* document) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    FlashAttention::Attend::run(problem, RowSource{.token_index = token_index}, Score{.slope = slope, .document = document},
-                                Destination{.token_index = token_index}, {}, shared);
+    FlashAttention::Attend::run(problem, RowSource{.token_index = token_index},
+                                Score{.slope = slope, .document = document}, Destination{.token_index = token_index},
+                                {}, shared);
 }
 extern "C" __device__ attn::LaunchShape biased_attention_attend_shape = attn::shape_of<FlashAttention::Attend>();

@@ -12,8 +12,8 @@ using Destination = attn::DirectDestination<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
 
 // FlashAttention.attend: tiled online softmax.
-extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads)
-dense_attention_attend(const __grid_constant__ attn::Problem problem) {
+extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads, 1)
+    dense_attention_attend(const __grid_constant__ attn::Problem problem) {
     extern __shared__ __align__(1024) unsigned char shared[];
     FlashAttention::Attend::run(problem, RowSource{}, Score{}, Destination{}, {}, shared);
 }

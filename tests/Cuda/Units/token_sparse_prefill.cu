@@ -21,61 +21,68 @@ using Destination = attn::ScatterTokens<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
 
 // TokenCoverage.row_partials: row maximum and sum of the window queries over one tile of keys.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads)
-token_sparse_prefill_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
+extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads, 1)
+    token_sparse_prefill_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
     TokenCoverage::RowPartials::run(problem, {.row_partials = row_partials}, shared);
 }
-extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_partials_shape = attn::shape_of<TokenCoverage::RowPartials>();
+extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_partials_shape =
+    attn::shape_of<TokenCoverage::RowPartials>();
 
 // TokenCoverage.row_stats: row maximum and sum of the window queries over all keys.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::RowStats::kThreads)
-token_sparse_prefill_row_stats(const __grid_constant__ attn::Problem problem, const float2* row_partials, float2* row_stats) {
+extern "C" __global__ void __launch_bounds__(TokenCoverage::RowStats::kThreads, 1)
+    token_sparse_prefill_row_stats(const __grid_constant__ attn::Problem problem, const float2* row_partials,
+                                   float2* row_stats) {
     extern __shared__ __align__(1024) unsigned char shared[];
     TokenCoverage::RowStats::run(problem, {.row_partials = row_partials, .row_stats = row_stats}, shared);
 }
-extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_stats_shape = attn::shape_of<TokenCoverage::RowStats>();
+extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_stats_shape =
+    attn::shape_of<TokenCoverage::RowStats>();
 
 // TokenCoverage.column_scores: mean probability of each prefix token over the window queries.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::ColumnScores::kThreads)
-token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_stats, float* raw_scores) {
+extern "C" __global__ void __launch_bounds__(TokenCoverage::ColumnScores::kThreads, 1)
+    token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_stats,
+                                       float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     TokenCoverage::ColumnScores::run(problem, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
 }
-extern "C" __device__ attn::LaunchShape token_sparse_prefill_column_scores_shape = attn::shape_of<TokenCoverage::ColumnScores>();
+extern "C" __device__ attn::LaunchShape token_sparse_prefill_column_scores_shape =
+    attn::shape_of<TokenCoverage::ColumnScores>();
 
 // TokenCoverage.pool: average pool along the prefix, then the mean over heads.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::Pool::kThreads)
-token_sparse_prefill_pool(const __grid_constant__ attn::Problem problem, const float* raw_scores, float* scores, float* mean_scores) {
+extern "C" __global__ void __launch_bounds__(TokenCoverage::Pool::kThreads, 1)
+    token_sparse_prefill_pool(const __grid_constant__ attn::Problem problem, const float* raw_scores, float* scores,
+                              float* mean_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     TokenCoverage::Pool::run(problem, {.raw_scores = raw_scores, .scores = scores, .mean_scores = mean_scores}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_pool_shape = attn::shape_of<TokenCoverage::Pool>();
 
 // TokenCoverage.budget: how many tokens the layer keeps.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::Budget::kThreads)
-token_sparse_prefill_budget(const __grid_constant__ attn::Problem problem, const float* mean_scores, int* budget, double coverage,
-                            int min_tokens) {
+extern "C" __global__ void __launch_bounds__(TokenCoverage::Budget::kThreads, 1)
+    token_sparse_prefill_budget(const __grid_constant__ attn::Problem problem, const float* mean_scores, int* budget,
+                                double coverage, int min_tokens) {
     extern __shared__ __align__(1024) unsigned char shared[];
     TokenCoverage::Budget::run(
-        problem, {.mean_scores = mean_scores, .budget = budget, .coverage = coverage, .min_tokens = min_tokens}, shared);
+        problem, {.mean_scores = mean_scores, .budget = budget, .coverage = coverage, .min_tokens = min_tokens},
+        shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_budget_shape = attn::shape_of<TokenCoverage::Budget>();
 
 // TokenCoverage.select: each head's highest-scored prefix tokens and the window, ascending.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::Select::kThreads)
-token_sparse_prefill_select(const __grid_constant__ attn::Problem problem, const float* scores, const int* budget,
-                            const attn::TokenIndex token_index) {
+extern "C" __global__ void __launch_bounds__(TokenCoverage::Select::kThreads, 1)
+    token_sparse_prefill_select(const __grid_constant__ attn::Problem problem, const float* scores, const int* budget,
+                                const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
     TokenCoverage::Select::run(problem, {.scores = scores, .budget = budget, .token_index = token_index}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_select_shape = attn::shape_of<TokenCoverage::Select>();
 
 // FlashAttention.attend: gather, tiled online softmax, scatter.
-extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads)
-token_sparse_prefill_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index) {
+extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads, 1)
+    token_sparse_prefill_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    FlashAttention::Attend::run(problem, RowSource{.token_index = token_index}, Score{}, Destination{.token_index = token_index}, {},
-                                shared);
+    FlashAttention::Attend::run(problem, RowSource{.token_index = token_index}, Score{},
+                                Destination{.token_index = token_index}, {}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_attend_shape = attn::shape_of<FlashAttention::Attend>();

@@ -110,8 +110,8 @@ public sealed class LoweringTests
         Equal(
             """
             KeyTile(score >scores)
-            QueryHead(rank <scores>ranks, pick <ranks>token_index) because rank reads all of scores, which score writes one tile of keys at a time
-            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which pick writes one query head at a time
+            QueryHead(rank <scores>ranks, pick <ranks>token_index) because rank reads scores in other blocks than wrote it (there one a tile of keys)
+            QueryHeadQueryTile(attend <token_index) because attend reads token_index in other blocks than wrote it (there one a query head)
             """,
             GraphText.Kernels(Fused(Pick + GraphText.Rest)));
 
@@ -120,7 +120,7 @@ public sealed class LoweringTests
         Equal(
             """
             QueryHead(coarse >token_index, fine <token_index>token_index)
-            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which fine writes one query head at a time
+            QueryHeadQueryTile(attend <token_index) because attend reads token_index in other blocks than wrote it (there one a query head)
             """,
             GraphText.Kernels(Fused("""
                 selector Coarse
@@ -137,8 +137,8 @@ public sealed class LoweringTests
         Equal(
             $"""
             QueryHead(first >part)
-            {scope}(second <part>token_index) because second reads all of part, which first writes one query head at a time
-            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which second writes one {words} at a time
+            {scope}(second <part>token_index) because second reads part in other blocks than wrote it (there one a query head)
+            QueryHeadQueryTile(attend <token_index) because attend reads token_index in other blocks than wrote it (there one a {words})
             """,
             GraphText.Kernels(Fused($"""
                 selector Pick
@@ -152,8 +152,8 @@ public sealed class LoweringTests
         Equal(
             """
             KeyTile(first >part)
-            KeyTile(second <part>token_index) because second reads all of part, which first writes one tile of keys at a time
-            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which second writes one tile of keys at a time
+            KeyTile(second <part>token_index) because second reads part in other blocks than wrote it (there one a tile of keys)
+            QueryHeadQueryTile(attend <token_index) because attend reads token_index in other blocks than wrote it (there one a tile of keys)
             """,
             GraphText.Kernels(Fused("""
                 selector Pick
@@ -168,7 +168,7 @@ public sealed class LoweringTests
             """
             KeyTile(first >part)
             QueryHead(second >token_index) because its blocks own another part of the problem (a query head) than those before it
-            QueryHeadQueryTile(attend <token_index) because attend reads all of token_index, which second writes one query head at a time
+            QueryHeadQueryTile(attend <token_index) because attend reads token_index in other blocks than wrote it (there one a query head)
             """,
             GraphText.Kernels(Fused("""
                 selector Pick
@@ -182,7 +182,7 @@ public sealed class LoweringTests
         Equal(
             """
             QueryHead(pick >token_index)
-            QueryHead(attend <token_index) because attend reads all of token_index, which pick writes one query head at a time
+            QueryHead(attend <token_index) because attend reads token_index in other blocks than wrote it (there one a query head)
             """,
             GraphText.Kernels(Fused(("selector Pick\n  phase pick QueryHead: query -> token_index" + GraphText.Rest)
                 .Replace("QueryHeadQueryTile", "QueryHead", StringComparison.Ordinal))));

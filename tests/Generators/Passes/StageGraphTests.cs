@@ -41,6 +41,21 @@ public sealed class StageGraphTests
     }
 
     [Fact]
+    public void An_option_and_a_constant_of_one_name_are_told_apart()
+    {
+        Assert.Equal(["PickWidth", "OtherWidth2"], Members("""
+            selector Pick
+              option Width int 3
+              phase a QueryHead
+            selector Other
+              option Width int 4
+              constant OtherWidth int 5
+              constant Height int 6
+              phase b QueryHead
+            """));
+    }
+
+    [Fact]
     public void Two_stages_of_one_type_have_options_and_fields_of_their_own()
     {
         const string Twice = """

@@ -41,7 +41,7 @@ internal static class Compiler
 
     /// <summary>A compilation of sources that may use the abstractions, the built-in stages and the test stages.</summary>
     public static CSharpCompilation Compile(params string[] sources) =>
-        s_base.AddSyntaxTrees(sources.Select((text, i) => Parse(text, $"Source{i}.cs")));
+        s_base.AddSyntaxTrees(sources.Select((text, i) => Parse(text, $"Source{i}.cs")).ToArray());
 
     public static SyntaxTree Parse(string text, string path) => CSharpSyntaxTree.ParseText(text, ParseOptions, path);
 
@@ -71,10 +71,6 @@ internal static class Compiler
                 new CompilationWithAnalyzersOptions(options, onAnalyzerException: null, concurrentAnalysis: false, logAnalyzerExecutionTime: false))
             .GetAnalyzerDiagnosticsAsync(CancellationToken.None).GetAwaiter().GetResult();
     }
-
-    /// <summary>A declaration of this test project's Scenarios folder.</summary>
-    public static string Scenario(string name) =>
-        File.ReadAllText(Repository.PathOf($"tests/Generators/Scenarios/{name}.cs"));
 
     /// <summary>Emits a compilation that has no errors.</summary>
     public static ImmutableArray<byte> Emit(Compilation compilation)

@@ -43,7 +43,10 @@ public sealed class EvaluationTests(SampleModel sample) : IClassFixture<SampleMo
     public void UnderTheDensePipelineBothAnswersAreTheSame()
     {
         using var dense = new NaiveAttention(sample.Device);
-        EvaluationPrompt[] prompts = [new("a", "k", 3, "<bos> today home rosa warsaw . tell : home rosa", "warsaw"), new("b", "k", 1, "<bos>", "zulu")];
+        EvaluationPrompt[] prompts = 
+        [
+            new("a", "k", 3, "<bos> today home rosa warsaw . tell : home rosa", "warsaw"), new("b", "k", 1, "<bos>", "zulu"),
+        ];
         EvaluationRow row = Assert.Single(new Evaluation(sample.Model, sample.Tokenizer, dense).Run(prompts, dense, []).Rows);
         Assert.Equal((row.DenseRight, 1.0, 1.0), (row.Right, row.Kept, row.Pairs));
         Assert.InRange(row.Right, 0, 1); // the second answer is not one that a bare <bos> leads to
@@ -73,8 +76,8 @@ public sealed class EvaluationTests(SampleModel sample) : IClassFixture<SampleMo
     {
         using var directory = new TemporaryDirectory();
         File.WriteAllText(directory["p"], text);
-        Assert.Contains(says, Assert.Throws<ModelFormatException>(() => EvaluationPrompt.Read(directory["p"])).Message, StringComparison.Ordinal);
-        Assert.Contains("no such file", Assert.Throws<ModelFormatException>(() => EvaluationPrompt.Read(directory["q"])).Message, StringComparison.Ordinal);
+        Assert.Contains(says, Assert.Throws<ModelFormatException>(() => EvaluationPrompt.Read(directory["p"])).Message);
+        Assert.Contains("no such file", Assert.Throws<ModelFormatException>(() => EvaluationPrompt.Read(directory["q"])).Message);
     }
 
     [Fact]
@@ -95,9 +98,11 @@ public sealed class EvaluationTests(SampleModel sample) : IClassFixture<SampleMo
             Assert.Equal(result.Rows[i].Prompts, rows[i].GetProperty("prompts").GetInt32());
             (string Name, double Value)[] numbers =
             [
-                ("accuracy", result.Rows[i].Accuracy), ("dense_accuracy", result.Rows[i].DenseAccuracy), ("kept", result.Rows[i].Kept),
+                ("accuracy", result.Rows[i].Accuracy), ("dense_accuracy", result.Rows[i].DenseAccuracy),
+                ("kept", result.Rows[i].Kept), ("pairs", result.Rows[i].Pairs),
                 ("seconds", result.Rows[i].Seconds), ("dense_seconds", result.Rows[i].DenseSeconds),
-                ("attention_seconds", result.Rows[i].AttentionSeconds), ("dense_attention_seconds", result.Rows[i].DenseAttentionSeconds),
+                ("attention_seconds", result.Rows[i].AttentionSeconds),
+                ("dense_attention_seconds", result.Rows[i].DenseAttentionSeconds),
             ];
             Assert.All(numbers, number => Assert.Equal(number.Value, rows[i].GetProperty(number.Name).GetDouble()));
         }

@@ -29,17 +29,25 @@ public sealed class LlamaModelTests : IDisposable
     public void WhatOldFilesCarryInVainIsPassedOver()
     {
         _tiny.Save(_directory["plain"], value => value);
-        _tiny.Save(_directory["old"], value => value, weights => weights.Add("model.layers.0.self_attn.rotary_emb.inv_freq", ([5], new float[5])));
+        _tiny.Save(
+            _directory["old"], value => value,
+            weights => weights.Add("model.layers.0.self_attn.rotary_emb.inv_freq", ([5], new float[5])));
         Assert.Equal(Logits("plain"), Logits("old"));
     }
 
     [Fact]
     public void MissingMisshapenAndUnexpectedWeightsAreNamed()
     {
-        Assert.Contains("'model.layers.2.mlp.up_proj.weight' is missing", Error(weights => weights.Remove("model.layers.2.mlp.up_proj.weight")), StringComparison.Ordinal);
-        Assert.Contains("must have shape [20, 22]", Error(weights => weights["model.layers.1.self_attn.k_proj.weight"] = ([22, 20], new float[440])), StringComparison.Ordinal);
-        Assert.Contains("'lm_head.weight' is missing", Error(weights => weights.Remove("lm_head.weight")), StringComparison.Ordinal);
-        Assert.Contains("q_proj.bias F32 [60] has no place", Error(weights => weights.Add("model.layers.0.self_attn.q_proj.bias", ([60], new float[60]))), StringComparison.Ordinal);
+        Assert.Contains(
+            "'model.layers.2.mlp.up_proj.weight' is missing",
+            Error(weights => weights.Remove("model.layers.2.mlp.up_proj.weight")));
+        Assert.Contains(
+            "must have shape [20, 22]",
+            Error(weights => weights["model.layers.1.self_attn.k_proj.weight"] = ([22, 20], new float[440])));
+        Assert.Contains("'lm_head.weight' is missing", Error(weights => weights.Remove("lm_head.weight")));
+        Assert.Contains(
+            "q_proj.bias F32 [60] has no place",
+            Error(weights => weights.Add("model.layers.0.self_attn.q_proj.bias", ([60], new float[60]))));
     }
 
     [Fact]

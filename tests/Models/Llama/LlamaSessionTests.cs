@@ -160,7 +160,7 @@ public sealed class LlamaSessionTests : IDisposable
         Assert.Throws<ArgumentException>(() => session.Prefill([1, 2, 3, 4, 5], _ => dense));
         Assert.Throws<ArgumentException>(() => session.Prefill([37], _ => dense));
         Assert.Throws<ArgumentException>(() => session.Prefill([-1], _ => dense));
-        Assert.Contains("not causal", Assert.Throws<ArgumentException>(() => session.Prefill([1], _ => full)).Message, StringComparison.Ordinal);
+        Assert.Contains("not causal", Assert.Throws<ArgumentException>(() => session.Prefill([1], _ => full)).Message);
         Assert.Throws<ArgumentOutOfRangeException>(() => new LlamaSession(model, 0));
         Assert.Throws<ArgumentOutOfRangeException>(() => new LlamaSession(model, int.MaxValue));
         Assert.Equal(2, session.Length);

@@ -43,7 +43,8 @@ public sealed unsafe class RotaryEmbeddingTests
     {
         const double Factor = 8, Low = 1, High = 4, Original = 8192, Theta = 500_000;
         const int Dim = 128;
-        ReadOnlySpan<double> scaled = new RotaryEmbedding(Dim, Theta, new Llama3RopeScaling(Factor, Low, High, (int)Original)).Frequencies;
+        var rule = new Llama3RopeScaling(Factor, Low, High, (int)Original);
+        ReadOnlySpan<double> scaled = new RotaryEmbedding(Dim, Theta, rule).Frequencies;
         var seen = new int[3];
         for (int i = 0; i < Dim / 2; i++)
         {
@@ -69,7 +70,6 @@ public sealed unsafe class RotaryEmbeddingTests
         }
         Assert.All(seen, count => Assert.True(count > 0));
         // The edges of the rule.
-        var rule = new Llama3RopeScaling(Factor, Low, High, (int)Original);
         Assert.Equal(2 * Math.PI * Low / Original / Factor, rule.Apply(2 * Math.PI * Low / Original), 1e-15);
         Assert.Equal(2 * Math.PI * High / Original, rule.Apply(2 * Math.PI * High / Original), 1e-15);
     }

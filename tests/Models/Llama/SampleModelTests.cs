@@ -9,7 +9,8 @@ public sealed class SampleModelTests(SampleModel sample, ITestOutputHelper outpu
     [Fact]
     public void QueryKeyAndValueOfLayerFourAreThoseOfPyTorch()
     {
-        using SafeTensorsFile golden = SafeTensorsFile.Open(Path.Combine(AppContext.BaseDirectory, "Data", "recall_layer4_rows.safetensors"));
+        string path = Path.Combine(AppContext.BaseDirectory, "Data", "recall_layer4_rows.safetensors");
+        using SafeTensorsFile golden = SafeTensorsFile.Open(path);
         int[] tokens = golden.Span<int>("tokens").ToArray(), rows = golden.Span<int>("rows").ToArray();
         using var session = new LlamaSession(sample.Model, tokens.Length);
         using var dense = DenseAttention.Create(sample.Device);
@@ -22,7 +23,7 @@ public sealed class SampleModelTests(SampleModel sample, ITestOutputHelper outpu
         session.Prefill(tokens, layer => layer == 4 ? layer4 : dense);
         Assert.Equal(8 * rows.Length, errors.Count);
         output.WriteLine($"relative error a row: mean {errors.Average():F4}, largest {errors.Max():F4}");
-        // The reference ran in bfloat16 throughout (2^-9 a rounding, four layers deep); a wrong convention anywhere gives about 1.
+        // The reference ran in bfloat16 (2^-9 a rounding, four layers deep); a wrong convention anywhere gives about 1.
         Assert.InRange(errors.Average(), 0, 0.02);
         Assert.InRange(errors.Max(), 0, 0.15);
     }
@@ -32,7 +33,8 @@ public sealed class SampleModelTests(SampleModel sample, ITestOutputHelper outpu
     {
         using var dense = DenseAttention.Create(sample.Device);
         using var sparse = TokenSparsePrefill.Create(sample.Device, new() { Coverage = 0.3, MinTokens = 256 });
-        EvaluationPrompt[] prompts = [.. EvaluationPrompt.Read(SampleModel.Prompts(2048)).Where(prompt => prompt.Kind == "home").Take(4)];
+        IReadOnlyList<EvaluationPrompt> prompts =
+            [.. EvaluationPrompt.Read(SampleModel.Prompts(2048), 8).Where(prompt => prompt.Kind == "home")];
         EvaluationResult result = new Evaluation(sample.Model, sample.Tokenizer, dense).Run(prompts, sparse, [2, 3, 5, 6]);
         Assert.Equal((4, 4), (result.Total.DenseRight, result.Total.Right));
         // PyTorch keeps 59 % at this coverage.

@@ -12,9 +12,10 @@ public sealed unsafe class PackedMatrixTests
             var random = new Random(seed);
             int rows = random.Next(1, 14), inputs = random.Next(1, 300), outputs = random.Next(1, 150);
             bool accumulate = random.Next(2) == 0;
-            float[] weights = Floats(random, outputs * inputs), x = Floats(random, rows * (inputs + 3)), y = Floats(random, rows * (outputs + 5));
+            float[] weights = Floats(random, outputs * inputs);
+            float[] x = Floats(random, rows * (inputs + 3)), y = Floats(random, rows * (outputs + 5));
             float[] before = [.. y];
-            using var matrix = new PackedMatrix(outputs, inputs, (row, to) => weights.AsSpan(row * inputs, inputs).CopyTo(to), vectorBits);
+            using var matrix = Pack(weights, outputs, inputs, vectorBits);
             fixed (float* from = x, to = y)
                 matrix.Multiply(from, inputs + 3, rows, to, outputs + 5, accumulate);
             for (int r = 0; r < rows; r++)
@@ -49,7 +50,7 @@ public sealed unsafe class PackedMatrixTests
         var random = new Random(1);
         float[] weights = Floats(random, Outputs * Inputs), x = Floats(random, Rows * Inputs);
         float[] together = new float[Rows * Outputs], alone = new float[Outputs];
-        using var matrix = new PackedMatrix(Outputs, Inputs, (row, to) => weights.AsSpan(row * Inputs, Inputs).CopyTo(to), vectorBits);
+        using var matrix = Pack(weights, Outputs, Inputs, vectorBits);
         fixed (float* from = x, all = together, one = alone)
         {
             matrix.Multiply(from, Inputs, Rows, all, Outputs, accumulate: false);
@@ -61,5 +62,9 @@ public sealed unsafe class PackedMatrixTests
         }
     }
 
-    private static float[] Floats(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => (float)(random.NextDouble() * 2 - 1))];
+    private static PackedMatrix Pack(float[] weights, int outputs, int inputs, int vectorBits) =>
+        new(outputs, inputs, (row, to) => weights.AsSpan(row * inputs, inputs).CopyTo(to), vectorBits);
+
+    private static float[] Floats(Random random, int count) =>
+        [.. Enumerable.Range(0, count).Select(_ => (float)(random.NextDouble() * 2 - 1))];
 }

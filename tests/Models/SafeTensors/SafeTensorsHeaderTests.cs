@@ -21,8 +21,14 @@ public sealed class SafeTensorsHeaderTests
         { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}}""", 8, "unknown field 'x'" },
         { """{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8, "'dtype' of tensor 'a' occurs twice" },
         { """{"a":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}}""", 8, "'shape' of tensor 'a' occurs twice" },
-        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[0],"data_offsets":[8,8]}}""", 8, "'a' occurs twice" },
-        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"\u0061":{"dtype":"F32","shape":[0],"data_offsets":[8,8]}}""", 8, "'a' occurs twice" },
+        {
+            """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[0],"data_offsets":[8,8]}}""",
+            8, "'a' occurs twice"
+        },
+        {
+            """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"\u0061":{"dtype":"F32","shape":[0],"data_offsets":[8,8]}}""",
+            8, "'a' occurs twice"
+        },
         { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}""", 8, "data_offsets [8, 0]" },
         { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}""", 8, "not an integer" },
         { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8.0]}}""", 8, "not an integer" },
@@ -37,9 +43,18 @@ public sealed class SafeTensorsHeaderTests
         { """{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}""", 0, "more elements than" },
         { """{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,0]}}""", 0, "not an integer" },
         { """{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}""", 4, "more than 16" },
-        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "overlap" },
-        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8, "overlap" },
-        { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}}""", 20, "gap" },
+        {
+            """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""",
+            12, "overlap"
+        },
+        {
+            """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""",
+            8, "overlap"
+        },
+        {
+            """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}}""",
+            20, "gap"
+        },
         { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "gap" },
         { """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 9, "1 bytes follow" },
         { """{}""", 1, "1 bytes follow" },
@@ -56,7 +71,7 @@ public sealed class SafeTensorsHeaderTests
     public void HostileHeadersAreRefusedAndTheMessageSaysWhy(string header, int dataBytes, string says)
     {
         var exception = Assert.Throws<SafeTensorsException>(() => SafeTensorsHeader.Parse(HeaderBytes.File(header, dataBytes)));
-        Assert.Contains(says, exception.Message, StringComparison.Ordinal);
+        Assert.Contains(says, exception.Message);
     }
 
     [Fact]
@@ -104,8 +119,9 @@ public sealed class SafeTensorsHeaderTests
         var header = new StringBuilder("{");
         for (int i = 0; i <= SafeTensorsHeader.MaxEntries; i++)
             header.Append(i == 0 ? "" : ",").Append($"\"{i}\":{{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}");
-        var exception = Assert.Throws<SafeTensorsException>(() => SafeTensorsHeader.Parse(HeaderBytes.File(header.Append('}').ToString(), 0)));
-        Assert.Contains("more than", exception.Message, StringComparison.Ordinal);
+        byte[] file = HeaderBytes.File(header.Append('}').ToString(), 0);
+        var exception = Assert.Throws<SafeTensorsException>(() => SafeTensorsHeader.Parse(file));
+        Assert.Contains("more than", exception.Message);
     }
 
     [Fact]
@@ -115,7 +131,7 @@ public sealed class SafeTensorsHeaderTests
         {
             (string text, int bytes) = HeaderBytes.Valid(new Random(seed));
             SafeTensorsHeader header = SafeTensorsHeader.Parse(HeaderBytes.File(text, bytes));
-            Assert.Equal(header.Tensors.OrderBy(tensor => tensor.Offset).Select(tensor => tensor.Name), header.Tensors.Select(tensor => tensor.Name));
+            Assert.Equal(header.Tensors.OrderBy(tensor => tensor.Offset), header.Tensors);
             Assert.Equal(bytes, header.Tensors.Sum(tensor => tensor.ByteCount));
         }
     }
@@ -123,12 +139,13 @@ public sealed class SafeTensorsHeaderTests
     [Fact]
     public void MetadataAndAScalarAreRead()
     {
-        const string Text = """{"__metadata__":{"format":"pt","\u00e9":"x\ny"},"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}   """;
+        const string Text =
+            """{"__metadata__":{"format":"pt","\u00e9":"x\ny"},"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]}}   """;
         SafeTensorsHeader header = SafeTensorsHeader.Parse(HeaderBytes.File(Text, 8));
         Assert.Equal("pt", header.Metadata["format"]);
         Assert.Equal("x\ny", header.Metadata["é"]);
         Assert.Empty(header["s"].Shape);
         Assert.Equal(1, header["s"].ElementCount);
-        Assert.Contains("'nothing'", Assert.Throws<SafeTensorsException>(() => header["nothing"]).Message, StringComparison.Ordinal);
+        Assert.Contains("'nothing'", Assert.Throws<SafeTensorsException>(() => header["nothing"]).Message);
     }
 }

@@ -21,7 +21,8 @@ internal static class HeaderBytes
     /// <summary>A valid header of up to six tensors, in any order, and the bytes of data that it speaks of.</summary>
     public static (string Header, int DataBytes) Valid(Random random)
     {
-        (string Name, int Size)[] types = [("F32", 4), ("F16", 2), ("BF16", 2), ("I32", 4), ("I64", 8), ("U8", 1), ("BOOL", 1), ("F64", 8)];
+        (string Name, int Size)[] types =
+            [("F32", 4), ("F16", 2), ("BF16", 2), ("I32", 4), ("I64", 8), ("U8", 1), ("BOOL", 1), ("F64", 8)];
         var entries = new List<string>();
         int offset = 0;
         int count = random.Next(0, 7);
@@ -30,7 +31,9 @@ internal static class HeaderBytes
             (string name, int size) = types[random.Next(types.Length)];
             int[] shape = [.. Enumerable.Range(0, random.Next(0, 4)).Select(_ => random.Next(0, 5))];
             int bytes = shape.Aggregate(size, (product, length) => product * length);
-            entries.Add($"\"t{i}\":{{\"dtype\":\"{name}\",\"shape\":[{string.Join(',', shape)}],\"data_offsets\":[{offset},{offset + bytes}]}}");
+            entries.Add($$"""
+                "t{{i}}":{"dtype":"{{name}}","shape":[{{string.Join(',', shape)}}],"data_offsets":[{{offset}},{{offset + bytes}}]}
+                """);
             offset += bytes;
         }
         if (random.Next(3) == 0)

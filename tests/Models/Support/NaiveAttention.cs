@@ -7,7 +7,8 @@ namespace AttnCompose.Models.Tests;
 /// Causal attention row by row. With <c>keep</c> it is also the simplest token selection there is: only positions for which
 /// it holds take part, the same ones in every head; rows that are not kept become zero.
 /// </summary>
-internal sealed class NaiveAttention(CpuDevice device, Func<int, bool>? keep = null, AttentionMask mask = AttentionMask.Causal) : IAttentionPipeline
+internal sealed class NaiveAttention(
+    CpuDevice device, Func<int, bool>? keep = null, AttentionMask mask = AttentionMask.Causal) : IAttentionPipeline
 {
     public delegate void Inspector(
         int call, ReadOnlyTensorSpan<float> query, ReadOnlyTensorSpan<float> key, ReadOnlyTensorSpan<float> value);
@@ -74,10 +75,15 @@ internal sealed class NaiveAttention(CpuDevice device, Func<int, bool>? keep = n
         where T : unmanaged
         where TOut : unmanaged
     {
-        Inspect!(Calls,
-            AttentionTensor.FromBlhd(new ReadOnlySpan<float>(query, work.Heads * work.Queries * work.Dim), 1, work.Queries, work.Heads, work.Dim),
-            AttentionTensor.FromBlhd(new ReadOnlySpan<float>(key, work.Heads / work.Group * work.Keys * work.Dim), 1, work.Keys, work.Heads / work.Group, work.Dim),
-            AttentionTensor.FromBlhd(new ReadOnlySpan<float>(value, work.Heads / work.Group * work.Keys * work.Dim), 1, work.Keys, work.Heads / work.Group, work.Dim));
+        int heads = work.Heads, keyValueHeads = heads / work.Group, dim = work.Dim;
+        var queries = new ReadOnlySpan<float>(query, work.Queries * heads * dim);
+        var keys = new ReadOnlySpan<float>(key, work.Keys * keyValueHeads * dim);
+        var values = new ReadOnlySpan<float>(value, work.Keys * keyValueHeads * dim);
+        Inspect!(
+            Calls,
+            AttentionTensor.FromBlhd(queries, 1, work.Queries, heads, dim),
+            AttentionTensor.FromBlhd(keys, 1, work.Keys, keyValueHeads, dim),
+            AttentionTensor.FromBlhd(values, 1, work.Keys, keyValueHeads, dim));
     }
 
     private readonly unsafe struct View(float* data, ReadOnlySpan<nint> strides)

@@ -11,7 +11,8 @@ internal sealed class TinyModel
     {
         Config = config;
         var random = new Random(seed);
-        int hidden = config.HiddenSize, query = config.QueryHeads * config.HeadDim, keyValue = config.KeyValueHeads * config.HeadDim;
+        int hidden = config.HiddenSize;
+        int query = config.QueryHeads * config.HeadDim, keyValue = config.KeyValueHeads * config.HeadDim;
         Add("model.embed_tokens.weight", config.VocabularySize, hidden);
         Add("model.norm.weight", hidden);
         if (!config.TiedEmbeddings)
@@ -48,7 +49,8 @@ internal sealed class TinyModel
 
     public LlamaConfig Config { get; }
 
-    public void Save<T>(string path, Func<float, T> convert, Action<Dictionary<string, (long[] Shape, float[] Data)>>? change = null)
+    public void Save<T>(
+        string path, Func<float, T> convert, Action<Dictionary<string, (long[] Shape, float[] Data)>>? change = null)
         where T : unmanaged
     {
         var weights = new Dictionary<string, (long[] Shape, float[] Data)>(_weights);
@@ -89,7 +91,8 @@ internal sealed class TinyModel
             })];
         }
         stream.Add(x);
-        return (Multiply(Config.TiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight", Normalize(x[^1], "model.norm.weight")), stream);
+        string output = Config.TiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+        return (Multiply(output, Normalize(x[^1], "model.norm.weight")), stream);
     }
 
     private double[] Row(string name, int row)
@@ -99,7 +102,8 @@ internal sealed class TinyModel
     }
 
     private double[] Multiply(string name, double[] x) =>
-        [.. Enumerable.Range(0, (int)_weights[name].Shape[0]).Select(row => Row(name, row).Zip(x, (w, value) => w * value).Sum())];
+        [.. Enumerable.Range(0, (int)_weights[name].Shape[0])
+            .Select(row => Row(name, row).Zip(x, (w, value) => w * value).Sum())];
 
     private double[] Normalize(double[] x, string name)
     {

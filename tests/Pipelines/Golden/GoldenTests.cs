@@ -24,7 +24,7 @@ public sealed class GoldenTests : IDisposable
         (float[] output, _) = Run(pipeline);
         float[] golden = Halves(_layer.Read("dense"));
         for (int i = 0; i < golden.Length; i++)
-            Assert.True(MathF.Abs(output[i] - golden[i]) <= 1e-3f * MathF.Abs(golden[i]) + 1e-5f, $"element {i}: {output[i]}, golden {golden[i]}");
+            AssertClose(golden[i], output[i], i);
     }
 
     [Theory]
@@ -59,7 +59,7 @@ public sealed class GoldenTests : IDisposable
             for (int i = head * Length * HeadDim; i < (head + 1) * Length * HeadDim; i++)
             {
                 if (kept[i / HeadDim % Length])
-                    Assert.True(MathF.Abs(output[i] - golden[i]) <= 1e-3f * MathF.Abs(golden[i]) + 1e-5f, $"element {i}: {output[i]}, golden {golden[i]}");
+                    AssertClose(golden[i], output[i], i);
                 else
                     Assert.Equal(0, BitConverter.SingleToInt32Bits(output[i]));
             }
@@ -84,7 +84,15 @@ public sealed class GoldenTests : IDisposable
             AttentionTensor.FromBhld(MemoryMarshal.Cast<byte, BFloat16>(_layer.Read(name)), 1, heads, Length, HeadDim);
     }
 
-    private static float[] Halves(ReadOnlySpan<byte> bytes) => [.. MemoryMarshal.Cast<byte, Half>(bytes).ToArray().Select(half => (float)half)];
+    // What is stored was rounded to float16: half an ulp is 2^-11 of the value.
+    private static void AssertClose(float golden, float actual, int element)
+    {
+        if (!(MathF.Abs(actual - golden) <= 1e-3f * MathF.Abs(golden) + 1e-5f))
+            Assert.Fail($"Element {element} is {actual}, golden {golden}.");
+    }
+
+    private static float[] Halves(ReadOnlySpan<byte> bytes) =>
+        [.. MemoryMarshal.Cast<byte, Half>(bytes).ToArray().Select(half => (float)half)];
 
     /// <summary>A trusted safetensors file.</summary>
     private sealed class GoldenFile(string name)

@@ -30,7 +30,13 @@ public sealed class SelectTests : IDisposable
             {
                 Coverage = random.Next(8) switch
                 {
-                    0 => 0, 1 => double.Epsilon, 2 => 1e-9, 3 => 0.5, 4 => 1, 5 => 1 - Math.ScaleB(1, -53), _ => random.NextDouble(),
+                    0 => 0,
+                    1 => double.Epsilon,
+                    2 => 1e-9,
+                    3 => 0.5,
+                    4 => 1,
+                    5 => 1 - Math.ScaleB(1, -53),
+                    _ => random.NextDouble(),
                 },
                 Window = random.Next(1, 9),
                 Pool = 2 * random.Next(0, 5) + 1,
@@ -132,7 +138,8 @@ public sealed class SelectTests : IDisposable
         var random = new Random(12);
         float[] first = Scores("random", random, 500, 0), second = Scores("random", random, 500, 1);
         var selector = new TokenCoverageAttribute { Coverage = 0.4, Window = 8, Pool = 7 };
-        TokenSelection straight = Select(selector, [first, second], 0, _one), swapped = Select(selector, [second, first], 0, _one);
+        TokenSelection straight = Select(selector, [first, second], 0, _one);
+        TokenSelection swapped = Select(selector, [second, first], 0, _one);
         Assert.Equal(straight.Positions(0, 0).ToArray(), swapped.Positions(0, 1).ToArray());
         Assert.Equal(straight.Positions(0, 1).ToArray(), swapped.Positions(0, 0).ToArray());
     }
@@ -161,7 +168,15 @@ public sealed class SelectTests : IDisposable
     {
         var selector = new TokenCoverageAttribute { Coverage = coverage, Window = window, Pool = pool, MinTokens = minTokens };
         Assert.Contains(name, Assert.Throws<ArgumentException>(() => Select(selector, [new float[8]], 0, _one)).Message);
-        Assert.Throws<ArgumentException>(() => selector.DescribeWorkspace(new ProblemShape(1, 1, 1, 8, 8, 64), new WorkspaceLayout()));
+        Assert.Throws<ArgumentException>(
+            () => selector.DescribeWorkspace(new ProblemShape(1, 1, 1, 8, 8, 64), new WorkspaceLayout()));
+    }
+
+    [Fact]
+    public void AMassThatCouldPass64BitsIsRefused()
+    {
+        var selector = new TokenCoverageAttribute { Coverage = 0.1, Window = 1, Pool = 1 };
+        Assert.Throws<NotSupportedException>(() => Select(selector, [new float[(1 << 24) + 1]], 0, _one));
     }
 
     public void Dispose()
@@ -195,7 +210,7 @@ public sealed class SelectTests : IDisposable
                 "all equal" => 0.25f,
                 "half equal" => t % 2 == 0 ? 0.125f : uniform,
                 "subnormal" => random.Next(3) == 0 ? Tiny * (1 + uniform) : Tiny * uniform,
-                "some NaN" => random.Next(50) == 0 ? BitConverter.Int32BitsToSingle(random.Next(2) == 0 ? 0x7FC00001 : -1) : uniform,
+                "some NaN" => random.Next(50) > 0 ? uniform : BitConverter.Int32BitsToSingle(random.Next(2) - 1 | 0x7FC00001),
                 "one NaN in one head" => head == 0 && t == special ? float.NaN : uniform,
                 "some infinite" => random.Next(100) == 0 ? float.PositiveInfinity : uniform,
                 "negative infinite" => random.Next(100) == 0 ? float.NegativeInfinity : uniform,
@@ -210,8 +225,8 @@ public sealed class SelectTests : IDisposable
                 "cancels to subnormal" => t % 2 == 0 ? Tiny * (1 + uniform) : -Tiny * (1 + uniform * 0.99f),
                 "steps of one ulp" => BitConverter.Int32BitsToSingle(0x38000000 + random.Next(4)),
                 "largest finite" => random.Next(4) == 0 ? float.MaxValue : uniform,
-                "random bits" => BitConverter.Int32BitsToSingle(random.Next(int.MinValue, int.MaxValue)) is var any && random.Next(20) > 0
-                    && !float.IsFinite(any) ? 1 : any,
+                "random bits" => BitConverter.Int32BitsToSingle(random.Next(int.MinValue, 0x7F800000)) is var any
+                    && float.IsFinite(any) ? any : 1,
                 _ => uniform * uniform,
             };
         }

@@ -20,7 +20,8 @@ public sealed class StageTests : IDisposable
     [Fact]
     public void KeepingAllIsDenseAttentionToTheBit()
     {
-        foreach (PipelineConfig config in (PipelineConfig[])[Base with { Coverage = 0 }, Base with { MinTokens = 468 }, Base with { Window = 500 }])
+        PipelineConfig[] keepAll = [Base with { Coverage = 0 }, Base with { MinTokens = 468 }, Base with { Window = 500 }];
+        foreach (PipelineConfig config in keepAll)
         {
             PipelineResult sparse = Run(config), dense = Run(config with { Sparse = false });
             Assert.Equal(dense.Output, sparse.Output);

@@ -12,8 +12,8 @@ struct Strides {
 };
 
 // query [batch, query_heads, query_length, head_dim], key and value [batch, key_value_heads, key_length, head_dim],
-// output as query, log_sum_exp (may be null) [batch, query_heads, query_length]. Bases and strides of the first four are
-// multiples of 16 bytes.
+// output as query, log_sum_exp (may be null) [batch, query_heads, query_length]. Bases and strides of the first four
+// are multiples of 16 bytes.
 struct Problem {
     const void *query, *key, *value;
     void* output;
@@ -52,8 +52,8 @@ struct TokenIndex {
 };
 static_assert(sizeof(TokenIndex) == 32);
 
-// Valid lengths of one sequence. Its queries stand at the end of its keys: query i has position first_query() + i, which
-// is negative for the first ones where there are more queries than keys.
+// Valid lengths of one sequence. Its queries stand at the end of its keys: query i has position first_query() + i,
+// which is negative for the first ones where there are more queries than keys.
 struct Sequence {
     int query_length, key_length;
 
@@ -62,9 +62,9 @@ struct Sequence {
 
 __device__ inline Sequence sequence_of(const Problem& problem, int b) {
     int keys = problem.key_lengths ? problem.key_lengths[b] : problem.key_length;
-    int queries = problem.query_lengths                         ? problem.query_lengths[b]
+    int queries = problem.query_lengths                        ? problem.query_lengths[b]
                   : problem.query_length == problem.key_length ? keys
-                                                                : problem.query_length;
+                                                               : problem.query_length;
     return {queries, keys};
 }
 
@@ -78,8 +78,9 @@ static_assert(sizeof(LaunchShape) == 12);
 // A part of a stage's device work: nested struct with the launch shape, its buffers and parameters in Arguments, and
 // static void run(const Problem&, [hooks,] const Arguments&, unsigned char* shared).
 template <typename T>
-concept Phase = T::kThreads > 0 && T::kThreads <= 1024 && T::kThreads % 32 == 0 && T::kTile > 0 && T::kSharedBytes >= 0 &&
-                sizeof(typename T::Arguments) > 0;
+concept Phase = T::kThreads >
+0 && T::kThreads <= 1024 && T::kThreads % 32 == 0 && T::kTile > 0 && T::kSharedBytes >= 0 &&
+    sizeof(typename T::Arguments) > 0;
 
 // Launch shape of a kernel that runs phases one after another, __syncthreads() between them. They reuse one shared
 // memory, and each fills the block: phases that share a kernel have equal threads and tiles.

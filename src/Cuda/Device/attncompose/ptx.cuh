@@ -5,8 +5,8 @@
 
 namespace attn::ptx {
 
-// The same value, of which the compiler knows nothing: what is computed from it inside a loop is not moved out of it, where
-// it would hold registers all along.
+// The same value, of which the compiler knows nothing: what is computed from it inside a loop is not moved out of it,
+// where it would hold registers all along.
 template <typename T>
 __device__ inline T recomputed(T value) {
     asm volatile("" : "+r"(value));
@@ -19,7 +19,8 @@ __device__ inline unsigned shared_address(const void* pointer) {
 
 // Sixteen bytes from global to shared memory; zeroes, and nothing read, where `valid` is false.
 __device__ inline void copy_chunk_async(unsigned to, const void* from, bool valid) {
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0)
+                 : "memory");
 }
 
 // Four bytes; 0, and nothing read, where `valid` is false.
@@ -27,7 +28,9 @@ __device__ inline void copy_word_async(unsigned to, const void* from, bool valid
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(valid ? 4 : 0) : "memory");
 }
 
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ inline void commit_copies() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
 
 // Waits until at most kPending of this thread's groups are under way. Others see the data after a barrier.
 template <int kPending>
@@ -74,11 +77,13 @@ __device__ inline void load_matrices_transposed(unsigned (&m)[4], unsigned addre
 template <Element T>
 __device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
     if constexpr (kSame<T, bf16>)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+            "%1, %2, %3};"
             : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
     else
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
+            "%2, %3};"
             : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }

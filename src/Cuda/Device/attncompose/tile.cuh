@@ -1,7 +1,8 @@
 // Tiles of 16-bit rows in shared memory, and the operand fragments that mma.sync m16n8k16 reads from them.
 //
 //   row of a tile    kDim elements, kDim a multiple of 16, as chunks of 16 bytes
-//   swizzle          chunk c of row r lies at c XOR f(r), so that the same chunk of eight consecutive rows, which is what
+//   swizzle          chunk c of row r lies at c XOR f(r), so that the same chunk of eight consecutive rows, which is
+//   what
 //                    ldmatrix reads, lies in eight different groups of banks
 //   fragment         the registers of one lane; lane l = 4 g + t holds
 //                      A (16x16): rows g and g + 8, columns 2t, 2t + 1, 2t + 8, 2t + 9
@@ -16,8 +17,12 @@ namespace attn {
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
-__device__ inline int lane_id() { return static_cast<int>(threadIdx.x) % kWarp; }
-__device__ inline int warp_id() { return static_cast<int>(threadIdx.x) / kWarp; }
+__device__ inline int lane_id() {
+    return static_cast<int>(threadIdx.x) % kWarp;
+}
+__device__ inline int warp_id() {
+    return static_cast<int>(threadIdx.x) / kWarp;
+}
 
 // mma.sync multiplies 16 elements of the inner dimension at a time; narrower heads are padded with zeroes.
 template <int kHeadDim>
@@ -30,8 +35,8 @@ struct Tile {
     static constexpr int kRowBytes = kChunks * kChunkBytes;
     static constexpr int kBytes = kRows * kRowBytes;
 
-    // The XOR stays inside aligned groups of kGroup chunks, the largest power of two that divides a row. Rows are an odd
-    // number of such groups apart, so 8 / kGroup consecutive rows differ by themselves, and f changes after them.
+    // The XOR stays inside aligned groups of kGroup chunks, the largest power of two that divides a row. Rows are an
+    // odd number of such groups apart, so 8 / kGroup consecutive rows differ by themselves, and f changes after them.
     static constexpr int kGroup = kChunks % 8 == 0 ? 8 : kChunks % 4 == 0 ? 4 : 2;
 
     unsigned base;  // shared-memory address, a multiple of 128 bytes
@@ -63,8 +68,11 @@ struct Tile {
     // A operands: 16 rows, and as many columns at [16 pair, 16 pair + 16).
     __device__ Lane a_operands(int row) const { return {*this, row + lane_id() % 16, lane_id() / 16}; }
 
-    // Pairs of B operands of the transposed tile: rows [0, 8) and [8, 16) are the columns, 16 columns the inner dimension.
-    __device__ Lane transposed_b_operands() const { return {*this, lane_id() % 8 + lane_id() / 16 * 8, lane_id() / 8 % 2}; }
+    // Pairs of B operands of the transposed tile: rows [0, 8) and [8, 16) are the columns, 16 columns the inner
+    // dimension.
+    __device__ Lane transposed_b_operands() const {
+        return {*this, lane_id() % 8 + lane_id() / 16 * 8, lane_id() / 8 % 2};
+    }
 
     // Pairs of B operands: 16 rows are the inner dimension, eight columns and the next eight the columns.
     __device__ Lane b_operands() const { return {*this, lane_id() % 16, lane_id() / 16}; }
@@ -89,7 +97,8 @@ struct Tile {
 
 // c (16 x kColumns, as C fragments) += rows [row, row + 16) of `a` times the transposed rows [0, kColumns) of `b`.
 template <Element T, int kRowTiles, int kColumns, typename TileA, typename TileB>
-__device__ inline void multiply_transposed(float (&c)[kRowTiles][kColumns / 8][4], const TileA& a, int row, const TileB& b) {
+__device__ inline void multiply_transposed(float (&c)[kRowTiles][kColumns / 8][4], const TileA& a, int row,
+                                           const TileB& b) {
     static_assert(TileA::kChunks == TileB::kChunks && kColumns % 16 == 0);
     const auto a_lane = a.a_operands(row);
     const auto b_lane = b.transposed_b_operands();

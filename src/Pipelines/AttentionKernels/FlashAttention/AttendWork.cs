@@ -5,7 +5,8 @@ namespace AttnCompose.Pipelines.Cpu;
 
 /// <summary>
 /// Attends; an item is one tile of queries of one head, against all its keys. The item also writes the query rows between
-/// its own that take no part, so that every output row is written by exactly one item.
+/// its own that take no part, so that every output row is written by exactly one item. Items go by groups of
+/// <see cref="Together"/> sources, and in a group by length.
 /// </summary>
 internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel> : ICpuWork
     where T : unmanaged
@@ -25,23 +26,28 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
     public required TDestination Destination;
     public required int First;
     public required int Count;
+    public required int Together;
+    public required int QueryTiles;
     public required float* Packed;
     public required long Tiles;
     public required float* Scratch;
 
     public void Execute(int item, int worker)
     {
-        int heads = Count * Layout.HeadsPerSource;
-        int source = item % heads / Layout.HeadsPerSource;
+        (int group, int within) = Math.DivRem(item, QueryTiles * Together * Layout.HeadsPerSource);
+        (int rank, int lane) = Math.DivRem(within, Together * Layout.HeadsPerSource);
+        int source = group * Together + lane / Layout.HeadsPerSource;
+        if (source >= Count)
+            return;
         (int batch, int firstHead) = Layout.FirstHead(First + source);
-        int head = firstHead + item % Layout.HeadsPerSource;
+        int head = firstHead + lane % Layout.HeadsPerSource;
         SequenceShape sequence = Problem.Inputs.Sequence(batch);
         RowSet rows = Rows.Rows(in sequence, batch, head);
         int tiles = CpuFlashAttention.Tiles(rows.QueryCount, IMicroKernel.TileQueries);
-        int tile = tiles - 1 - item / heads; // under a causal mask the last tile has the most keys
+        int tile = tiles - 1 - rank; // under a causal mask the last tile has the most keys
         if (tile < 0)
         {
-            if (item < heads)
+            if (rank == 0)
                 Skip(batch, head, 0, Layout.Shape.QueryLength);
             return;
         }

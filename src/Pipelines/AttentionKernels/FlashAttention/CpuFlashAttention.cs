@@ -11,6 +11,8 @@ internal static unsafe class CpuFlashAttention
     /// <summary>Packed keys and values held at a time, unless one head alone needs more.</summary>
     private const long DefaultPackedBytes = 256L << 20;
 
+    private const int WorkersPerSource = 4;
+
     [ThreadStatic]
     private static long s_packedBytes;
 
@@ -35,6 +37,9 @@ internal static unsafe class CpuFlashAttention
         long sourceBytes = largestKeys * layout.TileFloats * sizeof(float);
         long bound = s_packedBytes != 0 ? s_packedBytes : DefaultPackedBytes;
         int together = (int)Math.Clamp(bound / Math.Max(1, sourceBytes), 1, sources);
+
+        // A few workers on one source share its packed form in the last-level cache, which seldom holds that of all sources.
+        int shared = Math.Min(together, (cpu.Workers.Count + WorkersPerSource - 1) / WorkersPerSource);
 
         float* packed = cpu.Scratch<float>(together * largestKeys * layout.TileFloats);
         float* scratch = cpu.Scratch<float>(cpu.Workers.Count * layout.WorkerFloats);
@@ -68,11 +73,14 @@ internal static unsafe class CpuFlashAttention
                 Destination = destination,
                 First = first,
                 Count = count,
+                Together = shared,
+                QueryTiles = queryTiles,
                 Packed = packed,
                 Tiles = largestKeys,
                 Scratch = scratch,
             };
-            cpu.Workers.Run(ref attend, checked(queryTiles * count * layout.HeadsPerSource));
+            int groups = (count + shared - 1) / shared;
+            cpu.Workers.Run(ref attend, checked(groups * shared * queryTiles * layout.HeadsPerSource));
         }
     }
 

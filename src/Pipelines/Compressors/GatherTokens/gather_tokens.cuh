@@ -5,7 +5,8 @@
 
 namespace attn {
 
-// Queries and keys share the ascending positions, so the compressed problem is causal exactly where the original one is.
+// Queries and keys share the ascending positions, so the compressed problem is causal exactly where the original one
+// is.
 template <typename Config>
 struct GatherTokens {
     static constexpr bool kIndexed = true;

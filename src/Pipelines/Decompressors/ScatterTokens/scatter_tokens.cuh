@@ -1,5 +1,5 @@
-// Row destination: a kept token's row goes to its place in the original sequence, the rows of the others are skipped, so
-// that the loop fills them (Token Sparse Attention, arXiv 2602.03216).
+// Row destination: a kept token's row goes to its place in the original sequence, the rows of the others are skipped,
+// so that the loop fills them (Token Sparse Attention, arXiv 2602.03216).
 #pragma once
 
 #include <attncompose/attention/hooks.cuh>

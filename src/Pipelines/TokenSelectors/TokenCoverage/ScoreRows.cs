@@ -6,7 +6,9 @@ using AttnCompose.Pipelines.Cpu;
 
 namespace AttnCompose.Pipelines;
 
-/// <summary>What the token scorer does with rows of scores: exponentials whose units can change exactly, and column sums.</summary>
+/// <summary>
+/// What the token scorer does with rows of scores: exponentials whose units can change exactly, and column sums.
+/// </summary>
 internal static unsafe class ScoreRows
 {
     /// <summary>log2(e).</summary>
@@ -57,7 +59,7 @@ internal static unsafe class ScoreRows
         return exponent;
     }
 
-    /// <summary>sums[t] = sum over rows of factors[row] * values[row, t], for all columns of a tile; rows are a tile apart.</summary>
+    /// <summary>sums[t] = sum over rows of factors[row] * values[row, t], for all columns of a tile.</summary>
     public static void SumColumns(float* values, float* factors, int rows, float* sums)
     {
         for (int t = 0; t < Stride; t += 32)

@@ -18,14 +18,12 @@ internal static class TokenBudget
     private const int Digits = 1 << DigitBits;
 
     /// <summary>Number of prefix tokens kept, at least <paramref name="minTokens"/> and at most all of them.</summary>
-    /// <param name="mean">Mean score of each prefix token, free of subnormals and -0.</param>
+    /// <param name="mean">Mean score of each of at most <see cref="MaxPrefix"/> tokens, free of subnormals and -0.</param>
     /// <param name="coverage">Share of the mass to drop, in [0, 1].</param>
     /// <param name="minTokens">Tokens kept whatever their mass; it may exceed the prefix.</param>
     public static int KeptPrefix(ReadOnlySpan<float> mean, double coverage, int minTokens)
     {
         int count = mean.Length;
-        if (count > MaxPrefix)
-            throw new NotSupportedException($"TokenCoverage takes at most {MaxPrefix} tokens before the window; got {count}.");
         if (minTokens >= count || !TryLargest(mean, out uint largest))
             return count;
         var scale = new MassScale(largest);

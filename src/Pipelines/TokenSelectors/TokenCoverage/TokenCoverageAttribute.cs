@@ -1,3 +1,4 @@
+using System.Globalization;
 using AttnCompose.Cpu;
 using AttnCompose.Pipelines;
 using AttnCompose.Pipelines.Cpu;
@@ -31,11 +32,13 @@ namespace AttnCompose;
     Summary = "row maximum and sum of the window queries over one tile of keys")]
 [DevicePhase("row_stats", Scope = PhaseScope.QueryHead, Reads = ["row_partials"], Writes = ["row_stats"],
     Summary = "row maximum and sum of the window queries over all keys")]
-[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"],
+[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeyTile,
+    Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"],
     Summary = "mean probability of each prefix token over the window queries")]
 [DevicePhase("pool", Scope = PhaseScope.KeyTile, Reads = ["raw_scores"], Writes = ["scores", "mean_scores"],
     Summary = "average pool along the prefix, then the mean over heads")]
-[DevicePhase("budget", Scope = PhaseScope.Sequence, Reads = ["mean_scores"], Writes = ["budget"], Parameters = ["Coverage", "MinTokens"],
+[DevicePhase("budget", Scope = PhaseScope.Sequence, Reads = ["mean_scores"], Writes = ["budget"],
+    Parameters = ["Coverage", "MinTokens"],
     Summary = "how many tokens the layer keeps: mass-weighted radix descent in integers")]
 [DevicePhase("select", Scope = PhaseScope.QueryHead, Reads = ["scores", "budget"], Writes = ["token_index"],
     Summary = "each head's highest-scored prefix tokens and the window, ascending")]
@@ -66,6 +69,9 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
     /// </summary>
     [ConstantParameter(0)]
     public bool RoundScoresToBFloat16 { get; set; }
+
+    /// <inheritdoc/>
+    public override int ScoreLength(in ProblemShape shape) => Math.Max(0, shape.KeyLength - Window);
 
     /// <inheritdoc/>
     public override void DescribeWorkspace(in ProblemShape shape, WorkspaceLayout workspace)
@@ -124,6 +130,7 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
     /// <param name="cpu">Workers and scratch memory.</param>
     /// <param name="selection">Sized by <see cref="TokenSelection.Reset"/>; its query heads are those of the scores.</param>
     /// <exception cref="ArgumentException">A parameter is out of range, or the scores do not divide into heads.</exception>
+    /// <exception cref="NotSupportedException">The prefix is longer than 2^24 tokens, whose mass would pass 64 bits.</exception>
     public unsafe void Select(
         ReadOnlySpan<float> rawScores, int batch, int firstQuery, CpuExecution cpu, TokenSelection selection)
     {
@@ -134,6 +141,7 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         if (heads == 0 || rawScores.Length % heads != 0)
             throw new ArgumentException($"{rawScores.Length} scores do not divide into {heads} heads.", nameof(rawScores));
         int prefix = rawScores.Length / heads;
+        CheckPrefix(prefix);
         var sequence = new SequenceShape(prefix + Window - firstQuery, prefix + Window);
         if (prefix == 0)
         {
@@ -147,13 +155,15 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         }
     }
 
-    private unsafe void Select<T, TScore, TKernel>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
+    private unsafe void Select<T, TScore, TKernel>(
+        in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
         where T : unmanaged
         where TScore : struct, IScoreHook
         where TKernel : struct, IMicroKernel
     {
         ProblemShape shape = problem.Shape;
         int capacity = Math.Max(0, shape.KeyLength - Window);
+        CheckPrefix(capacity);
         float* raw = cpu.Scratch<float>((long)capacity * shape.QueryHeads);
         float* pooled = cpu.Scratch<float>((long)capacity * shape.QueryHeads);
         float* mean = cpu.Scratch<float>(capacity);
@@ -197,6 +207,15 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         }
     }
 
+    private static void CheckPrefix(int prefix)
+    {
+        if (prefix > TokenBudget.MaxPrefix)
+        {
+            throw new NotSupportedException(
+                $"TokenCoverage takes at most {TokenBudget.MaxPrefix} tokens before the window; got {prefix}.");
+        }
+    }
+
     private void CheckParameters()
     {
         Require(Coverage is >= 0 and <= 1, nameof(Coverage), Coverage, "in [0, 1]");
@@ -207,7 +226,10 @@ public sealed class TokenCoverageAttribute : TokenSelectorAttribute
         static void Require(bool holds, string name, double value, string range)
         {
             if (!holds)
-                throw new ArgumentException(string.Create(null, $"TokenCoverage: {name} is {value}; it must be {range}."), name);
+            {
+                throw new ArgumentException(
+                    string.Create(CultureInfo.InvariantCulture, $"TokenCoverage: {name} is {value}; it must be {range}."), name);
+            }
         }
     }
 }

@@ -62,7 +62,7 @@ internal static unsafe class TokenPooling
         }
     }
 
-    /// <summary>destination[t] = (source[t] + source[t + 1] + ... + source[t + terms - 1]) / divisor, left to right from +0.</summary>
+    /// <summary>destination[t] = (source[t] + ... + source[t + terms - 1]) / divisor, left to right from +0.</summary>
     private static void Average(float* source, float* destination, int count, int terms, float divisor)
     {
         int t = 0;
@@ -102,7 +102,7 @@ internal static unsafe class TokenPooling
             values[t] /= divisor;
     }
 
-    /// <summary>Replaces subnormals and -0 by +0 and then, if asked, rounds to bfloat16. The two may be the same memory.</summary>
+    /// <summary>Replaces subnormals and -0 by +0 and then, if asked, rounds to bfloat16. In place too.</summary>
     private static void Canonical(float* source, float* destination, int count, bool toBFloat16)
     {
         int t = 0;

@@ -164,7 +164,10 @@ internal unsafe struct TokenScorer<T, TScore, TKernel>
                 for (int key = 0; key < keys; key += TKernel.Columns)
                 {
                     for (int row = 0; row < Pass.Rows; row += TKernel.Rows)
-                        TKernel.Scores(Pass.Queries(head) + (long)row * dim, packed + key * dim, dim, scores + (long)row * Tile + key);
+                    {
+                        float* block = Pass.Queries(head) + (long)row * dim;
+                        TKernel.Scores(block, packed + key * dim, dim, scores + (long)row * Tile + key);
+                    }
                 }
                 long statistics = Pass.Statistics(head, tile);
                 for (int row = 0; row < Pass.Rows; row++)
@@ -227,7 +230,7 @@ internal unsafe struct TokenScorer<T, TScore, TKernel>
         }
     }
 
-    /// <summary>Sums a tile's exponentials over the rows, each with its factor: the raw scores of the tile's prefix tokens.</summary>
+    /// <summary>Sums a tile's exponentials over the rows, each with its factor: raw scores of prefix tokens.</summary>
     private struct SumColumns : ICpuWork
     {
         public required Pass Pass;

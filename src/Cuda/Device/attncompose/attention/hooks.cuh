@@ -12,8 +12,8 @@
 
 namespace attn {
 
-// The rows of one head that take part. They ascend, and the queries are aligned with the end of the keys: query i stands
-// with key key_count - query_count + i, whether or not rows were left out.
+// The rows of one head that take part. They ascend, and the queries are aligned with the end of the keys: query i
+// stands with key key_count - query_count + i, whether or not rows were left out.
 template <bool kIndexed>
 struct HeadRows {
     int key_count, query_count;
@@ -34,7 +34,8 @@ struct HeadRows {
     }
 };
 
-// kIndexed says that positions are read from memory; the loop then fetches those of the next key tile ahead of its rows.
+// kIndexed says that positions are read from memory; the loop then fetches those of the next key tile ahead of its
+// rows.
 template <typename T>
 concept RowSource = requires(const T source, const Problem& problem, Sequence sequence) {
     { source.rows(problem, sequence, 0, 0) } -> SameAs<HeadRows<T::kIndexed>>;
@@ -45,20 +46,20 @@ struct ScorePosition {
     int batch, query_head, key_value_head, query, key;
 };
 
-// apply() gets a scaled score in natural-log units and returns it changed; -inf masks the key. kIdentity says that it does
-// nothing, and the loop leaves it out. It is called for valid keys and queries only.
+// apply() gets a scaled score in natural-log units and returns it changed; -inf masks the key. kIdentity says that it
+// does nothing, and the loop leaves it out. It is called for valid keys and queries only.
 template <typename T>
 concept ScoreHook = requires(const T hook, ScorePosition at) {
-    { T::kIdentity ? true : false };
+    requires T::kIdentity || !T::kIdentity;
     { hook.apply(0.0f, at) } -> SameAs<float>;
 };
 
-// rows() of one head say to which query row computed row i belongs, query_row(i), and for which query rows in [begin, end)
-// there is none: for_each_skipped<kWarps, kMost>(begin, end, fill), called by all threads of kWarps warps, calls fill(row)
-// once for each, on a whole warp; end - begin is at most kMost.
+// rows() of one head say to which query row computed row i belongs, query_row(i), and for which query rows in [begin,
+// end) there is none: for_each_skipped<kWarps, kMost>(begin, end, fill), called by all threads of kWarps warps, calls
+// fill(row) once for each, on a whole warp; end - begin is at most kMost.
 template <typename T>
 concept RowDestination = requires(const T destination, const Problem& problem, Sequence sequence) {
-    { destination.rows(problem, sequence, 0, 0) };
+    { destination.rows(problem, sequence, 0, 0).query_row(0) } -> SameAs<int>;
 };
 
 // Every row of the sequence takes part.

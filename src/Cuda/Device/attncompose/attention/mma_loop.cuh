@@ -1,5 +1,5 @@
-// The portable attention main loop: mma.sync and cp.async, from sm_80. One block owns kQueryTile queries of one query head
-// and walks the keys that they see in tiles of kKeyTile, from the first key to the diagonal.
+// The portable attention main loop: mma.sync and cp.async, from sm_80. One block owns kQueryTile queries of one query
+// head and walks the keys that they see in tiles of kKeyTile, from the first key to the diagonal.
 //
 //   b, h, g        sequence, query head, key/value head
 //   i, j           query, key among the rows that take part (hooks.cuh); row of a tile where it is local
@@ -9,9 +9,9 @@
 //   diagonal       query i sees key j if j <= i + key_count - query_count
 //
 // Keys and values go through a ring of two stages: tile t + 1 is copied while tile t is multiplied. Where rows are
-// indexed, a ring of four holds the key positions. Those of tile t + 3 are copied together with the rows of tile t + 1, so
-// that they have been waited for when the copy of the rows of tile t + 3 starts.
-// Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN.
+// indexed, a ring of four holds the key positions. Those of tile t + 3 are copied together with the rows of tile t + 1,
+// so that they have been waited for when the copy of the rows of tile t + 3 starts. Rows of keys and values past
+// key_count are zeroes, not only masked: 0 * NaN would be NaN.
 #pragma once
 
 #include <attncompose/attention/hooks.cuh>
@@ -29,11 +29,11 @@ struct MmaLoop {
     static_assert(kHeadDim >= 8 && kHeadDim <= 256 && kHeadDim % 8 == 0);
     static constexpr int kDim = kPaddedDim<kHeadDim>;
 
-    // Where the accumulators leave registers for it, a warp owns 32 query rows, so that each fragment of keys and values
-    // feeds two multiplications; a rule wants registers too. The tiles fit the 99 KB of shared memory that every chip from
-    // sm_80 has.
+    // Where the accumulators leave registers for it, a warp owns 32 query rows, so that each fragment of keys and
+    // values feeds two multiplications; a rule wants registers too. The tiles fit the 99 KB of shared memory that every
+    // chip from sm_80 has.
     static constexpr int kRowTiles = kDim <= (Score::kIdentity ? 64 : 32) ? 2 : 1;
-    static constexpr int kWarps = kRowTiles == 1 && kDim <= 128 ? 8 : 4;
+    static constexpr int kWarps = kDim > 64 && kDim <= 128 ? 8 : 4;
     static constexpr int kQueryTile = kWarps * kRowTiles * 16;
     static constexpr int kKeyTile = kDim <= 128 ? 64 : 32;
     static constexpr int kStages = 2;
@@ -138,7 +138,8 @@ struct MmaLoop {
         query_tile().template load_async<kHeadDim, kThreads>(base, [&](int row) -> const unsigned char* {
             int i = tile_begin + row;
             if (i >= rows.query_count) return nullptr;
-            return base + (head + rows.query_row(i) * problem.query_strides.row) * static_cast<long long>(sizeof(Element));
+            return base +
+                   (head + rows.query_row(i) * problem.query_strides.row) * static_cast<long long>(sizeof(Element));
         });
     }
 
@@ -147,7 +148,8 @@ struct MmaLoop {
         int j = tile * kKeyTile + static_cast<int>(threadIdx.x);
         if (threadIdx.x >= kKeyTile) return;
         bool valid = j < rows.key_count;
-        ptx::copy_word_async(positions_address(tile) + threadIdx.x * sizeof(int), rows.positions + (valid ? j : 0), valid);
+        ptx::copy_word_async(positions_address(tile) + threadIdx.x * sizeof(int), rows.positions + (valid ? j : 0),
+                             valid);
     }
 
     // Position of key `row` of a tile; of an indexed one, only while it is in the ring.
@@ -175,7 +177,8 @@ struct MmaLoop {
     template <bool kMasked>
     __device__ void step(int tile, Softmax& softmax, Results& o) const {
         Scores s = {};
-        multiply_transposed<Element, kRowTiles, kKeyTile>(s, query_tile(), first_row_of_warp(), key_tile(tile % kStages));
+        multiply_transposed<Element, kRowTiles, kKeyTile>(s, query_tile(), first_row_of_warp(),
+                                                          key_tile(tile % kStages));
         apply_score_and_mask<kMasked>(s, tile);
         // Key 0 is in the first tile and every query sees it, unless a rule masks it or it stands before the first key.
         softmax.template update<kMasked || !Score::kIdentity>(s, o);
@@ -193,7 +196,8 @@ struct MmaLoop {
                 const int i = first_row + 16 * a + 8 * half;
                 const int last = last_key(i);
                 ScorePosition at{b, h, g, 0, 0};
-                if constexpr (!Score::kIdentity) at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
+                if constexpr (!Score::kIdentity)
+                    at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
 #pragma unroll
                 for (int n = 0; n < kKeyTile / 8; n++) {
 #pragma unroll
@@ -241,9 +245,12 @@ struct MmaLoop {
     }
 
     // Made where it is needed, so that the main loop has its registers.
-    __device__ auto output_rows() const { return destination.rows(problem, sequence_of(problem, b), b, h); }
+    __device__ auto output_rows() const {
+        return destination.rows(problem, sequence_of(problem, b), b, h);
+    }
     __device__ Output* output_at(int row) const {
-        return static_cast<Output*>(problem.output) + problem.output_strides.at(b, h) + row * problem.output_strides.row;
+        return static_cast<Output*>(problem.output) + problem.output_strides.at(b, h) +
+               row * problem.output_strides.row;
     }
     __device__ void store_log_sum_exp(int row, float value) const {
         const Strides& strides = problem.log_sum_exp_strides;
@@ -291,8 +298,8 @@ struct MmaLoop {
         }
     }
 
-    // Through shared memory, so that each row leaves in whole chunks. A warp is the only reader of its query rows, so it may
-    // overwrite them.
+    // Through shared memory, so that each row leaves in whole chunks. A warp is the only reader of its query rows, so
+    // it may overwrite them.
     template <typename OutputRows>
     __device__ void store_elements(const OutputRows& output_rows, const Results& o) const {
         constexpr int kRows = kRowTiles * 16, kRowChunks = kHeadDim / kChunkElements;
@@ -314,7 +321,8 @@ struct MmaLoop {
             const int row = first_row_of_warp() + index / kRowChunks, chunk = index % kRowChunks;
             const int i = tile_begin + row;
             if (i < rows.query_count)
-                reinterpret_cast<Chunk*>(output_at(output_rows.query_row(i)))[chunk] = ptx::load_chunk(staging.address(row, chunk));
+                reinterpret_cast<Chunk*>(output_at(output_rows.query_row(i)))[chunk] =
+                    ptx::load_chunk(staging.address(row, chunk));
         }
     }
 

@@ -31,8 +31,8 @@ struct OnlineSoftmax {
         }
     }
 
-    // Turns the scores of a tile into 2^(s - m) and rescales o. kGuarded where all of a row's scores so far may be -inf,
-    // which would make -inf - -inf; the caller leaves it out where the mask alone cannot do that.
+    // Turns the scores of a tile into 2^(s - m) and rescales o. kGuarded where all of a row's scores so far may be
+    // -inf, which would make -inf - -inf; the caller leaves it out where the mask alone cannot do that.
     template <bool kGuarded, int kColumns, int kDim>
     __device__ void update(float (&s)[kRowTiles][kColumns][4], float (&o)[kRowTiles][kDim][4]) {
 #pragma unroll
@@ -77,7 +77,9 @@ struct OnlineSoftmax {
     }
 
     // What o is multiplied by; 0 for a row that saw no key.
-    __device__ float normalizer(int a, int b) const { return l[a][b] == 0 ? 0 : 1 / l[a][b]; }
+    __device__ float normalizer(int a, int b) const {
+        return l[a][b] == 0 ? 0 : 1 / l[a][b];
+    }
 
     // Natural logarithm of the sum of exponentials; -inf for a row that saw no key.
     __device__ float log_sum_exp(int a, int b, float factor = 1) const {

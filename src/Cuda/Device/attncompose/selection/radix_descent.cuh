@@ -1,5 +1,6 @@
-// Finds the key at which a running total over keys in order crosses a target, digit by digit from the top, without a sort:
-// the total of each digit's keys is known from a histogram, and only keys that share the digits found so far count on.
+// Finds the key at which a running total over keys in order crosses a target, digit by digit from the top, without a
+// sort: the total of each digit's keys is known from a histogram, and only keys that share the digits found so far
+// count on.
 //
 //   digit      8 bits: the keys of softmax scores share few exponents, so few digits of the first pass are in use
 //   copies     the histogram is kept kCopies times, lane l adds to copy l % kCopies, so that lanes that meet at a digit
@@ -32,8 +33,8 @@ struct RadixDescent {
         Weight before;  // weight of the items that come before them
     };
 
-    // The crossing of `target`, at least 1 and at most the total, over items [0, count), in ascending or descending order
-    // of key. item(t, key, weight) sets key and weight of item t. All threads call it; all get the result.
+    // The crossing of `target`, at least 1 and at most the total, over items [0, count), in ascending or descending
+    // order of key. item(t, key, weight) sets key and weight of item t. All threads call it; all get the result.
     template <bool kAscending, typename Item>
     static __device__ Crossing find(Shared& shared, int count, Weight target, Item item) {
         Crossing crossing{0, 0};
@@ -68,7 +69,8 @@ struct RadixDescent {
     }
 
   private:
-    // One warp: each lane sums kDigits / kWarp digits, a scan finds the lane that crosses, and that lane finds the digit.
+    // One warp: each lane sums kDigits / kWarp digits, a scan finds the lane that crosses, and that lane finds the
+    // digit.
     template <bool kAscending>
     static __device__ void cross(Shared& shared, Weight before, Weight target) {
         constexpr int kPerLane = kDigits / kWarp;

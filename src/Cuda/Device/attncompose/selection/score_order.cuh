@@ -14,7 +14,9 @@ __device__ inline float canonical(float x) {
     return (bits & 0x7FFFFFFFu) < 0x00800000u ? 0.0f : x;
 }
 
-__device__ inline bool is_finite(float x) { return (__float_as_uint(x) & 0x7F800000u) != 0x7F800000u; }
+__device__ inline bool is_finite(float x) {
+    return (__float_as_uint(x) & 0x7F800000u) != 0x7F800000u;
+}
 
 __device__ inline unsigned rank_key(float score) {
     const unsigned bits = __float_as_uint(score);
@@ -23,7 +25,9 @@ __device__ inline unsigned rank_key(float score) {
 }
 
 // Bits of a mean above 0, ascending with it; 0 for a mean that weighs nothing.
-__device__ inline unsigned mass_key(float mean) { return mean > 0 ? __float_as_uint(mean) : 0; }
+__device__ inline unsigned mass_key(float mean) {
+    return mean > 0 ? __float_as_uint(mean) : 0;
+}
 
 struct MassScale {
     static constexpr int kMassBits = 40;  // a mass is below 2^40, so 2^24 of them fit 64 bits

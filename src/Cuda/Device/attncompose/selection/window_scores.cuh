@@ -24,8 +24,8 @@ struct WindowScores {
     static constexpr int kWindow = Config::kWindow;
     static_assert(kWindow >= 1);
 
-    // Each warp scores 16 rows against the whole tile of keys; as many warps as the window has work for, and as the 99 KB
-    // of shared memory that every chip from sm_80 has allow.
+    // Each warp scores 16 rows against the whole tile of keys; as many warps as the window has work for, and as the 99
+    // KB of shared memory that every chip from sm_80 has allow.
     static constexpr int kKeyTile = 128;
     static constexpr int kWarps = least(divide_up(kWindow, 16), kDim <= 128 ? 8 : 4);
     static constexpr int kRows = kWarps * 16;

@@ -1,0 +1,101 @@
+using System.Runtime.InteropServices;
+using AttnCompose.Pipelines;
+
+namespace AttnCompose.Cuda.Tests.Runtime;
+
+/// <summary>
+/// The generated pipelines on the fake driver with the real compiler: what the generated C# packs must be what the compiled
+/// kernels read, kernel by kernel, and every address must lie in memory that was allocated.
+/// </summary>
+public sealed class ReadyPipelineTests
+{
+    public static TheoryData<string, int, int, int> Cases
+    {
+        get
+        {
+            var cases = new TheoryData<string, int, int, int>();
+            foreach (PipelineDescriptor pipeline in ReadyPipelines.All)
+            {
+                cases.Add(pipeline.Name, 8, 0, 128);
+                cases.Add(pipeline.Name, 9, 0, 64);
+            }
+            return cases;
+        }
+    }
+
+    [NvrtcTheory]
+    [MemberData(nameof(Cases))]
+    public void Launch_code_and_kernels_belong_together(string name, int major, int minor, int headDim)
+    {
+        var driver = new FakeDriver { Capability = (major, minor), ReadsCubins = true };
+        using (var device = new CudaDevice(driver, 0))
+        using (IAttentionPipeline pipeline = ReadyPipelines.Find(name).Create(device, []))
+        {
+            Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim);
+            Assert.Single(driver.Modules);
+            Assert.Equal(
+                pipeline.PipelinePlan.Kernels.Select(kernel => kernel.Name).Order(StringComparer.Ordinal),
+                driver.Kernels.Keys.Order(StringComparer.Ordinal));
+            foreach ((string entry, FakeKernel kernel) in driver.Kernels)
+            {
+                var (config, arguments) = Assert.Single(kernel.Launches);
+                Assert.True(config is { GridX: > 0, GridY: > 0, GridZ: 2 }, entry);
+                Assert.Equal((uint)kernel.Shape.Threads, config.BlockX);
+                Assert.Equal((0, 208), kernel.Parameters![0]);
+                var problem = MemoryMarshal.Read<DeviceProblem>(arguments);
+                Assert.Equal((2, 4, 2, 300, 400, headDim), (problem.Batch, problem.QueryHeads, problem.KeyValueHeads, problem.QueryLength, problem.KeyLength, problem.HeadDim));
+                foreach ((int offset, int bytes) in kernel.Parameters.Skip(1).Where(p => p.Bytes is 8 or 32))
+                    AssertAllocated(driver, entry, arguments.AsSpan(offset, bytes));
+            }
+        }
+        Assert.Empty(driver.Allocations);
+    }
+
+    [NvrtcFact]
+    public void From_the_second_run_of_a_shape_on_a_generated_pipeline_allocates_nothing()
+    {
+        var driver = new FakeDriver { ReadsCubins = true };
+        using var device = new CudaDevice(driver, 0);
+        using TokenSparsePrefill pipeline = TokenSparsePrefill.Create(device);
+        using CudaTensor<BFloat16> query = CudaTensor.AllocateBhld<BFloat16>(device, 1, 4, 300, 64);
+        using CudaTensor<BFloat16> key = CudaTensor.AllocateBhld<BFloat16>(device, 1, 2, 300, 64);
+        using CudaTensor<BFloat16> output = CudaTensor.AllocateBhld<BFloat16>(device, 1, 4, 300, 64);
+        var arguments = new CudaAttentionArguments<BFloat16, BFloat16> { Query = query, Key = key, Value = key, Output = output };
+        driver.Records = false;
+        for (int i = 0; i < 200; i++)
+            pipeline.Run(in arguments);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 100; i++)
+            pipeline.Run(in arguments);
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    private static void Run<T, TOut>(CudaDevice device, ICudaAttentionPipeline pipeline, int headDim)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        using CudaTensor<T> query = CudaTensor.AllocateBlhd<T>(device, 2, 300, 4, headDim);
+        using CudaTensor<T> key = CudaTensor.AllocateBlhd<T>(device, 2, 400, 2, headDim);
+        using CudaTensor<T> value = CudaTensor.AllocateBhld<T>(device, 2, 2, 400, headDim);
+        using CudaTensor<TOut> output = CudaTensor.AllocateBlhd<TOut>(device, 2, 300, 4, headDim);
+        pipeline.Run(query, key, value, output);
+    }
+
+    /// <summary>
+    /// Every eight bytes that look like an address lie in a block; small numbers (a parameter, a capacity) do not.
+    /// </summary>
+    private static void AssertAllocated(FakeDriver driver, string entry, ReadOnlySpan<byte> argument)
+    {
+        bool IsInside(long address) => driver.Allocations.Any(block => address >= block.Key && address < block.Key + (long)block.Value);
+        if (argument.Length == 32)
+        {
+            var tokens = MemoryMarshal.Read<DeviceTokenIndex>(argument);
+            Assert.True(IsInside(tokens.Positions) && IsInside(tokens.KeyCount) && IsInside(tokens.QueryBegin), entry);
+            Assert.Equal(400, tokens.Capacity);
+            return;
+        }
+        long word = MemoryMarshal.Read<long>(argument);
+        double number = BitConverter.Int64BitsToDouble(word); // a parameter of type double is no address
+        Assert.True(IsInside(word) || (number is > 1e-6 and < 1e6), $"{entry}: 0x{word:x}");
+    }
+}

@@ -1,0 +1,44 @@
+using AttnCompose.Conformance;
+using AttnCompose.Cpu;
+
+namespace AttnCompose.Pipelines.Tests;
+
+/// <summary>The generated pipelines against the oracle: what the generator put together is what the stages are.</summary>
+public sealed class ReadyPipelineTests : IDisposable
+{
+    private readonly CpuDevice _device = AttentionDevice.Cpu(2);
+
+    [Fact]
+    public void GeneratedPipelinesAgreeWithTheOracle()
+    {
+        var failures = new List<string>();
+        for (int seed = 0; seed < 400; seed++)
+        {
+            // What the declarations fix.
+            PipelineConfig config = PipelineConfig.Random(seed) with
+            {
+                Mask = AttentionMask.Causal, Rule = RuleKind.None, Window = 128, Pool = 7, RoundScores = false,
+            };
+            if (config.QueryLength > config.KeyLength)
+                config = config with { QueryLength = config.KeyLength };
+            using IAttentionPipeline pipeline = config.Sparse
+                ? TokenSparsePrefill.Create(_device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens })
+                : DenseAttention.Create(_device);
+            var inputs = new PipelineCase(config);
+            failures.AddRange(inputs.Check(inputs.Run(pipeline)));
+        }
+        Assert.True(failures.Count == 0, $"{failures.Count} failures\n{string.Join('\n', failures.Take(10))}");
+    }
+
+    [Fact]
+    public void DefaultsAreThoseOfTheStage()
+    {
+        Assert.Equal(0.005, TokenSparsePrefill.Plan.Parameters.Single(p => p.Name == "Coverage").Value);
+        Assert.Equal(1024, TokenSparsePrefill.Plan.Parameters.Single(p => p.Name == "MinTokens").Value);
+        Assert.Equal(128, TokenSparsePrefill.Plan.Parameters.Single(p => p.Name == "Window").Value);
+        Assert.Equal(7, TokenSparsePrefill.Plan.Parameters.Single(p => p.Name == "Pool").Value);
+        Assert.Equal(0, TokenSparsePrefill.Plan.Parameters.Single(p => p.Name == "RoundScoresToBFloat16").Value);
+    }
+
+    public void Dispose() => _device.Dispose();
+}
