@@ -8,47 +8,17 @@
 //   S = Q K^T      then scale, score hook and mask
 //   P = 2^(c (S - m))   m the largest S of the row so far, c = scale log2(e);  O = sum of P V, l = sum of P;  result O / l
 //   diagonal       query i sees key j if j <= i + key_count - query_count
-//   full, free     mbarriers of a stage of the ring: its tile is there; its tile has been read
-//   header         what the producer tells the consumers of a tile, so that the order of tiles is its business alone
 //
 // The tiles that need a mask come first, so that the hot loop has none. Each of its steps multiplies S of one tile and O of the
 // one before. The softmax runs beside products: those of the other consumers, which take turns in issuing theirs, and, where
 // kOverlap says so, the consumer's own O, which is then still in flight.
-//
-// cp.async writes through the generic proxy and wgmma reads through the other: a fence stands between them. The copy engine
-// needs none. Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN. The copy engine
-// fills with zeroes only past the tensor, so a tile that key_count cuts inside it is copied by rows.
 #pragma once
 
-#include <attncompose/attention/hooks.cuh>
 #include <attncompose/attention/online_softmax.cuh>
-#include <attncompose/slab_tile.cuh>
+#include <attncompose/attention/wgmma_producer.cuh>
+#include <attncompose/attention/work_order.cuh>
 
 namespace attn {
-
-// Head dims whose tiles and accumulators were fitted; the portable loop takes the others.
-template <int kHeadDim>
-inline constexpr bool kHasWgmmaLoop = kHeadDim == 64 || kHeadDim == 96 || kHeadDim == 128 || kHeadDim == 192 || kHeadDim == 256;
-
-// What was measured to be fastest on an H200. A lane of a consumer holds (kKeyTile + kHeadDim) / 2 accumulators and
-// kKeyTile / 4 registers of weights, at the same time where it overlaps; a rule wants registers too.
-template <int kHeadDim, bool kMapped, bool kHasRule>
-struct WgmmaTuning {
-    static constexpr int kConsumers = kHeadDim <= 96 ? 3 : 2;
-    static constexpr bool kWideTile = kHeadDim == 128 || (kHeadDim == 64 && kMapped && !kHasRule);
-    static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim == 256 ? 80 : 96;
-    static constexpr int kStages = kHeadDim <= 128 && !kMapped ? 3 : 2;
-    // The softmax of one tile beside the value product of the one before.
-    static constexpr bool kOverlap = kHeadDim > 128 && !kHasRule;
-    // Consumers issue their products by turns.
-    static constexpr bool kTakeTurns = !kOverlap;
-    // Of a lane of the producer, which needs more of them to copy by rows.
-    static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 && kWideTile ? 32 : 40;
-};
-
-// Whether a row source offers the tensors to the copy engine.
-template <typename Rows>
-inline constexpr bool kHasMaps = requires(const Rows source) { source.maps; };
 
 template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination,
           typename Tuning = WgmmaTuning<Config::kHeadDim, kHasMaps<Rows>, !Score::kIdentity>>
@@ -60,50 +30,31 @@ struct WgmmaLoop {
     static constexpr int kHeadDim = Config::kHeadDim;
     static_assert(kHasWgmmaLoop<kHeadDim>);
 
-    static constexpr int kConsumers = Tuning::kConsumers;
-    static constexpr int kConsumerRows = 64;
-    static constexpr int kQueryTile = kConsumers * kConsumerRows;
-    static constexpr int kKeyTile = Tuning::kKeyTile;
-    static constexpr int kStages = Tuning::kStages;
     static constexpr bool kIndexed = Rows::kIndexed;
     static constexpr bool kMapped = kHasMaps<Rows>;
     static constexpr bool kKeepsPositions = kIndexed && !Score::kIdentity;
-    static_assert(!kIndexed || !kMapped);
+
+    using Ring = WgmmaRing<Config, Tuning, kKeepsPositions>;
+    using Header = typename Ring::Header;
+    using Slot = typename Ring::Slot;
+    using Barrier = typename Ring::Barrier;
+    using QueryTile = typename Ring::QueryTile;
+
+    static constexpr int kConsumers = Ring::kConsumers;
+    static constexpr int kConsumerRows = Ring::kConsumerRows;
+    static constexpr int kQueryTile = kConsumers * kConsumerRows;
+    static constexpr int kKeyTile = Ring::kKeyTile;
 
     // The warpgroups share out 512 registers among lanes of equal number, in eights.
     static constexpr int kProducerRegisters = Tuning::kProducerRegisters;
     static constexpr int kConsumerRegisters = (512 - kProducerRegisters) / kConsumers / 8 * 8;
-
-    using QueryTile = SlabTile<kConsumerRows, kHeadDim>;
-    using KeyTile = SlabTile<kKeyTile, kHeadDim>;
-
-    // Of a tile in the ring; written with its keys. The first tile is always masked.
-    struct Header {
-        int key_base;  // its first key
-        unsigned flags;
-    };
-    static constexpr unsigned kMore = 1;        // another tile follows,
-    static constexpr unsigned kMoreMasked = 2;  // which needs a mask
-    static constexpr unsigned kEmpty = 4;       // there is no tile at all
-
-    // Barriers of a stage. They are full by the arrival of all copies and of thread 0, which wrote the header; free by that
-    // of every consumer's thread.
-    enum Barrier { kKeysFull, kValuesFull, kKeysFree, kValuesFree, kBarriers };
-    static constexpr int kFullArrivals = kWarpgroup + 1;
-    static constexpr int kFreeArrivals = kConsumers * kWarpgroup;
 
     // Named barriers: one to synchronise each consumer, one for each consumer's turn.
     static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
 
     static constexpr int kThreads = (1 + kConsumers) * kWarpgroup;
     static constexpr int kTile = kQueryTile;
-    static constexpr int kKeysOffset = kConsumers * QueryTile::kBytes;
-    static constexpr int kValuesOffset = kKeysOffset + kStages * KeyTile::kBytes;
-    static constexpr int kBarriersOffset = kValuesOffset + kStages * KeyTile::kBytes;
-    static constexpr int kHeadersOffset = kBarriersOffset + kStages * kBarriers * 8;
-    static constexpr int kPositionsOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
-    static constexpr int kSharedBytes = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
-    static_assert(kSharedBytes <= 227 * 1024);
+    static constexpr int kSharedBytes = Ring::kBytes;
 
     using Softmax = OnlineSoftmax<1>;
     using Scores = float[kKeyTile / 8][4];
@@ -112,19 +63,6 @@ struct WgmmaLoop {
     using ScoreProduct = ptx::Wgmma<Element, kKeyTile>;
     using ResultProduct = ptx::Wgmma<Element, kHeadDim>;
 
-    // A place in the ring, and the parity of its barriers' phase.
-    struct Slot {
-        int stage = 0;
-        unsigned parity = 0;
-
-        __device__ void advance() {
-            if (++stage == kStages) {
-                stage = 0;
-                parity ^= 1;
-            }
-        }
-    };
-
     const Problem& problem;
     const Rows& source;
     const Score& score;
@@ -132,13 +70,13 @@ struct WgmmaLoop {
     int b, h, g;
     HeadRows<kIndexed> rows;
     int tile_begin;  // first query of the tile
-    unsigned shared;
+    Ring ring;
     int thread;  // of the warpgroup
 
     // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
                                unsigned char* shared) {
-        const auto [b, h, tile] = work_of_block(problem);
+        const auto [b, h, tile] = work_of_block<Element, kHeadDim, Config::kCausal>(problem);
         const WgmmaLoop loop{problem,
                              source,
                              score,
@@ -148,9 +86,9 @@ struct WgmmaLoop {
                              problem.key_value_head(h),
                              source.rows(problem, sequence_of(problem, b), b, h),
                              tile * kQueryTile,
-                             ptx::shared_address(shared),
+                             {ptx::shared_address(shared)},
                              static_cast<int>(threadIdx.x) % kWarpgroup};
-        if (threadIdx.x == 0) loop.init_barriers();
+        if (threadIdx.x == 0) loop.ring.init_barriers();
         __syncthreads();
 
         const bool has_queries = loop.tile_begin < loop.rows.query_count;
@@ -166,176 +104,17 @@ struct WgmmaLoop {
         }
     }
 
-    // Which query tile of which head this block computes. Blocks start in order of their index: the tiles at the end, which
-    // see the most keys, come first, of as many heads at a time as their keys and values fit the L2 cache together, query
-    // heads that share them side by side.
-    struct Work {
-        int b, h, tile;
-    };
-    static __device__ Work work_of_block(const Problem& problem) {
-        constexpr long long kCacheBytes = 32 << 20;
-        const int tiles = static_cast<int>(gridDim.x), heads = static_cast<int>(gridDim.y * gridDim.z);
-        const int index = static_cast<int>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
-        const long long head_bytes = 2ll * problem.key_length * kHeadDim * static_cast<int>(sizeof(Element));
-        const int sharing = problem.query_heads / problem.key_value_heads;
-        const long long cached_heads = largest(kCacheBytes / largest(head_bytes, 1ll), 1ll) * sharing;
-        const int cached = static_cast<int>(least<long long>(cached_heads, heads));
-        const int first_head = index / (tiles * cached) * cached;
-        const int section = least(cached, heads - first_head);
-        const int in_section = index - first_head * tiles;
-        const int head = first_head + in_section % section, tile = in_section / section;
-        return {head / problem.query_heads, head % problem.query_heads, Config::kCausal ? tiles - 1 - tile : tile};
-    }
-
-    __device__ QueryTile query_tile(int consumer) const { return {shared + consumer * QueryTile::kBytes}; }
-    __device__ KeyTile key_tile(int stage) const { return {shared + kKeysOffset + stage * KeyTile::kBytes}; }
-    __device__ KeyTile value_tile(int stage) const { return {shared + kValuesOffset + stage * KeyTile::kBytes}; }
-    __device__ unsigned barrier(Barrier which, int stage) const {
-        return shared + kBarriersOffset + (stage * kBarriers + which) * 8;
-    }
-    __device__ unsigned header_address(int stage) const { return shared + kHeadersOffset + stage * sizeof(Header); }
-    __device__ unsigned positions_address(int stage) const { return shared + kPositionsOffset + stage * kKeyTile * 4; }
-
-    __device__ void init_barriers() const {
-#pragma unroll
-        for (int stage = 0; stage < kStages; stage++) {
-            ptx::init_barrier(barrier(kKeysFull, stage), kFullArrivals);
-            ptx::init_barrier(barrier(kValuesFull, stage), kFullArrivals);
-            ptx::init_barrier(barrier(kKeysFree, stage), kFreeArrivals);
-            ptx::init_barrier(barrier(kValuesFree, stage), kFreeArrivals);
-        }
-        ptx::fence_barrier_init();
-    }
-
     // Last key that query i sees; below 0 where it sees none.
     __device__ int last_key(int i) const {
         return Config::kCausal ? least(i + rows.key_count - rows.query_count, rows.key_count - 1) : rows.key_count - 1;
     }
 
-    // ---- Producer -------------------------------------------------------------------------------------------------------
-
-    // Positions of the rows of a key tile that this thread copies.
-    struct RowPositions {
-        int of[kIndexed ? KeyTile::kRowsOfThread : 1];
-    };
-
     __device__ void produce() const {
         const int last_query = least(tile_begin + kQueryTile, rows.query_count) - 1;
         const int tiles = divide_up(last_key(last_query) + 1, kKeyTile);
         const int whole_tiles = (last_key(tile_begin) + 1) / kKeyTile;
-        if (tiles <= 0) {
-            put_header(0, {0, kEmpty});
-            ptx::arrive(barrier(kKeysFull, 0));
-            if (thread == 0) ptx::arrive(barrier(kKeysFull, 0));
-            return;
-        }
-        // The copy engine is asked by one thread; the other warps are needed for a cut tile alone.
-        if (kMapped && !is_cut(tiles - 1) && thread >= kWarp) return;
-        Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr};
-        Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr};
-        if constexpr (kMapped) {
-            keys.map = &source.maps->key;
-            values.map = &source.maps->value;
-            ptx::prefetch_map(keys.map);
-            ptx::prefetch_map(values.map);
-        }
-        Slot slot;
-        RowPositions positions = positions_of(tiles - 1);
-        for (int tile = tiles - 1; tile >= 0; tile--) {
-            const unsigned flags = tile == 0 ? 0 : tile - 1 < whole_tiles ? kMore : kMore | kMoreMasked;
-            ptx::wait(barrier(kKeysFree, slot.stage), slot.parity ^ 1);
-            put_header(slot.stage, {tile * kKeyTile, flags});
-            if constexpr (kKeepsPositions) start_positions(slot.stage, tile);
-            start(keys, key_tile(slot.stage), tile, positions, barrier(kKeysFull, slot.stage));
-            ptx::wait(barrier(kValuesFree, slot.stage), slot.parity ^ 1);
-            start(values, value_tile(slot.stage), tile, positions, barrier(kValuesFull, slot.stage));
-            positions = positions_of(tile - 1);
-            slot.advance();
-        }
-    }
-
-    // Before this thread's arrival.
-    __device__ void put_header(int stage, Header header) const {
-        if (thread != 0) return;
-        ptx::store_word(header_address(stage), static_cast<unsigned>(header.key_base));
-        ptx::store_word(header_address(stage) + 4, header.flags);
-    }
-
-    __device__ RowPositions positions_of(int tile) const {
-        RowPositions positions = {};
-        if constexpr (kIndexed) {
-#pragma unroll
-            for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
-                const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
-                positions.of[n] = j >= 0 && j < rows.key_count ? rows.positions[j] : 0;
-            }
-        }
-        return positions;
-    }
-
-    __device__ void start_positions(int stage, int tile) const {
-        static_assert(kKeyTile <= kWarpgroup);
-        const int j = tile * kKeyTile + thread;
-        if (thread >= kKeyTile) return;
-        const bool valid = j < rows.key_count;
-        ptx::copy_word_async(positions_address(stage) + thread * 4, rows.positions + (valid ? j : 0), valid);
-    }
-
-    // Whether key_count cuts a tile where a tensor map does not.
-    __device__ bool is_cut(int tile) const {
-        return (tile + 1) * kKeyTile > rows.key_count && (!kMapped || rows.key_count < problem.key_length);
-    }
-
-    // One head of a tensor, by rows and, if mapped, for the copy engine.
-    struct Tensor {
-        const unsigned char* head;
-        long long row_bytes;
-        const TensorMap* map;
-    };
-    __device__ const unsigned char* head_of(const void* tensor, const Strides& strides) const {
-        return static_cast<const unsigned char*>(tensor) + strides.at(b, g) * static_cast<long long>(sizeof(Element));
-    }
-    __device__ static long long row_bytes(const Strides& strides) {
-        return strides.row * static_cast<long long>(sizeof(Element));
-    }
-
-    __device__ void start(const Tensor& from, const KeyTile& to, int tile, const RowPositions& positions, unsigned full) const {
-        const bool cut = is_cut(tile);
-        if constexpr (kMapped) {
-            if (!cut) {
-                if (thread == 0) {
-                    ptx::arrive_expecting(full, KeyTile::kBytes);
-                    ptx::copy_box_async(to.base, from.map, full, 0, tile * kKeyTile, 0, g, b);
-                    ptx::arrive(full, kFullArrivals - 1);
-                }
-                return;
-            }
-        }
-        if (cut)
-            copy_rows<true>(from, to, tile, positions);
-        else
-            copy_rows<false>(from, to, tile, positions);
-        if constexpr (kMapped) {
-            // The consumers do not fence what the copy engine brings, so this thread does.
-            ptx::commit_copies();
-            ptx::wait_for_copies<0>();
-            ptx::fence_async_proxy();
-            ptx::arrive(full);
-        } else {
-            ptx::arrive_after_copies(full);
-        }
-        if (thread == 0) ptx::arrive(full);
-    }
-
-    template <bool kCut>
-    __device__ void copy_rows(const Tensor& from, const KeyTile& to, int tile, const RowPositions& positions) const {
-#pragma unroll
-        for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
-            const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
-            const bool valid = !kCut || j < rows.key_count;
-            const int position = kIndexed ? positions.of[kIndexed ? n : 0] : valid ? j : 0;
-            to.copy_row_async(thread, n, from.head + position * from.row_bytes, valid);
-        }
+        const WgmmaProducer<Element, Rows, Ring> producer{problem, source, rows, ring, b, g, thread};
+        producer.run(tiles, whole_tiles);
     }
 
     // ---- Consumers ------------------------------------------------------------------------------------------------------
@@ -363,7 +142,7 @@ struct WgmmaLoop {
         if (Tuning::kTakeTurns && consumer == kConsumers - 1) pass_turn(consumer);
 
         Header header = wait_for_keys(state);
-        if (!(header.flags & kEmpty)) {
+        if (!(header.flags & Ring::kEmpty)) {
             {
                 Scores s;
                 multiply_by_keys(s, state);
@@ -371,8 +150,8 @@ struct WgmmaLoop {
                 weigh<true>(s, state, header);
                 pack(state.p, s);
             }
-            while (header.flags & kMoreMasked) step<true>(state, header);
-            while (header.flags & kMore) step<false>(state, header);
+            while (header.flags & Ring::kMoreMasked) step<true>(state, header);
+            while (header.flags & Ring::kMore) step<false>(state, header);
             wait_for_values(state);
             multiply_by_values(state);
             ptx::wait_for_products<0>(state.o);
@@ -399,14 +178,14 @@ struct WgmmaLoop {
             ptx::pin(s);  // or the compiler would put the exponentials behind the next wait
         }
         ptx::wait_for_products<0>(state.o);
-        release(kValuesFree, state.values);
+        release(Ring::kValuesFree, state.values);
         if constexpr (!Tuning::kOverlap) weigh<kMasked>(s, state, header);
         pack(state.p, s);
         rescale(state.o, state.rescale);
     }
 
     __device__ void load_queries(int consumer) const {
-        const QueryTile to = query_tile(consumer);
+        const QueryTile to = ring.query_tile(consumer);
         const auto* base = static_cast<const unsigned char*>(problem.query);
         const long long head = problem.query_strides.at(b, h);
 #pragma unroll
@@ -432,13 +211,13 @@ struct WgmmaLoop {
 
     __device__ Header wait_for_keys(const State& state) const {
         const int stage = state.keys.stage;
-        ptx::wait(barrier(kKeysFull, stage), state.keys.parity);
+        ptx::wait(ring.barrier(Ring::kKeysFull, stage), state.keys.parity);
         fence_copied_rows();
-        return {ptx::load_word(header_address(stage)), static_cast<unsigned>(ptx::load_word(header_address(stage) + 4))};
+        return ring.header(stage);
     }
 
     __device__ void wait_for_values(const State& state) const {
-        ptx::wait(barrier(kValuesFull, state.values.stage), state.values.parity);
+        ptx::wait(ring.barrier(Ring::kValuesFull, state.values.stage), state.values.parity);
         fence_copied_rows();
     }
 
@@ -448,13 +227,13 @@ struct WgmmaLoop {
 
     // By every thread, for itself: when its products are done, other warps of the warpgroup may still be reading.
     __device__ void release(Barrier which, Slot& slot) const {
-        ptx::arrive(barrier(which, slot.stage));
+        ptx::arrive(ring.barrier(which, slot.stage));
         slot.advance();
     }
 
     __device__ void multiply_by_keys(Scores& s, const State& state) const {
-        const QueryTile queries = query_tile(state.consumer);
-        const KeyTile keys = key_tile(state.keys.stage);
+        const QueryTile queries = ring.query_tile(state.consumer);
+        const auto keys = ring.key_tile(state.keys.stage);
         ptx::pin(s);
         ptx::fence_products();
 #pragma unroll
@@ -464,7 +243,7 @@ struct WgmmaLoop {
     }
 
     __device__ void multiply_by_values(State& state) const {
-        const KeyTile values = value_tile(state.values.stage);
+        const auto values = ring.value_tile(state.values.stage);
         ptx::pin(state.o);
         ptx::fence_products();
 #pragma unroll
@@ -476,9 +255,9 @@ struct WgmmaLoop {
     // Scores to weights. Releases the keys.
     template <bool kMasked>
     __device__ void weigh(Scores& s, State& state, const Header& header) const {
-        if constexpr (!kKeepsPositions) release(kKeysFree, state.keys);
+        if constexpr (!kKeepsPositions) release(Ring::kKeysFree, state.keys);
         apply_score_and_mask<kMasked>(s, state, header);
-        if constexpr (kKeepsPositions) release(kKeysFree, state.keys);
+        if constexpr (kKeepsPositions) release(Ring::kKeysFree, state.keys);
         // The first tiles may lie beyond a row's diagonal.
         state.softmax.template weigh<kMasked || !Score::kIdentity>(0, s, softmax_factor(), state.rescale);
     }
@@ -528,7 +307,7 @@ struct WgmmaLoop {
 
     __device__ int key_position(const State& state, const Header& header, int row) const {
         if constexpr (kIndexed)
-            return ptx::load_word(positions_address(state.keys.stage) + static_cast<unsigned>(row) * 4);
+            return ring.position(state.keys.stage, row);
         else
             return header.key_base + row;
     }
@@ -593,7 +372,7 @@ struct WgmmaLoop {
     template <typename OutputRows>
     __device__ void store_elements(const State& state, const OutputRows& to_rows) const {
         constexpr int kRowChunks = kHeadDim / kChunkElements, kWarpRows = kConsumerRows / 4;
-        const QueryTile staging = query_tile(state.consumer);
+        const QueryTile staging = ring.query_tile(state.consumer);
         const int first = thread / kWarp * kWarpRows;
         // Until here other warps' products may have been reading the queries.
         ptx::sync_named(kConsumerBarrier + state.consumer, kWarpgroup);
