@@ -44,6 +44,11 @@ internal static class PeakReport
         return Print();
     }
 
+    /// <summary>What the numbers were measured on.</summary>
+    public static string Machine() =>
+        $"{ProcessorName()}, {Environment.ProcessorCount} processors, {CpuDevice.VectorBits}-bit vectors\n"
+        + $"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}";
+
     private static void Measure<T>(int length, int dim, int keyHeads, AttentionMask mask, int bits, int workers)
         where T : unmanaged
     {
@@ -65,8 +70,7 @@ internal static class PeakReport
 
     private static int Print()
     {
-        Line($"{ProcessorName()}, {Environment.ProcessorCount} processors, {CpuDevice.VectorBits}-bit vectors");
-        Line($"{RuntimeInformation.FrameworkDescription}, {RuntimeInformation.OSDescription}");
+        Console.WriteLine(Machine());
         Line($"Peak {s_peak / 1e9:F1} GFLOP/s a core. {Heads} query heads, as many queries as keys, best of {s_repeats}.");
         Line($"");
         Line($"| inputs | L | d | key heads | mask | vectors | workers | ms | GFLOP/s | of peak | over one worker |");

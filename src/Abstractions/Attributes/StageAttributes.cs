@@ -30,7 +30,10 @@ public abstract class TokenSelectorAttribute : StageAttribute
     /// <param name="problem">The call's tensors, pinned.</param>
     /// <param name="cpu">Workers and scratch memory.</param>
     /// <param name="scores">The pipeline's score and mask rules, for selectors that score by attention.</param>
-    /// <param name="selection">Where the choice goes; sized for the problem already.</param>
+    /// <param name="selection">
+    /// Where the choice goes, sized for the problem already. For the first selector all heads are empty; a later one finds the
+    /// choice of the one before it and prunes it, and its <see cref="DevicePhaseAttribute"/>s read <c>token_index</c>.
+    /// </param>
     public abstract void Select<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
         where T : unmanaged
         where TScore : struct, IScoreHook;

@@ -32,7 +32,7 @@ internal static class NvrtcLibrary
     public static NativeLibraryProbe Probe(NvrtcSearch search) => NativeLibraries.Probe(Candidates(search), LoadBuiltins);
 
     /// <summary>
-    /// Files, bare names and (where a folder was named that has none) folders, in the order in which they are tried.
+    /// Files, bare names and (where a folder has none) folders, in the order in which they are tried.
     /// </summary>
     public static IEnumerable<string> Candidates(NvrtcSearch search)
     {
@@ -46,7 +46,8 @@ internal static class NvrtcLibrary
         IEnumerable<string> folders = Toolkits(search.Settings.ToolkitRoots)
             .Concat(Toolkits(SystemToolkits(search.SystemRoots)))
             .Concat(PythonFolders(search));
-        return folders.SelectMany(InFolder).Concat(ToolsFolders(search.BaseDirectory).SelectMany(InFolder)).Concat(s_names)
+        // A folder without the library is named too, so that a failure says where the library was expected.
+        return folders.SelectMany(folder => InFolder(folder).DefaultIfEmpty(folder)).Concat(ToolsFolders(search.BaseDirectory).SelectMany(InFolder)).Concat(s_names)
             .Distinct(StringComparer.Ordinal);
     }
 

@@ -51,6 +51,10 @@ internal static class DiagnosticDescriptors
         "ATTN0018", "A stage must be one that generated code can make",
         "'{0}' cannot be a stage of a pipeline: {1}");
 
+    public static readonly DiagnosticDescriptor SelectorIgnoresChoice = Rule(
+        "ATTN0019", "A later token selector prunes the choice before it",
+        "'{0}' stands after '{1}' and would discard what it chose: no phase of '{0}' reads token_index; use one of the two, or a selector that prunes");
+
     public static readonly DiagnosticDescriptor BadHeadDim = Rule(
         "ATTN0020", "Head dim must be a multiple of 8 in [8, 256]",
         "HeadDim = {0} is not a multiple of 8 in [8, 256]; leave it out to bind it at the first call of Run");
@@ -86,7 +90,7 @@ internal static class DiagnosticDescriptors
     private static readonly Dictionary<string, DiagnosticDescriptor> s_byId = new[]
     {
         NotPartial, CannotExtend, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
-        DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
+        DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, SelectorIgnoresChoice, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
         NoParameterKind, NoHeader, BadParameter, UnknownName,
     }.ToDictionary(rule => rule.Id);
 

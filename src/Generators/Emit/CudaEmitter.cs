@@ -113,8 +113,6 @@ internal static class CudaEmitter
         writer.WriteLine();
         writer.WriteHeading($"kernel {index + 1} of {plan.Kernels.Count}: one block a {ScopeWords.Of(kernel.Scope)}");
         writer.WriteLineIf(kernel.SplitReason.Length > 0, $"// separate because {Literals.Comment(kernel.SplitReason)}");
-        foreach (StepNode step in kernel.Steps.Skip(1))
-            writer.WriteLine($"static_assert({PhaseType(plan, step)}::kThreads == {First()}::kThreads, \"fused phases have the same block\");");
         writer.WriteLine($"extern \"C\" __device__ attn::LaunchShape {kernel.Entry}_shape = attn::shape_of<{string.Join(", ", kernel.Steps.Select(s => PhaseType(plan, s)))}>();");
         writer.WriteLine();
         writer.WriteLine($"extern \"C\" __global__ void __launch_bounds__({First()}::kThreads, 1)");

@@ -36,7 +36,7 @@ internal static class StageGraphBuilder
         {
             switch (spec.Stages[i].Kind)
             {
-                case StageKind.TokenSelector: selector ??= i; break; // selectors chain: a later one prunes
+                case StageKind.TokenSelector: Chain(i); break;
                 case StageKind.Compress: Only(ref compress, i, "compress stage"); break;
                 case StageKind.AttentionKernel: Only(ref kernel, i, "attention kernel"); break;
                 case StageKind.Decompress: Only(ref decompress, i, "decompress stage"); break;
@@ -52,6 +52,14 @@ internal static class StageGraphBuilder
             problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name]));
         if (decompress is { } d && selector is null)
             problems.Add(new("ATTN0015", d, "", [spec.Stages[d].Name]));
+
+        // A later selector prunes the choice of the one before it, so it has to read that choice.
+        void Chain(int i)
+        {
+            if (selector is { } f && spec.Stages[i].Device is { } device && !device.Phases.Any(p => p.Reads.Contains("token_index")))
+                problems.Add(new("ATTN0019", i, "", [spec.Stages[i].Name, spec.Stages[f].Name]));
+            selector ??= i;
+        }
 
         void Only(ref int? first, int i, string what)
         {

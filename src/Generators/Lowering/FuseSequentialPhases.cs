@@ -32,6 +32,10 @@ internal static class FuseSequentialPhases
     }
 
     private static bool CanJoin(KernelNode before, KernelNode kernel) =>
+        // Only the author of a stage knows that its phases have blocks of one size.
+        BlockIsWhole(before, kernel) && before.Steps[0].Stage == kernel.Steps[0].Stage;
+
+    private static bool BlockIsWhole(KernelNode before, KernelNode kernel) =>
         before.Scope == kernel.Scope
         && kernel.Scope is PhaseScope.Sequence or PhaseScope.QueryHead
         && !kernel.Steps[0].TakesHooks;
@@ -39,6 +43,9 @@ internal static class FuseSequentialPhases
     private static string Reason(List<KernelNode> earlier, KernelNode kernel)
     {
         StepNode step = kernel.Steps[0];
+        KernelNode before = earlier[earlier.Count - 1];
+        if (BlockIsWhole(before, kernel) && before.Steps[0].Stage != step.Stage)
+            return "its stage may have blocks of another size than the stage before it";
         // The nearest producer decides: what was written earlier is complete anyway.
         for (int i = earlier.Count - 1; i >= 0; i--)
         {

@@ -44,7 +44,15 @@ public sealed class NvrtcLibraryTests
                 "home/.local/lib/python3.12/site-packages/nvidia/cu13/lib/libnvrtc.so.13",
                 ".tools/nvrtc/usr/lib/libnvrtc.so.12",
             ],
-            Find(folder, new() { ToolkitRoots = [folder.Join("toolkit")], PythonRoots = [folder.Join("venv")] }));
+            Find(folder, new() { ToolkitRoots = [folder.Join("toolkit")], PythonRoots = [folder.Join("venv")] })
+                .Where(path => Path.GetFileName(path).StartsWith("libnvrtc.so", StringComparison.Ordinal)));
+    }
+
+    [UnixFact]
+    public void A_toolkit_folder_without_the_library_is_named()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Contains("toolkit/lib64", Find(folder, new() { ToolkitRoots = [folder.Join("toolkit")] }));
     }
 
     [Fact]

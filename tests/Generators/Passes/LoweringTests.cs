@@ -17,6 +17,9 @@ public sealed class LoweringTests
           phase pick QueryHead: ranks -> token_index (Share, Window)
         """;
 
+    // In second place it reads the choice of the first.
+    private static readonly string Prune = Pick.Replace("query key -> scores", "token_index -> scores", StringComparison.Ordinal);
+
     private const string Dense = """
         kernel Attend RowSource Score RowDestination
           phase attend QueryHeadQueryTile: query key value -> output
@@ -31,7 +34,7 @@ public sealed class LoweringTests
             scores_2 = _pick2.scores: float
             ranks_2 = _pick2.ranks: int
             """,
-            GraphText.Buffers(Named(Pick + "\n" + Pick + GraphText.Rest)));
+            GraphText.Buffers(Named(Pick + "\n" + Prune + GraphText.Rest)));
 
     [Fact]
     public void NameBuffers_keeps_clear_of_options_and_tensors() =>
@@ -116,10 +119,11 @@ public sealed class LoweringTests
             GraphText.Kernels(Fused(Pick + GraphText.Rest)));
 
     [Fact]
-    public void FuseSequentialPhases_joins_across_stages() =>
+    public void FuseSequentialPhases_keeps_stages_apart() =>
         Equal(
             """
-            QueryHead(coarse >token_index, fine <token_index>token_index)
+            QueryHead(coarse >token_index)
+            QueryHead(fine <token_index>token_index) because its stage may have blocks of another size than the stage before it
             QueryHeadQueryTile(attend <token_index) because attend reads token_index in other blocks than wrote it (there one a query head)
             """,
             GraphText.Kernels(Fused("""
@@ -200,12 +204,12 @@ public sealed class LoweringTests
     [Fact]
     public void PlanArguments_tells_two_selectors_of_one_type_apart()
     {
-        FusionPlan plan = Planned(Pick + "\n" + Pick + GraphText.Rest);
+        FusionPlan plan = Planned(Pick + "\n" + Prune + GraphText.Rest);
         Equal(
             """
             demo_pipeline_score: float* scores!
             demo_pipeline_rank_pick: float* scores, int* ranks!, attn::TokenIndex token_index!, double pick_share as share
-            demo_pipeline_score_2: float* scores_2 as scores!
+            demo_pipeline_score_2: attn::TokenIndex token_index, float* scores_2 as scores!
             demo_pipeline_rank_pick_2: float* scores_2 as scores, int* ranks_2 as ranks!, attn::TokenIndex token_index!, double pick_share2 as share
             demo_pipeline_attend: attn::TokenIndex token_index
             """,

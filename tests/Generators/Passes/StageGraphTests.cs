@@ -19,7 +19,7 @@ public sealed class StageGraphTests
             compress Gather
               hook RowSource: token_index
             selector Fine
-              phase fine QueryHead
+              phase fine QueryHead: token_index -> token_index
             """);
         Assert.Equal(["Coarse", "Fine", "Gather", "Attend", "Scatter"], graph.Nodes.Select(n => n.Stage.Name));
         Assert.Equal(["Selector", "Selector2", "RowSource", "Attention", "RowDestination"], graph.Nodes.Select(n => n.Role));
@@ -36,7 +36,7 @@ public sealed class StageGraphTests
             selector Other
               option Share double 0.25
               option Depth int 3
-              phase b QueryHead
+              phase b QueryHead: token_index -> token_index
             """));
     }
 
@@ -51,7 +51,7 @@ public sealed class StageGraphTests
               option Width int 4
               constant OtherWidth int 5
               constant Height int 6
-              phase b QueryHead
+              phase b QueryHead: token_index -> token_index
             """));
     }
 
@@ -64,7 +64,7 @@ public sealed class StageGraphTests
               phase a QueryHead
             selector Pick
               option Share double 0.25
-              phase a QueryHead
+              phase a QueryHead: token_index -> token_index
             """;
         Assert.Equal(["PickShare", "PickShare2"], Members(Twice));
         Assert.Equal(["_pick", "_pick2"], GraphText.Parse(Twice + GraphText.Rest).Selectors.Select(n => n.Field));

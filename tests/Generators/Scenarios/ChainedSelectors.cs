@@ -1,9 +1,10 @@
 namespace Acme.Experiments;
 
-/// <summary>Two selectors of one type: buffers, options, fields and kernels of one never meet those of the other.</summary>
+/// <summary>Three selectors, two of one type: buffers, options, fields and kernels of one never meet those of another.</summary>
 [AttentionPipeline(Mask = AttentionMask.Causal)]
 [TokenCoverage(Coverage = 0.01, Window = 128)]
-[TokenCoverage(Coverage = 0.1, Window = 32, Pool = 3)]
+[TestPrune(Share = 0.5)]
+[TestPrune(Share = 0.25)]
 [GatherTokens]
 [FlashAttention]
 [ScatterTokens]

@@ -42,6 +42,27 @@ public class TestSelectAttribute : TokenSelectorAttribute
         throw new NotSupportedException("A stage for declarations alone.");
 }
 
+/// <summary>A selector that prunes the choice of the one before it, so that selectors can be chained.</summary>
+[DeviceStage("test_select.cuh", Type = "TestPrune")]
+[DeviceBuffer("scores", "float", Shape = "[batch, query heads]")]
+[DevicePhase("weigh", Scope = PhaseScope.QueryHead, Reads = ["token_index"], Writes = ["scores"], Summary = "how many tokens a head keeps")]
+[DevicePhase("prune", Scope = PhaseScope.QueryHead, Reads = ["scores", "token_index"], Writes = ["token_index"], Parameters = ["Share"],
+    Summary = "the last of the kept tokens")]
+public class TestPruneAttribute : TokenSelectorAttribute
+{
+    /// <summary>Share of the kept tokens that stay.</summary>
+    [RuntimeParameter(0.5, Min = 0, Max = 1)]
+    public double Share { get; set; }
+
+    /// <inheritdoc/>
+    public override void DescribeWorkspace(in ProblemShape shape, WorkspaceLayout workspace) =>
+        workspace.Add("scores", (long)shape.Batch * shape.QueryHeads, sizeof(float));
+
+    /// <inheritdoc/>
+    public override void Select<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection) =>
+        throw new NotSupportedException("A stage for declarations alone.");
+}
+
 /// <summary>A selector without a CUDA side.</summary>
 public sealed class CpuOnlySelectAttribute : TokenSelectorAttribute
 {

@@ -108,4 +108,47 @@ struct TestSelect {
     };
 };
 
+// A selector for tests that prunes: each head keeps the last share of the tokens that it kept before.
+template <typename Config>
+struct TestPrune {
+    struct Weigh {
+        static constexpr int kThreads = 32;
+        static constexpr int kTile = 1;
+        static constexpr int kSharedBytes = 0;
+
+        struct Arguments {
+            TokenIndex token_index;
+            float* scores;  // [batch, query heads]
+        };
+
+        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char*) {
+            const long long row = arguments.token_index.row(problem, static_cast<int>(blockIdx.z), static_cast<int>(blockIdx.y));
+            if (threadIdx.x == 0) arguments.scores[row] = static_cast<float>(arguments.token_index.key_count[row]);
+        }
+    };
+
+    struct Prune {
+        static constexpr int kThreads = Weigh::kThreads;
+        static constexpr int kTile = 1;
+        static constexpr int kSharedBytes = 0;
+
+        struct Arguments {
+            const float* scores;
+            TokenIndex token_index;
+            double share;
+        };
+
+        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char*) {
+            if (threadIdx.x != 0) return;
+            const long long row = arguments.token_index.row(problem, static_cast<int>(blockIdx.z), static_cast<int>(blockIdx.y));
+            const int count = static_cast<int>(arguments.scores[row]);
+            const int dropped = count - static_cast<int>(arguments.share * count);
+            int* positions = arguments.token_index.positions_of(row);
+            for (int i = dropped; i < count; i++) positions[i - dropped] = positions[i];
+            arguments.token_index.key_count[row] = count - dropped;
+            arguments.token_index.query_begin[row] = largest(0, arguments.token_index.query_begin[row] - dropped);
+        }
+    };
+};
+
 }  // namespace attn

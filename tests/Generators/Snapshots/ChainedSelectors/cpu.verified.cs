@@ -16,8 +16,11 @@ partial class CoarseToFine : global::AttnCompose.Cpu.ICpuPipeline
         // -- token selector: TokenCoverage -------------------------------------------------------------------------
         this._tokenCoverage.Select(in inputs, cpu, scores, selection);
 
-        // -- token selector: TokenCoverage -------------------------------------------------------------------------
-        this._tokenCoverage2.Select(in inputs, cpu, scores, selection);
+        // -- token selector: TestPrune -----------------------------------------------------------------------------
+        this._testPrune.Select(in inputs, cpu, scores, selection);
+
+        // -- token selector: TestPrune -----------------------------------------------------------------------------
+        this._testPrune2.Select(in inputs, cpu, scores, selection);
 
         // -- compress, a row-source hook: GatherTokens -------------------------------------------------------------
         var rows = this._gatherTokens.Rows(selection);

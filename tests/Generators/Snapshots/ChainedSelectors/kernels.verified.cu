@@ -2,10 +2,11 @@
 //
 // pipeline   coarse-to-fine, causal mask
 // stages     1. token selector   TokenCoverage    kernels 1 to 6
-//            2. token selector   TokenCoverage    kernels 7 to 12
-//            3. compress         GatherTokens     row source of kernel 13
-//            4. attention kernel FlashAttention   kernel 13
-//            5. decompress       ScatterTokens    row destination of kernel 13
+//            2. token selector   TestPrune        kernel 7
+//            3. token selector   TestPrune        kernel 8
+//            4. compress         GatherTokens     row source of kernel 9
+//            5. attention kernel FlashAttention   kernel 9
+//            6. decompress       ScatterTokens    row destination of kernel 9
 // tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1
 // buffers    row_partials: float2 [batch, query heads, key chunks, window]
 //            row_stats: float2 [batch, query heads, window]
@@ -13,12 +14,8 @@
 //            scores: float [batch, query heads, key length]
 //            mean_scores: float [batch, key length]
 //            budget: int [batch]
-//            row_partials_2: float2 [batch, query heads, key chunks, window]
-//            row_stats_2: float2 [batch, query heads, window]
-//            raw_scores_2: float [batch, query heads, key length]
-//            scores_2: float [batch, query heads, key length]
-//            mean_scores_2: float [batch, key length]
-//            budget_2: int [batch]
+//            scores_2: float [batch, query heads]
+//            scores_3: float [batch, query heads]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>
@@ -26,6 +23,7 @@
 #include <attncompose/stages/AttnCompose.Pipelines/gather_tokens.cuh>
 #include <attncompose/stages/AttnCompose.Pipelines/scatter_tokens.cuh>
 #include <attncompose/stages/AttnCompose.Pipelines/token_coverage.cuh>
+#include <attncompose/stages/AttnCompose.TestStages/test_select.cuh>
 
 struct Config {
     static constexpr int kHeadDim = ATTNCOMPOSE_HEAD_DIM;  // bound at the first run
@@ -40,193 +38,136 @@ struct SelectorConfig : Config {
     static constexpr bool kRoundScoresToBFloat16 = false;  // [TokenCoverage(RoundScoresToBFloat16)]
 };
 
-struct Selector2Config : Config {
-    static constexpr int kWindow = 32;  // [TokenCoverage(Window)]
-    static constexpr int kPool = 3;  // [TokenCoverage(Pool)]
-    static constexpr bool kRoundScoresToBFloat16 = false;  // [TokenCoverage(RoundScoresToBFloat16)]
-};
-
 using Selector = attn::TokenCoverage<SelectorConfig>;
-using Selector2 = attn::TokenCoverage<Selector2Config>;
+using Selector2 = attn::TestPrune<Config>;
+using Selector3 = attn::TestPrune<Config>;
 using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
 using Score = attn::NoScore;  // hook: scores as they are
 using RowDestination = attn::ScatterTokens<Config>;  // hook: rows go back to their places, +0 elsewhere
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;
 
-// -- kernel 1 of 13: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 1 of 9: one block a tile of keys of a key/value head ---------------------------------------------------
 extern "C" __device__ attn::LaunchShape coarse_to_fine_row_partials_shape = attn::shape_of<Selector::RowPartials>();
 
-extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads)
-coarse_to_fine_row_partials(const __grid_constant__ attn::Problem problem, float2* __restrict__ row_partials) {
+extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads, 1)
+coarse_to_fine_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: row maximum and sum of the window queries over one tile of keys
     Selector::RowPartials::run(problem, {.row_partials = row_partials}, shared);
 }
 
-// -- kernel 2 of 13: one block a query head ------------------------------------------------------------------------
+// -- kernel 2 of 9: one block a query head -------------------------------------------------------------------------
 // separate because row_stats reads row_partials in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_row_stats_shape = attn::shape_of<Selector::RowStats>();
 
-extern "C" __global__ void __launch_bounds__(Selector::RowStats::kThreads)
-coarse_to_fine_row_stats(
-    const __grid_constant__ attn::Problem problem,
-    const float2* __restrict__ row_partials,
-    float2* __restrict__ row_stats) {
+extern "C" __global__ void __launch_bounds__(Selector::RowStats::kThreads, 1)
+coarse_to_fine_row_stats(const __grid_constant__ attn::Problem problem, const float2* row_partials, float2* row_stats) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: row maximum and sum of the window queries over all keys
     Selector::RowStats::run(problem, {.row_partials = row_partials, .row_stats = row_stats}, shared);
 }
 
-// -- kernel 3 of 13: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 3 of 9: one block a tile of keys of a key/value head ---------------------------------------------------
 // separate because column_scores reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_column_scores_shape = attn::shape_of<Selector::ColumnScores>();
 
-extern "C" __global__ void __launch_bounds__(Selector::ColumnScores::kThreads)
+extern "C" __global__ void __launch_bounds__(Selector::ColumnScores::kThreads, 1)
 coarse_to_fine_column_scores(
     const __grid_constant__ attn::Problem problem,
-    const float2* __restrict__ row_stats,
-    float* __restrict__ raw_scores) {
+    const float2* row_stats,
+    float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: mean probability of each prefix token over the window queries
     Selector::ColumnScores::run(problem, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
 }
 
-// -- kernel 4 of 13: one block a tile of keys ----------------------------------------------------------------------
+// -- kernel 4 of 9: one block a tile of keys -----------------------------------------------------------------------
 // separate because pool reads raw_scores in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_pool_shape = attn::shape_of<Selector::Pool>();
 
-extern "C" __global__ void __launch_bounds__(Selector::Pool::kThreads)
+extern "C" __global__ void __launch_bounds__(Selector::Pool::kThreads, 1)
 coarse_to_fine_pool(
     const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ raw_scores,
-    float* __restrict__ scores,
-    float* __restrict__ mean_scores) {
+    const float* raw_scores,
+    float* scores,
+    float* mean_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: average pool along the prefix, then the mean over heads
     Selector::Pool::run(problem, {.raw_scores = raw_scores, .scores = scores, .mean_scores = mean_scores}, shared);
 }
 
-// -- kernel 5 of 13: one block a sequence --------------------------------------------------------------------------
+// -- kernel 5 of 9: one block a sequence ---------------------------------------------------------------------------
 // separate because budget reads mean_scores in other blocks than wrote it (there one a tile of keys)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_budget_shape = attn::shape_of<Selector::Budget>();
 
-extern "C" __global__ void __launch_bounds__(Selector::Budget::kThreads)
+extern "C" __global__ void __launch_bounds__(Selector::Budget::kThreads, 1)
 coarse_to_fine_budget(
     const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ mean_scores,
-    int* __restrict__ budget,
-    const double token_coverage_coverage,
-    const int token_coverage_min_tokens) {
+    const float* mean_scores,
+    int* budget,
+    const double coverage,
+    const int min_tokens) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: how many tokens the layer keeps: mass-weighted radix descent in integers
-    Selector::Budget::run(problem, {.mean_scores = mean_scores, .budget = budget, .coverage = token_coverage_coverage, .min_tokens = token_coverage_min_tokens}, shared);
+    Selector::Budget::run(problem, {.mean_scores = mean_scores, .budget = budget, .coverage = coverage, .min_tokens = min_tokens}, shared);
 }
 
-// -- kernel 6 of 13: one block a query head ------------------------------------------------------------------------
+// -- kernel 6 of 9: one block a query head -------------------------------------------------------------------------
 // separate because select reads budget in other blocks than wrote it (there one a sequence)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_select_shape = attn::shape_of<Selector::Select>();
 
-extern "C" __global__ void __launch_bounds__(Selector::Select::kThreads)
+extern "C" __global__ void __launch_bounds__(Selector::Select::kThreads, 1)
 coarse_to_fine_select(
     const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ scores,
-    const int* __restrict__ budget,
+    const float* scores,
+    const int* budget,
     const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: each head's highest-scored prefix tokens and the window, ascending
     Selector::Select::run(problem, {.scores = scores, .budget = budget, .token_index = token_index}, shared);
 }
 
-// -- kernel 7 of 13: one block a tile of keys of a key/value head --------------------------------------------------
-// separate because its blocks own another part of the problem (a tile of keys of a key/value head) than those before it
-extern "C" __device__ attn::LaunchShape coarse_to_fine_row_partials_2_shape = attn::shape_of<Selector2::RowPartials>();
+// -- kernel 7 of 9: one block a query head -------------------------------------------------------------------------
+// separate because its stage may have blocks of another size than the stage before it
+extern "C" __device__ attn::LaunchShape coarse_to_fine_weigh_prune_shape = attn::shape_of<Selector2::Weigh, Selector2::Prune>();
 
-extern "C" __global__ void __launch_bounds__(Selector2::RowPartials::kThreads)
-coarse_to_fine_row_partials_2(const __grid_constant__ attn::Problem problem, float2* __restrict__ row_partials_2) {
-    extern __shared__ __align__(1024) unsigned char shared[];
-    // token selector: row maximum and sum of the window queries over one tile of keys
-    Selector2::RowPartials::run(problem, {.row_partials = row_partials_2}, shared);
-}
-
-// -- kernel 8 of 13: one block a query head ------------------------------------------------------------------------
-// separate because row_stats reads row_partials_2 in other blocks than wrote it (there one a tile of keys of a key/value head)
-extern "C" __device__ attn::LaunchShape coarse_to_fine_row_stats_2_shape = attn::shape_of<Selector2::RowStats>();
-
-extern "C" __global__ void __launch_bounds__(Selector2::RowStats::kThreads)
-coarse_to_fine_row_stats_2(
+extern "C" __global__ void __launch_bounds__(Selector2::Weigh::kThreads, 1)
+coarse_to_fine_weigh_prune(
     const __grid_constant__ attn::Problem problem,
-    const float2* __restrict__ row_partials_2,
-    float2* __restrict__ row_stats_2) {
+    const attn::TokenIndex token_index,
+    float* scores_2,
+    const double test_prune_share) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    // token selector: row maximum and sum of the window queries over all keys
-    Selector2::RowStats::run(problem, {.row_partials = row_partials_2, .row_stats = row_stats_2}, shared);
+    // token selector: how many tokens a head keeps
+    Selector2::Weigh::run(problem, {.token_index = token_index, .scores = scores_2}, shared);
+    __syncthreads();  // the block reads what it wrote
+    // token selector: the last of the kept tokens
+    Selector2::Prune::run(problem, {.scores = scores_2, .token_index = token_index, .share = test_prune_share}, shared);
 }
 
-// -- kernel 9 of 13: one block a tile of keys of a key/value head --------------------------------------------------
-// separate because column_scores reads row_stats_2 in other blocks than wrote it (there one a query head)
-extern "C" __device__ attn::LaunchShape coarse_to_fine_column_scores_2_shape = attn::shape_of<Selector2::ColumnScores>();
+// -- kernel 8 of 9: one block a query head -------------------------------------------------------------------------
+// separate because its stage may have blocks of another size than the stage before it
+extern "C" __device__ attn::LaunchShape coarse_to_fine_weigh_prune_2_shape = attn::shape_of<Selector3::Weigh, Selector3::Prune>();
 
-extern "C" __global__ void __launch_bounds__(Selector2::ColumnScores::kThreads)
-coarse_to_fine_column_scores_2(
+extern "C" __global__ void __launch_bounds__(Selector3::Weigh::kThreads, 1)
+coarse_to_fine_weigh_prune_2(
     const __grid_constant__ attn::Problem problem,
-    const float2* __restrict__ row_stats_2,
-    float* __restrict__ raw_scores_2) {
+    const attn::TokenIndex token_index,
+    float* scores_3,
+    const double test_prune_share2) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    // token selector: mean probability of each prefix token over the window queries
-    Selector2::ColumnScores::run(problem, {.row_stats = row_stats_2, .raw_scores = raw_scores_2}, shared);
+    // token selector: how many tokens a head keeps
+    Selector3::Weigh::run(problem, {.token_index = token_index, .scores = scores_3}, shared);
+    __syncthreads();  // the block reads what it wrote
+    // token selector: the last of the kept tokens
+    Selector3::Prune::run(problem, {.scores = scores_3, .token_index = token_index, .share = test_prune_share2}, shared);
 }
 
-// -- kernel 10 of 13: one block a tile of keys ---------------------------------------------------------------------
-// separate because pool reads raw_scores_2 in other blocks than wrote it (there one a tile of keys of a key/value head)
-extern "C" __device__ attn::LaunchShape coarse_to_fine_pool_2_shape = attn::shape_of<Selector2::Pool>();
-
-extern "C" __global__ void __launch_bounds__(Selector2::Pool::kThreads)
-coarse_to_fine_pool_2(
-    const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ raw_scores_2,
-    float* __restrict__ scores_2,
-    float* __restrict__ mean_scores_2) {
-    extern __shared__ __align__(1024) unsigned char shared[];
-    // token selector: average pool along the prefix, then the mean over heads
-    Selector2::Pool::run(problem, {.raw_scores = raw_scores_2, .scores = scores_2, .mean_scores = mean_scores_2}, shared);
-}
-
-// -- kernel 11 of 13: one block a sequence -------------------------------------------------------------------------
-// separate because budget reads mean_scores_2 in other blocks than wrote it (there one a tile of keys)
-extern "C" __device__ attn::LaunchShape coarse_to_fine_budget_2_shape = attn::shape_of<Selector2::Budget>();
-
-extern "C" __global__ void __launch_bounds__(Selector2::Budget::kThreads)
-coarse_to_fine_budget_2(
-    const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ mean_scores_2,
-    int* __restrict__ budget_2,
-    const double token_coverage_coverage2,
-    const int token_coverage_min_tokens2) {
-    extern __shared__ __align__(1024) unsigned char shared[];
-    // token selector: how many tokens the layer keeps: mass-weighted radix descent in integers
-    Selector2::Budget::run(problem, {.mean_scores = mean_scores_2, .budget = budget_2, .coverage = token_coverage_coverage2, .min_tokens = token_coverage_min_tokens2}, shared);
-}
-
-// -- kernel 12 of 13: one block a query head -----------------------------------------------------------------------
-// separate because select reads budget_2 in other blocks than wrote it (there one a sequence)
-extern "C" __device__ attn::LaunchShape coarse_to_fine_select_2_shape = attn::shape_of<Selector2::Select>();
-
-extern "C" __global__ void __launch_bounds__(Selector2::Select::kThreads)
-coarse_to_fine_select_2(
-    const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ scores_2,
-    const int* __restrict__ budget_2,
-    const attn::TokenIndex token_index) {
-    extern __shared__ __align__(1024) unsigned char shared[];
-    // token selector: each head's highest-scored prefix tokens and the window, ascending
-    Selector2::Select::run(problem, {.scores = scores_2, .budget = budget_2, .token_index = token_index}, shared);
-}
-
-// -- kernel 13 of 13: one block a tile of queries of a query head --------------------------------------------------
+// -- kernel 9 of 9: one block a tile of queries of a query head ----------------------------------------------------
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_attend_shape = attn::shape_of<Attention::Attend>();
 
-extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads)
+extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads, 1)
 coarse_to_fine_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: online softmax over the rows that take part

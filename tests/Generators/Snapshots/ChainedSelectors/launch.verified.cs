@@ -9,7 +9,7 @@ partial class CoarseToFine : global::AttnCompose.Cuda.ICudaPipeline
     private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
     {
         Name = "coarse-to-fine",
-        Source = new("coarse_to_fine", CudaText, [typeof(global::AttnCompose.TokenCoverageAttribute).Assembly]),
+        Source = new("coarse_to_fine", CudaText, [typeof(global::AttnCompose.TokenCoverageAttribute).Assembly, typeof(global::AttnCompose.TestStages.TestPruneAttribute).Assembly]),
         Mask = global::AttnCompose.AttentionMask.Causal,
         HeadDim = 0,
         Element = global::AttnCompose.ElementType.Any,
@@ -21,33 +21,34 @@ partial class CoarseToFine : global::AttnCompose.Cuda.ICudaPipeline
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
         workspace.Add(this._tokenCoverage, in shape);
-        workspace.Add(this._tokenCoverage2, in shape);
+        workspace.Add(this._testPrune, in shape);
+        workspace.Add(this._testPrune2, in shape);
     }
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 13: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 1 of 9: one block a tile of keys of a key/value head -------------------------------------------
         launch.Begin("coarse_to_fine_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Run();
 
-        // -- kernel 2 of 13: one block a query head ----------------------------------------------------------------
+        // -- kernel 2 of 9: one block a query head -----------------------------------------------------------------
         launch.Begin("coarse_to_fine_row_stats", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
         launch.Run();
 
-        // -- kernel 3 of 13: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 3 of 9: one block a tile of keys of a key/value head -------------------------------------------
         launch.Begin("coarse_to_fine_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
         launch.Run();
 
-        // -- kernel 4 of 13: one block a tile of keys --------------------------------------------------------------
+        // -- kernel 4 of 9: one block a tile of keys ---------------------------------------------------------------
         launch.Begin("coarse_to_fine_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
@@ -55,7 +56,7 @@ partial class CoarseToFine : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
         launch.Run();
 
-        // -- kernel 5 of 13: one block a sequence ------------------------------------------------------------------
+        // -- kernel 5 of 9: one block a sequence -------------------------------------------------------------------
         launch.Begin("coarse_to_fine_budget", global::AttnCompose.PhaseScope.Sequence);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
@@ -64,7 +65,7 @@ partial class CoarseToFine : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._tokenCoverage.MinTokens);
         launch.Run();
 
-        // -- kernel 6 of 13: one block a query head ----------------------------------------------------------------
+        // -- kernel 6 of 9: one block a query head -----------------------------------------------------------------
         launch.Begin("coarse_to_fine_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "scores"));
@@ -72,52 +73,23 @@ partial class CoarseToFine : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.TokenIndex);
         launch.Run();
 
-        // -- kernel 7 of 13: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("coarse_to_fine_row_partials_2", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 7 of 9: one block a query head -----------------------------------------------------------------
+        launch.Begin("coarse_to_fine_weigh_prune", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "row_partials"));
-        launch.Run();
-
-        // -- kernel 8 of 13: one block a query head ----------------------------------------------------------------
-        launch.Begin("coarse_to_fine_row_stats_2", global::AttnCompose.PhaseScope.QueryHead);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "row_partials"));
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "row_stats"));
-        launch.Run();
-
-        // -- kernel 9 of 13: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("coarse_to_fine_column_scores_2", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "row_stats"));
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "raw_scores"));
-        launch.Run();
-
-        // -- kernel 10 of 13: one block a tile of keys -------------------------------------------------------------
-        launch.Begin("coarse_to_fine_pool_2", global::AttnCompose.PhaseScope.KeyTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "raw_scores"));
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "scores"));
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "mean_scores"));
-        launch.Run();
-
-        // -- kernel 11 of 13: one block a sequence -----------------------------------------------------------------
-        launch.Begin("coarse_to_fine_budget_2", global::AttnCompose.PhaseScope.Sequence);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "mean_scores"));
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "budget"));
-        launch.Pass(this._tokenCoverage2.Coverage);
-        launch.Pass(this._tokenCoverage2.MinTokens);
-        launch.Run();
-
-        // -- kernel 12 of 13: one block a query head ---------------------------------------------------------------
-        launch.Begin("coarse_to_fine_select_2", global::AttnCompose.PhaseScope.QueryHead);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "scores"));
-        launch.Pass(launch.Buffer(this._tokenCoverage2, "budget"));
         launch.Pass(in launch.TokenIndex);
+        launch.Pass(launch.Buffer(this._testPrune, "scores"));
+        launch.Pass(this._testPrune.Share);
         launch.Run();
 
-        // -- kernel 13 of 13: one block a tile of queries of a query head ------------------------------------------
+        // -- kernel 8 of 9: one block a query head -----------------------------------------------------------------
+        launch.Begin("coarse_to_fine_weigh_prune_2", global::AttnCompose.PhaseScope.QueryHead);
+        launch.Pass(in launch.Problem);
+        launch.Pass(in launch.TokenIndex);
+        launch.Pass(launch.Buffer(this._testPrune2, "scores"));
+        launch.Pass(this._testPrune2.Share);
+        launch.Run();
+
+        // -- kernel 9 of 9: one block a tile of queries of a query head --------------------------------------------
         launch.Begin("coarse_to_fine_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);

@@ -23,7 +23,7 @@ using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>
 // -- kernel 1 of 1: one block a tile of queries of a query head ----------------------------------------------------
 extern "C" __device__ attn::LaunchShape encoder_attention_attend_shape = attn::shape_of<Attention::Attend>();
 
-extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads)
+extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads, 1)
 encoder_attention_attend(const __grid_constant__ attn::Problem problem) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: online softmax over the rows that take part

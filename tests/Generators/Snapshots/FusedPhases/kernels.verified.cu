@@ -37,8 +37,8 @@ using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>
 // -- kernel 1 of 3: one block a tile of keys -----------------------------------------------------------------------
 extern "C" __device__ attn::LaunchShape keep_best_score_shape = attn::shape_of<Selector::Score>();
 
-extern "C" __global__ void __launch_bounds__(Selector::Score::kThreads)
-keep_best_score(const __grid_constant__ attn::Problem problem, float* __restrict__ scores) {
+extern "C" __global__ void __launch_bounds__(Selector::Score::kThreads, 1)
+keep_best_score(const __grid_constant__ attn::Problem problem, float* scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: scores of one tile of keys
     Selector::Score::run(problem, {.scores = scores}, shared);
@@ -46,14 +46,13 @@ keep_best_score(const __grid_constant__ attn::Problem problem, float* __restrict
 
 // -- kernel 2 of 3: one block a query head -------------------------------------------------------------------------
 // separate because rank reads scores in other blocks than wrote it (there one a tile of keys)
-static_assert(Selector::Pick::kThreads == Selector::Rank::kThreads, "fused phases have the same block");
 extern "C" __device__ attn::LaunchShape keep_best_rank_pick_shape = attn::shape_of<Selector::Rank, Selector::Pick>();
 
-extern "C" __global__ void __launch_bounds__(Selector::Rank::kThreads)
+extern "C" __global__ void __launch_bounds__(Selector::Rank::kThreads, 1)
 keep_best_rank_pick(
     const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ scores,
-    int* __restrict__ ranks,
+    const float* scores,
+    int* ranks,
     const attn::TokenIndex token_index,
     const double share) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -68,7 +67,7 @@ keep_best_rank_pick(
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape keep_best_attend_shape = attn::shape_of<Attention::Attend>();
 
-extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads)
+extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads, 1)
 keep_best_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: online softmax over the rows that take part

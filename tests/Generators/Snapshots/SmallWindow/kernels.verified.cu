@@ -42,8 +42,8 @@ using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>
 // -- kernel 1 of 7: one block a tile of keys of a key/value head ---------------------------------------------------
 extern "C" __device__ attn::LaunchShape small_window_row_partials_shape = attn::shape_of<Selector::RowPartials>();
 
-extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads)
-small_window_row_partials(const __grid_constant__ attn::Problem problem, float2* __restrict__ row_partials) {
+extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads, 1)
+small_window_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: row maximum and sum of the window queries over one tile of keys
     Selector::RowPartials::run(problem, {.row_partials = row_partials}, shared);
@@ -53,11 +53,8 @@ small_window_row_partials(const __grid_constant__ attn::Problem problem, float2*
 // separate because row_stats reads row_partials in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape small_window_row_stats_shape = attn::shape_of<Selector::RowStats>();
 
-extern "C" __global__ void __launch_bounds__(Selector::RowStats::kThreads)
-small_window_row_stats(
-    const __grid_constant__ attn::Problem problem,
-    const float2* __restrict__ row_partials,
-    float2* __restrict__ row_stats) {
+extern "C" __global__ void __launch_bounds__(Selector::RowStats::kThreads, 1)
+small_window_row_stats(const __grid_constant__ attn::Problem problem, const float2* row_partials, float2* row_stats) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: row maximum and sum of the window queries over all keys
     Selector::RowStats::run(problem, {.row_partials = row_partials, .row_stats = row_stats}, shared);
@@ -67,11 +64,8 @@ small_window_row_stats(
 // separate because column_scores reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape small_window_column_scores_shape = attn::shape_of<Selector::ColumnScores>();
 
-extern "C" __global__ void __launch_bounds__(Selector::ColumnScores::kThreads)
-small_window_column_scores(
-    const __grid_constant__ attn::Problem problem,
-    const float2* __restrict__ row_stats,
-    float* __restrict__ raw_scores) {
+extern "C" __global__ void __launch_bounds__(Selector::ColumnScores::kThreads, 1)
+small_window_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_stats, float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: mean probability of each prefix token over the window queries
     Selector::ColumnScores::run(problem, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
@@ -81,12 +75,12 @@ small_window_column_scores(
 // separate because pool reads raw_scores in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape small_window_pool_shape = attn::shape_of<Selector::Pool>();
 
-extern "C" __global__ void __launch_bounds__(Selector::Pool::kThreads)
+extern "C" __global__ void __launch_bounds__(Selector::Pool::kThreads, 1)
 small_window_pool(
     const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ raw_scores,
-    float* __restrict__ scores,
-    float* __restrict__ mean_scores) {
+    const float* raw_scores,
+    float* scores,
+    float* mean_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: average pool along the prefix, then the mean over heads
     Selector::Pool::run(problem, {.raw_scores = raw_scores, .scores = scores, .mean_scores = mean_scores}, shared);
@@ -96,11 +90,11 @@ small_window_pool(
 // separate because budget reads mean_scores in other blocks than wrote it (there one a tile of keys)
 extern "C" __device__ attn::LaunchShape small_window_budget_shape = attn::shape_of<Selector::Budget>();
 
-extern "C" __global__ void __launch_bounds__(Selector::Budget::kThreads)
+extern "C" __global__ void __launch_bounds__(Selector::Budget::kThreads, 1)
 small_window_budget(
     const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ mean_scores,
-    int* __restrict__ budget,
+    const float* mean_scores,
+    int* budget,
     const double coverage,
     const int min_tokens) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -112,11 +106,11 @@ small_window_budget(
 // separate because select reads budget in other blocks than wrote it (there one a sequence)
 extern "C" __device__ attn::LaunchShape small_window_select_shape = attn::shape_of<Selector::Select>();
 
-extern "C" __global__ void __launch_bounds__(Selector::Select::kThreads)
+extern "C" __global__ void __launch_bounds__(Selector::Select::kThreads, 1)
 small_window_select(
     const __grid_constant__ attn::Problem problem,
-    const float* __restrict__ scores,
-    const int* __restrict__ budget,
+    const float* scores,
+    const int* budget,
     const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: each head's highest-scored prefix tokens and the window, ascending
@@ -127,7 +121,7 @@ small_window_select(
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape small_window_attend_shape = attn::shape_of<Attention::Attend>();
 
-extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads)
+extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads, 1)
 small_window_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: online softmax over the rows that take part
