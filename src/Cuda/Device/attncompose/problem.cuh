@@ -28,6 +28,15 @@ struct Problem {
 };
 static_assert(sizeof(Problem) == 208);
 
+// The copy engine's views of key and value (sm_90a), opaque: encoded by the driver, passed by value as a __grid_constant__.
+// Five dimensions {slab, row, slab of the row, head, batch} with boxes {slab, rows of a key tile, slabs of a row, 1, 1}.
+struct alignas(64) TensorMap {
+    unsigned char opaque[128];
+};
+struct TensorMaps {
+    TensorMap key, value;
+};
+
 // The tokens that each query head keeps: positions among the keys, ascending, of which key_count are meaningful. The
 // kept tokens from query_begin on have a query.
 struct TokenIndex {
