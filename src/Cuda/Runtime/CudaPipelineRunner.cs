@@ -126,7 +126,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
             };
         }
         DeviceProblem problem = ProblemOf(in arguments, in shape);
-        _launch.Open(module, stream, in shape, in problem, in tokens, memory);
+        _launch.Open(module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, memory);
         pipeline.Launch(_launch);
         // The kernels are on the stream now; freeing a tensor waits for them.
         GC.KeepAlive(arguments.Query);

@@ -48,6 +48,7 @@ struct MmaLoop {
     static constexpr int kPositionBytes = kIndexed ? kPositionStages * kKeyTile * static_cast<int>(sizeof(int)) : 0;
     static constexpr int kSharedBytes = QueryTile::kBytes + 2 * kStages * KeyTile::kBytes + kPositionBytes;
     static_assert(kSharedBytes <= 99 * 1024);
+    static constexpr int kMainLoop = 80, kBoxColumns = 0, kBoxRows = 0;
 
     using Softmax = OnlineSoftmax<kRowTiles>;
     using Scores = float[kRowTiles][kKeyTile / 8][4];

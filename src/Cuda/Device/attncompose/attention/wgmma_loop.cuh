@@ -55,6 +55,8 @@ struct WgmmaLoop {
     static constexpr int kThreads = (1 + kConsumers) * kWarpgroup;
     static constexpr int kTile = kQueryTile;
     static constexpr int kSharedBytes = Ring::kBytes;
+    static constexpr int kMainLoop = 90;
+    static constexpr int kBoxColumns = kMapped ? Ring::KeyTile::kSlab : 0, kBoxRows = kMapped ? kKeyTile : 0;
 
     using Softmax = OnlineSoftmax<1>;
     using Scores = float[kKeyTile / 8][4];
