@@ -64,7 +64,8 @@ internal static class ArgumentChecks
         if (mask == AttentionMask.Causal && shape.QueryLength > shape.KeyLength)
         {
             throw new ArgumentException(
-                $"Under a causal mask there may be no more queries than keys (queries are aligned with the end of the keys); got {shape.QueryLength} queries and {shape.KeyLength} keys.",
+                "Under a causal mask there may be no more queries than keys (queries are aligned with the end of the keys); "
+                + $"got {shape.QueryLength} queries and {shape.KeyLength} keys.",
                 "query");
         }
     }
@@ -77,17 +78,22 @@ internal static class ArgumentChecks
         {
             int keyLength = keys.IsEmpty ? shape.KeyLength : keys[b];
             if (keyLength < 0 || keyLength > shape.KeyLength)
-                throw new ArgumentException($"KeyLengths[{b}] is {keyLength}; the key tensor has {shape.KeyLength} rows.", "KeyLengths");
-            int queryLength = !queries.IsEmpty ? queries[b] : shape.QueryLength == shape.KeyLength ? keyLength : shape.QueryLength;
+                throw BeyondTensor("KeyLengths", b, keyLength, "key", shape.KeyLength);
+            int queryLength = !queries.IsEmpty ? queries[b]
+                : shape.QueryLength == shape.KeyLength ? keyLength : shape.QueryLength;
             if (queryLength < 0 || queryLength > shape.QueryLength)
-                throw new ArgumentException($"QueryLengths[{b}] is {queryLength}; the query tensor has {shape.QueryLength} rows.", "QueryLengths");
+                throw BeyondTensor("QueryLengths", b, queryLength, "query", shape.QueryLength);
             if (mask == AttentionMask.Causal && queryLength > keyLength)
             {
                 throw new ArgumentException(
-                    $"Sequence {b} has {queryLength} queries and {keyLength} keys; under a causal mask there may be no more queries than keys. Set QueryLengths.",
+                    $"Sequence {b} has {queryLength} queries and {keyLength} keys; under a causal mask there may be no more "
+                    + "queries than keys. Set QueryLengths.",
                     queries.IsEmpty ? "KeyLengths" : "QueryLengths");
             }
         }
+
+        static ArgumentException BeyondTensor(string name, int b, int length, string tensor, int rows) =>
+            new($"{name}[{b}] is {length}; the {tensor} tensor has {rows} rows.", name);
 
         static void CheckBatch(int length, int batch, string name)
         {
@@ -104,7 +110,8 @@ internal static class ArgumentChecks
         if (lengths.Length != 3 || lengths[0] != shape.Batch || lengths[1] != shape.QueryHeads || lengths[2] != shape.QueryLength)
         {
             throw new ArgumentException(
-                $"LogSumExp is {Text(lengths)}; it must be [{shape.Batch}, {shape.QueryHeads}, {shape.QueryLength}].", "LogSumExp");
+                $"LogSumExp is {Text(lengths)}; it must be [{shape.Batch}, {shape.QueryHeads}, {shape.QueryLength}].",
+                "LogSumExp");
         }
     }
 
@@ -118,7 +125,10 @@ internal static class ArgumentChecks
                 throw new ArgumentException($"{name} is {Text(lengths)}; a dimension may not pass {int.MaxValue}.", name);
         }
         if (lengths[3] > 1 && strides[3] != 1 && !lengths.Contains(0)) // an empty tensor has no strides of its own
-            throw new ArgumentException($"{name} has strides {Text(strides)}; its rows must be contiguous (last stride 1).", name);
+        {
+            throw new ArgumentException(
+                $"{name} has strides {Text(strides)}; its rows must be contiguous (last stride 1).", name);
+        }
         return lengths;
     }
 
@@ -141,7 +151,8 @@ internal static class ArgumentChecks
         if (arguments.LogSumExp.IsEmpty)
             return;
         CheckRowsApart(arguments.LogSumExp.Lengths, arguments.LogSumExp.Strides, "LogSumExp");
-        var logSumExp = Range(in arguments.LogSumExp.GetPinnableReference(), arguments.LogSumExp.Lengths, arguments.LogSumExp.Strides);
+        var logSumExp = Range(
+            in arguments.LogSumExp.GetPinnableReference(), arguments.LogSumExp.Lengths, arguments.LogSumExp.Strides);
         RefuseShared(logSumExp, "LogSumExp", output, "output");
         RefuseShared(logSumExp, "LogSumExp", query, "query");
         RefuseShared(logSumExp, "LogSumExp", key, "key");
@@ -163,12 +174,16 @@ internal static class ArgumentChecks
             if (lengths[i] <= 1)
                 continue;
             if (strides[i] < extent)
-                throw new ArgumentException($"{name} has shape {Text(lengths)} and strides {Text(strides)}: its rows overlap.", name);
+            {
+                throw new ArgumentException(
+                    $"{name} has shape {Text(lengths)} and strides {Text(strides)}: its rows overlap.", name);
+            }
             extent = checked(strides[i] * (lengths[i] - 1) + extent);
         }
     }
 
-    private static void RefuseShared((nuint Begin, nuint End) output, string name, (nuint Begin, nuint End) other, string otherName)
+    private static void RefuseShared(
+        (nuint Begin, nuint End) output, string name, (nuint Begin, nuint End) other, string otherName)
     {
         if (output.Begin < other.End && other.Begin < output.End)
             throw new ArgumentException($"{name} shares memory with {otherName}.", name);

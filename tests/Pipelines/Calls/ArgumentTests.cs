@@ -89,7 +89,8 @@ public sealed class ArgumentTests : IDisposable
             AttentionTensor.FromStrides(output.AsSpan(), 1, Heads, Length, Dim, 0, Length * Dim, Dim - 8);
         });
         Refused("its rows overlap", () => _pipeline.Run(
-            View(_query), View(_key), View(_value), AttentionTensor.FromStrides(output.AsSpan(), 1, Heads, Length, Dim, 0, 0, Dim)));
+            View(_query), View(_key), View(_value),
+            AttentionTensor.FromStrides(output.AsSpan(), 1, Heads, Length, Dim, 0, 0, Dim)));
 
         // One key head seen as two, by stride 0.
         _pipeline.Run(
@@ -110,7 +111,8 @@ public sealed class ArgumentTests : IDisposable
     public void Lengths_beyond_the_tensors_are_refused(int[] keys, int[] queries, string said) =>
         Refused(said, () => _pipeline.Run(new AttentionArguments<float, float>
         {
-            Query = View(_query), Key = View(_key), Value = View(_value), Output = View(_output), KeyLengths = keys, QueryLengths = queries,
+            Query = View(_query), Key = View(_key), Value = View(_value), Output = View(_output),
+            KeyLengths = keys, QueryLengths = queries,
         }));
 
     [Theory]
@@ -165,6 +167,18 @@ public sealed class ArgumentTests : IDisposable
         device.Dispose();
         Assert.Contains(nameof(CpuDevice), Refused<ObjectDisposedException>(orphan).ObjectName);
         Assert.Throws<ObjectDisposedException>(() => DenseAttention.Create(device));
+    }
+
+    [Fact]
+    public void A_selection_that_nothing_filled_says_so()
+    {
+        var selection = new TokenSelection();
+        _pipeline.Run(new AttentionArguments<float, float>
+        {
+            Query = View(_query), Key = View(_key), Value = View(_value), Output = View(_output), Selection = selection,
+        });
+        Assert.Equal(0, selection.LargestCount);
+        Assert.Contains("empty", Assert.Throws<InvalidOperationException>(() => selection.KeyCount(0, 0)).Message);
     }
 
     [Fact]
