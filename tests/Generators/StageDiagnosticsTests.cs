@@ -2,12 +2,13 @@ using Microsoft.CodeAnalysis;
 
 namespace AttnCompose.Generators.Tests;
 
-/// <summary>What the analyzer says of a stage in its own project.</summary>
+/// <summary>What the analyzer says of a stage in its own project, and of stages on a class that is no pipeline.</summary>
 public sealed class StageDiagnosticsTests
 {
-    // Rule, the members of a stage with the place marked, and what mends them.
+    // Rule, a declaration, most often the members of a stage, with the place marked, and what mends it.
     public static readonly TheoryData<string, string, string> Faults = new()
     {
+        { "ATTN0003", "[«TestAttend», TestScatter] partial class P;", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0101", Stage("public int «Width» { get; set; }"), Stage("[ConstantParameter(1)] public int Width { get; set; }") },
         { "ATTN0101", Stage("public string? «Note» { get; set; }"), Stage("public string? Note { get; private set; }") },
         { "ATTN0101", Stage("public int «Width» { get; init; }"), Stage("internal int Width { get; set; } public static int Other { get; set; }") },

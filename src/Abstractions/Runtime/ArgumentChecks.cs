@@ -64,7 +64,8 @@ internal static class ArgumentChecks
         if (mask == AttentionMask.Causal && shape.QueryLength > shape.KeyLength)
         {
             throw new ArgumentException(
-                $"Under a causal mask there may be no more queries than keys (queries are aligned with the end of the keys); got {shape.QueryLength} queries and {shape.KeyLength} keys.",
+                "Under a causal mask there may be no more queries than keys (queries are aligned with the end of the keys); "
+                + $"got {shape.QueryLength} queries and {shape.KeyLength} keys.",
                 "query");
         }
     }
@@ -77,17 +78,22 @@ internal static class ArgumentChecks
         {
             int keyLength = keys.IsEmpty ? shape.KeyLength : keys[b];
             if (keyLength < 0 || keyLength > shape.KeyLength)
-                throw new ArgumentException($"KeyLengths[{b}] is {keyLength}; the key tensor has {shape.KeyLength} rows.", "KeyLengths");
-            int queryLength = !queries.IsEmpty ? queries[b] : shape.QueryLength == shape.KeyLength ? keyLength : shape.QueryLength;
+                throw BeyondTensor("KeyLengths", b, keyLength, "key", shape.KeyLength);
+            int queryLength = !queries.IsEmpty ? queries[b]
+                : shape.QueryLength == shape.KeyLength ? keyLength : shape.QueryLength;
             if (queryLength < 0 || queryLength > shape.QueryLength)
-                throw new ArgumentException($"QueryLengths[{b}] is {queryLength}; the query tensor has {shape.QueryLength} rows.", "QueryLengths");
+                throw BeyondTensor("QueryLengths", b, queryLength, "query", shape.QueryLength);
             if (mask == AttentionMask.Causal && queryLength > keyLength)
             {
                 throw new ArgumentException(
-                    $"Sequence {b} has {queryLength} queries and {keyLength} keys; under a causal mask there may be no more queries than keys. Set QueryLengths.",
+                    $"Sequence {b} has {queryLength} queries and {keyLength} keys; under a causal mask there may be no more "
+                    + "queries than keys. Set QueryLengths.",
                     queries.IsEmpty ? "KeyLengths" : "QueryLengths");
             }
         }
+
+        static ArgumentException BeyondTensor(string name, int b, int length, string tensor, int rows) =>
+            new($"{name}[{b}] is {length}; the {tensor} tensor has {rows} rows.", name);
 
         static void CheckBatch(int length, int batch, string name)
         {
@@ -104,7 +110,8 @@ internal static class ArgumentChecks
         if (lengths.Length != 3 || lengths[0] != shape.Batch || lengths[1] != shape.QueryHeads || lengths[2] != shape.QueryLength)
         {
             throw new ArgumentException(
-                $"LogSumExp is {Text(lengths)}; it must be [{shape.Batch}, {shape.QueryHeads}, {shape.QueryLength}].", "LogSumExp");
+                $"LogSumExp is {Text(lengths)}; it must be [{shape.Batch}, {shape.QueryHeads}, {shape.QueryLength}].",
+                "LogSumExp");
         }
     }
 
@@ -118,48 +125,72 @@ internal static class ArgumentChecks
                 throw new ArgumentException($"{name} is {Text(lengths)}; a dimension may not pass {int.MaxValue}.", name);
         }
         if (lengths[3] > 1 && strides[3] != 1 && !lengths.Contains(0)) // an empty tensor has no strides of its own
-            throw new ArgumentException($"{name} has strides {Text(strides)}; its rows must be contiguous (last stride 1).", name);
+        {
+            throw new ArgumentException(
+                $"{name} has strides {Text(strides)}; its rows must be contiguous (last stride 1).", name);
+        }
         return lengths;
     }
 
-    /// <summary>Refuses an output that overlaps itself or an input. The tensors must be pinned: addresses are compared.</summary>
+    /// <summary>Refuses an output that overlaps itself, an input or the other output. The tensors must be pinned: addresses are
+    /// compared.</summary>
     public static void CheckOutputMemory<T, TOut>(in AttentionArguments<T, TOut> arguments, in ProblemShape shape)
         where T : unmanaged
         where TOut : unmanaged
     {
         if (shape.IsEmpty)
             return;
-        // Rows must not overlap each other: in order of stride, each step must clear all that lies within it.
-        ReadOnlySpan<nint> lengths = arguments.Output.Lengths;
-        ReadOnlySpan<nint> strides = arguments.Output.Strides;
+        CheckRowsApart(arguments.Output.Lengths, arguments.Output.Strides, "output");
+        var output = Range(in arguments.Output.GetPinnableReference(), arguments.Output.Lengths, arguments.Output.Strides);
+        var query = Range(in arguments.Query.GetPinnableReference(), arguments.Query.Lengths, arguments.Query.Strides);
+        var key = Range(in arguments.Key.GetPinnableReference(), arguments.Key.Lengths, arguments.Key.Strides);
+        var value = Range(in arguments.Value.GetPinnableReference(), arguments.Value.Lengths, arguments.Value.Strides);
+        RefuseShared(output, "output", query, "query");
+        RefuseShared(output, "output", key, "key");
+        RefuseShared(output, "output", value, "value");
+        if (arguments.LogSumExp.IsEmpty)
+            return;
+        CheckRowsApart(arguments.LogSumExp.Lengths, arguments.LogSumExp.Strides, "LogSumExp");
+        var logSumExp = Range(
+            in arguments.LogSumExp.GetPinnableReference(), arguments.LogSumExp.Lengths, arguments.LogSumExp.Strides);
+        RefuseShared(logSumExp, "LogSumExp", output, "output");
+        RefuseShared(logSumExp, "LogSumExp", query, "query");
+        RefuseShared(logSumExp, "LogSumExp", key, "key");
+        RefuseShared(logSumExp, "LogSumExp", value, "value");
+    }
+
+    /// <summary>In order of stride, each step must clear all that lies within it.</summary>
+    private static void CheckRowsApart(ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides, string name)
+    {
         Span<int> order = [0, 1, 2];
         for (int i = 1; i < 3; i++)
         {
             for (int j = i; j > 0 && strides[order[j]] < strides[order[j - 1]]; j--)
                 (order[j], order[j - 1]) = (order[j - 1], order[j]);
         }
-        nint extent = lengths[3];
+        nint extent = lengths.Length > 3 ? lengths[3] : 1;
         foreach (int i in order)
         {
             if (lengths[i] <= 1)
                 continue;
             if (strides[i] < extent)
-                throw new ArgumentException($"output has shape {Text(lengths)} and strides {Text(strides)}: its rows overlap.", "output");
+            {
+                throw new ArgumentException(
+                    $"{name} has shape {Text(lengths)} and strides {Text(strides)}: its rows overlap.", name);
+            }
             extent = checked(strides[i] * (lengths[i] - 1) + extent);
-        }
-        (nuint Begin, nuint End) output = Range(ref Unsafe.AsRef(in arguments.Output.GetPinnableReference()), lengths, strides);
-        Refuse(output, Range(ref Unsafe.AsRef(in arguments.Query.GetPinnableReference()), arguments.Query.Lengths, arguments.Query.Strides), "query");
-        Refuse(output, Range(ref Unsafe.AsRef(in arguments.Key.GetPinnableReference()), arguments.Key.Lengths, arguments.Key.Strides), "key");
-        Refuse(output, Range(ref Unsafe.AsRef(in arguments.Value.GetPinnableReference()), arguments.Value.Lengths, arguments.Value.Strides), "value");
-
-        static void Refuse((nuint Begin, nuint End) output, (nuint Begin, nuint End) input, string name)
-        {
-            if (output.Begin < input.End && input.Begin < output.End)
-                throw new ArgumentException($"output shares memory with {name}.", "output");
         }
     }
 
-    private static unsafe (nuint Begin, nuint End) Range<TElement>(ref TElement first, ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides)
+    private static void RefuseShared(
+        (nuint Begin, nuint End) output, string name, (nuint Begin, nuint End) other, string otherName)
+    {
+        if (output.Begin < other.End && other.Begin < output.End)
+            throw new ArgumentException($"{name} shares memory with {otherName}.", name);
+    }
+
+    private static unsafe (nuint Begin, nuint End) Range<TElement>(
+        ref readonly TElement first, ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides)
         where TElement : unmanaged
     {
         nint last = 1;
@@ -169,7 +200,7 @@ internal static class ArgumentChecks
                 return (0, 0);
             last += i < 3 ? strides[i] * (lengths[i] - 1) : lengths[i] - 1;
         }
-        var begin = (nuint)Unsafe.AsPointer(ref first);
+        var begin = (nuint)Unsafe.AsPointer(ref Unsafe.AsRef(in first));
         return (begin, begin + (nuint)last * (nuint)sizeof(TElement));
     }
 

@@ -3,7 +3,8 @@ namespace AttnCompose;
 /// <summary>
 /// Which tokens take part, per sequence and query head, on the host: ascending positions among the keys. Pass one in
 /// <see cref="AttentionArguments{T, TOut}.Selection"/> to see what a token selector chose. Reusable: it grows to the
-/// largest problem it has seen and allocates nothing after that.
+/// largest problem it has seen and allocates nothing after that. Empty, and throwing <see cref="InvalidOperationException"/>
+/// where a head is asked for, until a pipeline with a token selector has filled it.
 /// </summary>
 public sealed class TokenSelection
 {
@@ -93,6 +94,8 @@ public sealed class TokenSelection
 
     private int Row(int batch, int head)
     {
+        if (_batch == 0)
+            throw new InvalidOperationException("The selection is empty: no call with a token selector has filled it.");
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)batch, (uint)_batch, nameof(batch));
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)head, (uint)_heads, nameof(head));
         return batch * _heads + head;

@@ -61,7 +61,8 @@ public static class AttentionTensor
     }
 
     /// <summary>A view of any strides (in elements) whose last is 1, such as one tensor of a fused QKV buffer.</summary>
-    /// <exception cref="ArgumentException">A dimension is negative, or the last element lies outside the memory.</exception>
+    /// <exception cref="ArgumentException">A dimension is negative, the last element lies outside the memory, or rows overlap
+    /// without being the same.</exception>
     public static TensorSpan<T> FromStrides<T>(
         Span<T> data, int batch, int heads, int length, int dim, nint batchStride, nint headStride, nint rowStride)
     {

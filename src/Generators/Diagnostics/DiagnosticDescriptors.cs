@@ -15,6 +15,10 @@ internal static class DiagnosticDescriptors
         "ATTN0002", "A pipeline class must be one that the generator can extend",
         "'{0}' cannot be an attention pipeline: {1}");
 
+    public static readonly DiagnosticDescriptor NotDeclared = Rule(
+        "ATTN0003", "A class with stages must be declared a pipeline",
+        "'{0}' has the stage '{1}' but is no pipeline, so nothing is generated for it; add [AttentionPipeline]");
+
     public static readonly DiagnosticDescriptor NoKernel = Rule(
         "ATTN0010", "A pipeline needs an attention kernel",
         "'{0}' has no attention kernel; add one, such as [FlashAttention]");
@@ -89,7 +93,7 @@ internal static class DiagnosticDescriptors
 
     private static readonly Dictionary<string, DiagnosticDescriptor> s_byId = new[]
     {
-        NotPartial, CannotExtend, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
+        NotPartial, CannotExtend, NotDeclared, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
         DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, SelectorIgnoresChoice, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
         NoParameterKind, NoHeader, BadParameter, UnknownName,
     }.ToDictionary(rule => rule.Id);

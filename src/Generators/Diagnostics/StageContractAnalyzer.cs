@@ -15,7 +15,8 @@ namespace AttnCompose.Generators.Diagnostics;
 
 /// <summary>
 /// Checks a stage where it is compiled: its parameters say what they are and can be used, its device header exists, and its
-/// phases and hooks name what exists. A pipeline that uses the stage from another project cannot see these faults.
+/// phases and hooks name what exists. A pipeline that uses the stage from another project cannot see these faults. Checks too
+/// that a class to which stages are applied is a pipeline: the generator looks at no other class.
 /// </summary>
 [DiagnosticAnalyzer(LanguageNames.CSharp)]
 public sealed class StageContractAnalyzer : DiagnosticAnalyzer
@@ -26,7 +27,7 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
     public override ImmutableArray<DiagnosticDescriptor> SupportedDiagnostics { get; } =
     [
         DiagnosticDescriptors.NoParameterKind, DiagnosticDescriptors.NoHeader, DiagnosticDescriptors.BadParameter,
-        DiagnosticDescriptors.UnknownName,
+        DiagnosticDescriptors.UnknownName, DiagnosticDescriptors.NotDeclared,
     ];
 
     /// <inheritdoc/>
@@ -45,6 +46,7 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
     private static void Check(SymbolAnalysisContext context, HashSet<string> headers)
     {
         var stage = (INamedTypeSymbol)context.Symbol;
+        CheckDeclared(context, stage);
         if (!StageParser.IsStage(stage))
             return;
         foreach (IPropertySymbol property in stage.GetMembers().OfType<IPropertySymbol>())
@@ -57,6 +59,19 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
                 CheckNames(context, stage, attribute, attribute.ConstructorArgument(0, ""));
             else if (attribute.IsNamed(KnownTypeNames.DeviceHook))
                 CheckNames(context, stage, attribute, "The hook");
+        }
+    }
+
+    private static void CheckDeclared(SymbolAnalysisContext context, INamedTypeSymbol type)
+    {
+        ImmutableArray<AttributeData> attributes = type.GetAttributes();
+        if (attributes.Any(a => a.IsNamed(KnownTypeNames.AttentionPipeline)))
+            return;
+        AttributeData? applied = attributes.FirstOrDefault(a => a.AttributeClass is { } used && StageParser.IsStage(used));
+        if (applied is not null)
+        {
+            Report(context, DiagnosticDescriptors.NotDeclared, PlaceOf(applied, context.CancellationToken),
+                type.Name, StageParser.NameOf(applied.AttributeClass!));
         }
     }
 

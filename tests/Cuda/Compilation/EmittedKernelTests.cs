@@ -27,6 +27,12 @@ public sealed class EmittedKernelTests
                     cases.Add(file, architecture, 128, ElementType.Float32);
                 }
             }
+            // The other head dims that the sm_90a loop was fitted to, by each way that keys and values come.
+            foreach (string unit in (string[])["dense_attention", "mapped_attention", "token_sparse_prefill"])
+            {
+                foreach (int headDim in new[] { 96, 192, 256 })
+                    cases.Add($"{Units}/{unit}.cu", "sm_90a", headDim, ElementType.BFloat16);
+            }
             return cases;
         }
     }
