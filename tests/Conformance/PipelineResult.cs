@@ -15,6 +15,12 @@ public sealed class PipelineResult
     /// <summary>Index of the first kept position with a query, per batch * query heads + head.</summary>
     public int[]? QueryBegins { get; init; }
 
+    /// <summary>Scores of the prefix before pooling, per batch * query heads + head; null where they are not at hand.</summary>
+    public float[][]? RawScores { get; init; }
+
+    /// <summary>What was seen beside the results: writes outside the outputs, repeats that differ. Each is a failure.</summary>
+    public IReadOnlyList<string> Faults { get; init; } = [];
+
     /// <summary>Pooled scores of the prefix per batch * query heads + head, as ranked; null where they are not at hand.</summary>
     public float[][]? Scores { get; init; }
 }

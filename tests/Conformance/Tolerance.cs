@@ -17,10 +17,12 @@ public static class Tolerance
     /// <param name="samePrecision">The same from straightforward code of the same precision, rounded to the output type.</param>
     /// <param name="outputType">Element type of the output.</param>
     /// <param name="largestScore">Largest magnitude that a score may have.</param>
+    /// <param name="error">The error in units of what is allowed.</param>
     public static string? Judge(
         ReadOnlySpan<float> result, ReadOnlySpan<double> truth, ReadOnlySpan<float> samePrecision, ElementType outputType,
-        double largestScore)
+        double largestScore, out double error)
     {
+        error = double.PositiveInfinity;
         double relative = ProbabilityNoise(largestScore);
         double largest = 0, yardstick = 0, noise = 0, squares = 0, yardstickSquares = 0, truthSquares = 0;
         int worst = -1;
@@ -28,21 +30,22 @@ public static class Tolerance
         {
             if (!float.IsFinite(result[i]) && double.IsFinite(truth[i]))
                 return Text($"element {i} is {result[i]}, the truth is {truth[i]}");
-            double error = Math.Abs(result[i] - truth[i]);
+            double distance = Math.Abs(result[i] - truth[i]);
             double reference = Math.Abs(samePrecision[i] - truth[i]);
-            if (error > largest)
-                (largest, worst) = (error, i);
+            if (distance > largest)
+                (largest, worst) = (distance, i);
             yardstick = Math.Max(yardstick, reference);
             noise = Math.Max(noise,
                 Math.Abs(Round(Round(truth[i] + 0.3, outputType) - 0.3, outputType) - truth[i]) + relative * Math.Abs(truth[i]));
-            squares += error * error;
+            squares += distance * distance;
             yardstickSquares += reference * reference;
             truthSquares += truth[i] * truth[i];
         }
         double limit = 2 * yardstick + 2 * noise;
+        double norm = Math.Sqrt(squares), normLimit = 2 * Math.Sqrt(yardstickSquares) + 2 * relative * Math.Sqrt(truthSquares);
+        error = Math.Max(Ratio(largest, limit), Ratio(norm, normLimit));
         if (largest > limit)
             return Text($"element {worst} is {result[worst]}, the truth is {truth[worst]}: error {largest:E2} above {limit:E2}");
-        double norm = Math.Sqrt(squares), normLimit = 2 * Math.Sqrt(yardstickSquares) + 2 * relative * Math.Sqrt(truthSquares);
         return norm > normLimit ? Text($"L2 error {norm:E2} above {normLimit:E2}") : null;
     }
 
@@ -60,6 +63,8 @@ public static class Tolerance
         ElementType.BFloat16 => (double)(BFloat16)value,
         _ => (float)value,
     };
+
+    private static double Ratio(double value, double limit) => value == 0 ? 0 : value / limit;
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }
