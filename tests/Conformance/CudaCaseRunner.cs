@@ -73,13 +73,20 @@ public sealed class CudaCaseRunner : IDisposable
         }
         faults.AddRange(Repeat(pipeline, arguments, output, logSumExp, times));
         if (!config.Sparse)
-            return new() { Output = output.Host.ToArray(), LogSumExp = logSumExp.Host.ToArray(), Faults = faults };
+        {
+            return new()
+            {
+                Output = output.Host.ToArray(), LogSumExp = logSumExp.Host.ToArray(), Faults = faults,
+                ProbabilityElement = config.Element,
+            };
+        }
         (int B, int H)[] rows = [.. Enumerable.Range(0, batch * heads).Select(i => (i / heads, i % heads))];
         return new()
         {
             Output = output.Host.ToArray(),
             LogSumExp = logSumExp.Host.ToArray(),
             Faults = faults,
+            ProbabilityElement = config.Element,
             Positions = [.. rows.Select(row => chosen.Positions(row.B, row.H).ToArray())],
             QueryBegins = [.. rows.Select(row => chosen.QueryBegin(row.B, row.H))],
             Scores = Floats("scores"),

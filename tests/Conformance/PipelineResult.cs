@@ -18,6 +18,11 @@ public sealed class PipelineResult
     /// <summary>Scores of the prefix before pooling, per batch * query heads + head; null where they are not at hand.</summary>
     public float[][]? RawScores { get; init; }
 
+    /// <summary>
+    /// What probabilities are rounded to before they meet the values: the element type where a matrix unit multiplies them.
+    /// </summary>
+    public ElementType ProbabilityElement { get; init; } = ElementType.Float32;
+
     /// <summary>What was seen beside the results: writes outside the outputs, repeats that differ. Each is a failure.</summary>
     public IReadOnlyList<string> Faults { get; init; } = [];
 

@@ -182,12 +182,14 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         var truthLse = new double[length];
         var single = new float[length * dim];
         var singleLse = new float[length];
-        Attend(batch, head, keys, queries, truth, truthLse);
-        Attend(batch, head, keys, queries, single, singleLse);
+        Attend(batch, head, keys, queries, truth, truthLse, ElementType.Any);
+        Attend(batch, head, keys, queries, single, singleLse, result.ProbabilityElement);
         for (int i = 0; i < single.Length; i++)
             single[i] = (float)Tolerance.Round(single[i], inputs.OutputElement);
         float[] output = result.Output[(row * length * dim)..((row + 1) * length * dim)];
-        if (Tolerance.Judge(output, truth, single, inputs.OutputElement, LargestScore(batch, head), out double error) is { } failure)
+        string? failure = Tolerance.Judge(
+            output, truth, single, inputs.OutputElement, LargestScore(batch, head), result.ProbabilityElement, out double error);
+        if (failure is not null)
             yield return $"batch {batch} head {head}: {failure}";
         LargestError = Math.Max(LargestError, error);
         if (_config.Content == TensorContent.OneHot && !_config.FloatOutput)
@@ -222,12 +224,12 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         }
     }
 
-    private void Attend<TReal>(int batch, int head, int[] keys, int[] queries, TReal[] output, TReal[] logSumExp)
+    private void Attend<TReal>(int batch, int head, int[] keys, int[] queries, TReal[] output, TReal[] logSumExp, ElementType probability)
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal> =>
         AttentionOracle.Attend(
             QueryHead(batch, head), KeyHead(inputs.Key, batch, head), KeyHead(inputs.Value, batch, head), _config.HeadDim,
             inputs.Sequence(batch).FirstQuery, keys, queries, _config.Mask == AttentionMask.Causal, inputs.Scale, inputs.Rule,
-            output.AsSpan(), logSumExp.AsSpan());
+            output.AsSpan(), logSumExp.AsSpan(), probability);
 
     private TReal[] RawScores<TReal>(int batch, int head, int prefix)
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
@@ -238,11 +240,14 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             _config.Window, prefix, inputs.Scale, inputs.Rule);
     }
 
-    // What the lengths of the valid rows allow a score to be, without a rule.
+    // What the lengths of the valid rows allow a score to be, without a rule. One-hot scores are large whole numbers before
+    // they are scaled, so the straightforward code sums them without rounding. Code that scales the query first does not:
+    // each of dim sums is rounded.
     private double LargestScore(int batch, int head)
     {
         SequenceShape sequence = inputs.Sequence(batch);
-        return inputs.Scale * LongestRow(QueryHead(batch, head), sequence.QueryLength)
+        double roundings = _config.Content == TensorContent.OneHot ? Math.Sqrt(_config.HeadDim) : 1;
+        return roundings * inputs.Scale * LongestRow(QueryHead(batch, head), sequence.QueryLength)
             * LongestRow(KeyHead(inputs.Key, batch, head), sequence.KeyLength);
     }
 

@@ -17,13 +17,14 @@ public static class Tolerance
     /// <param name="samePrecision">The same from straightforward code of the same precision, rounded to the output type.</param>
     /// <param name="outputType">Element type of the output.</param>
     /// <param name="largestScore">Largest magnitude that a score may have.</param>
+    /// <param name="probability">What probabilities are rounded to before they meet the values.</param>
     /// <param name="error">The error in units of what is allowed.</param>
     public static string? Judge(
         ReadOnlySpan<float> result, ReadOnlySpan<double> truth, ReadOnlySpan<float> samePrecision, ElementType outputType,
-        double largestScore, out double error)
+        double largestScore, ElementType probability, out double error)
     {
         error = double.PositiveInfinity;
-        double relative = ProbabilityNoise(largestScore);
+        double relative = ProbabilityNoise(largestScore) + HalfUlp(probability);
         double largest = 0, yardstick = 0, noise = 0, squares = 0, yardstickSquares = 0, truthSquares = 0;
         int worst = -1;
         for (int i = 0; i < result.Length; i++)
@@ -51,6 +52,14 @@ public static class Tolerance
 
     /// <summary>Relative error of a probability when its score is rounded once, and it itself a few times.</summary>
     public static double ProbabilityNoise(double largestScore) => (largestScore + 4) * Math.ScaleB(1, -24);
+
+    /// <summary>Largest relative error of rounding to a 16-bit type; 0 for float32, which <see cref="ProbabilityNoise"/> counts.</summary>
+    private static double HalfUlp(ElementType type) => type switch
+    {
+        ElementType.Float16 => Math.ScaleB(1, -11),
+        ElementType.BFloat16 => Math.ScaleB(1, -8),
+        _ => 0,
+    };
 
     /// <summary>Judges one log-sum-exp.</summary>
     public static bool LogSumExpIsClose(float result, double truth) =>

@@ -49,7 +49,7 @@ internal static class VerifyCommand
             configs,
             failures =>
             {
-                foreach (string failure in failures.Take(3))
+                foreach (string failure in failures.Take(2))
                 {
                     if (shown++ < MostFailuresShown)
                         context.Output.WriteLine($"FAILED {failure}");
