@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace AttnCompose.Conformance;
 
 /// <summary>
@@ -77,15 +79,27 @@ public sealed class PipelineCase
         _ => Run<BFloat16, BFloat16>(pipeline),
     };
 
-    /// <summary>What is wrong with a result: one line each, the replay line included; empty where all is well.</summary>
-    public IReadOnlyList<string> Check(PipelineResult result) => Check(result, out _);
+    /// <summary>Runs a pipeline twice; a second result that is not bitwise the first is a fault.</summary>
+    public PipelineResult RunTwice(IAttentionPipeline pipeline)
+    {
+        PipelineResult first = Run(pipeline), second = Run(pipeline);
+        bool same = MemoryMarshal.AsBytes(first.Output.AsSpan()).SequenceEqual(MemoryMarshal.AsBytes(second.Output.AsSpan()))
+            && MemoryMarshal.AsBytes(first.LogSumExp.AsSpan()).SequenceEqual(MemoryMarshal.AsBytes(second.LogSumExp.AsSpan()));
+        return same ? first : first with { Faults = [.. first.Faults, "run 2 of 2 is not bitwise equal to run 1"] };
+    }
 
-    /// <summary>What is wrong with a result, and the largest error of an output in units of what is allowed.</summary>
-    public IReadOnlyList<string> Check(PipelineResult result, out double largestError)
+    /// <summary>What is wrong with a result: one line each, the replay line included; empty where all is well.</summary>
+    public IReadOnlyList<string> Check(PipelineResult result) => Check(result, out _, out _);
+
+    /// <summary>
+    /// What is wrong with a result; the largest error of an output in units of what is allowed; and how many heads' tokens
+    /// were chosen again on the CPU from the device's scores.
+    /// </summary>
+    public IReadOnlyList<string> Check(PipelineResult result, out double largestError, out int selectionsCompared)
     {
         var verdict = new PipelineVerdict(this, result);
         string[] failures = [.. verdict.Failures().Select(failure => $"{failure}\n  replay: {Config}")];
-        largestError = verdict.LargestError;
+        (largestError, selectionsCompared) = (verdict.LargestError, verdict.SelectionsCompared);
         return failures;
     }
 

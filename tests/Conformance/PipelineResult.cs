@@ -1,7 +1,7 @@
 namespace AttnCompose.Conformance;
 
 /// <summary>What a pipeline made of a <see cref="PipelineCase"/>, on whatever device, in plain arrays.</summary>
-public sealed class PipelineResult
+public sealed record PipelineResult
 {
     /// <summary>[batch, query heads, Lq, dim], converted from the output type.</summary>
     public required float[] Output { get; init; }

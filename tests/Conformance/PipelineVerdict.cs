@@ -17,6 +17,9 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
     /// <summary>The largest error of an output that was judged, in units of what is allowed.</summary>
     public double LargestError { get; private set; }
 
+    /// <summary>Heads whose tokens were chosen again on the CPU from the device's scores.</summary>
+    public int SelectionsCompared { get; private set; }
+
     public IEnumerable<string> Failures()
     {
         foreach (string fault in result.Faults)
@@ -161,6 +164,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         selector.Select(raw, 0, sequence.FirstQuery, cpu, chosen);
         for (int head = 0; head < heads; head++)
         {
+            SelectionsCompared++;
             int[] positions = result.Positions![batch * heads + head];
             if (!chosen.Positions(0, head).SequenceEqual(positions))
             {

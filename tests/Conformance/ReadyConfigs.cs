@@ -28,7 +28,7 @@ public static class ReadyConfigs
         var random = new Random(seed);
         var kernel = s_kernels[random.Next(s_kernels.Length)];
         bool sparse = random.Next(4) != 0;
-        bool isLong = random.Next(16) == 0;
+        bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
         int queryLength = random.Next(3) != 0 ? keyLength : Length(random, sparse, isLong);
         int group = random.Next(1, 9);

@@ -26,6 +26,12 @@ public sealed record VerifyProgress
     /// <summary>Largest error of an output in units of what is allowed.</summary>
     public required double LargestError { get; init; }
 
+    /// <summary>Heads whose tokens were chosen again on the CPU from the device's scores.</summary>
+    public required int SelectionsCompared { get; init; }
+
+    /// <summary>Runs that were compared bit for bit with the first run of their configuration.</summary>
+    public required int Repeats { get; init; }
+
     /// <summary>The configuration of that error.</summary>
     public required PipelineConfig? Worst { get; init; }
 
@@ -44,9 +50,6 @@ public sealed record VerifyProgress
 /// <param name="compiler">The same GPU a second time, on which kernels are compiled ahead into the cache; may be null.</param>
 public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null)
 {
-    private const int ManyTimes = 200;
-    private const int ConfigsRunManyTimes = 5;
-
     private readonly Lock _gate = new();
     private readonly Lock _deviceGate = new();
     private readonly Dictionary<KernelKey, TaskCompletionSource> _compiled = [];
@@ -55,6 +58,8 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     private readonly Stopwatch _deviceClock = new();
     private int _done;
     private int _failed;
+    private int _selections;
+    private int _repeats;
     private double _largest;
     private PipelineConfig? _worst;
 
@@ -72,7 +77,9 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
             if (_compiled.TryAdd(KernelKey.Of(config), new(TaskCreationOptions.RunContinuationsAsynchronously)))
                 order.Add(KernelKey.Of(config));
         }
-        var often = new HashSet<PipelineConfig>(configs.Take(ConfigsRunManyTimes));
+        // Five configurations are run a thousand times, twenty twenty times, the others twice.
+        Dictionary<PipelineConfig, int> times = configs.Take(25).Distinct()
+            .Select((config, i) => (config, i)).ToDictionary(pair => pair.config, pair => pair.i < 5 ? 1000 : 20);
         using CudaCaseRunner? runner = device is CudaDevice cuda ? new CudaCaseRunner(cuda) : null;
         var compiling = new Thread(() => CompileAhead(order)) { IsBackground = true };
         compiling.Start();
@@ -85,10 +92,13 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
                 new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount },
                 (config, loop) =>
                 {
-                    IReadOnlyList<string> failures = Judge(config, runner, often.Contains(config) ? ManyTimes : 2, out double error);
+                    int runs = runner is null ? 2 : times.GetValueOrDefault(config, 2);
+                    IReadOnlyList<string> failures = Judge(config, runner, runs, out double error, out int selections);
                     lock (_gate)
                     {
                         _done++;
+                        _selections += selections;
+                        _repeats += runs - 1;
                         if (error > _largest || _worst is null)
                             (_largest, _worst) = (error, config);
                         if (failures.Count > 0)
@@ -121,6 +131,8 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
             ? _compiled.Where(pair => pair.Value.Task.IsCompletedSuccessfully).Sum(pair => pair.Key.Plan.Kernels.Count)
             : 0,
         LargestError = _largest,
+        SelectionsCompared = _selections,
+        Repeats = _repeats,
         Worst = _worst,
         Elapsed = _clock.Elapsed,
         DeviceTime = _deviceClock.Elapsed,
@@ -143,9 +155,10 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         }
     }
 
-    private IReadOnlyList<string> Judge(PipelineConfig config, CudaCaseRunner? runner, int times, out double error)
+    private IReadOnlyList<string> Judge(
+        PipelineConfig config, CudaCaseRunner? runner, int times, out double error, out int selections)
     {
-        error = 0;
+        (error, selections) = (0, 0);
         try
         {
             var inputs = new PipelineCase(config);
@@ -158,7 +171,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
                 {
                     using IAttentionPipeline pipeline = ReadyConfigs.Create(config, runner is null ? Cpu(config.Threads) : device);
                     result = runner is null
-                        ? inputs.Run(pipeline)
+                        ? inputs.RunTwice(pipeline)
                         : runner.Run(inputs, (ICudaAttentionPipeline)pipeline, times);
                 }
                 finally
@@ -166,7 +179,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
                     _deviceClock.Stop();
                 }
             }
-            return inputs.Check(result, out error);
+            return inputs.Check(result, out error, out selections);
         }
         catch (Exception exception)
         {

@@ -33,9 +33,7 @@ internal static class VerifyCommand
             using AttentionDevice opened = CommonOptions.OpenDevice(parsed.GetValue(device)!);
             using CudaDevice? compiler = opened is CudaDevice cuda ? AttentionDevice.Cuda(cuda.Ordinal) : null;
             VerifyProgress result = Run(context, new Verifier(opened, compiler), configs);
-            context.Output.WriteLine($"{opened}: {Summary(result)}");
-            if (result.Worst is { } worst)
-                context.Output.WriteLine($"  largest error in: {worst}");
+            WriteSummary(context.Output, opened, result);
             return result.Failed == 0 && result.Done == result.Total ? 0 : CommandLine.Failure;
         });
         return command;
@@ -60,14 +58,26 @@ internal static class VerifyCommand
                 if (progress.Elapsed < next || progress.Done == progress.Total)
                     return;
                 next = progress.Elapsed + s_progressInterval;
-                context.Error.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                context.Error.WriteLine(Text(
                     $"{progress.Done} of {progress.Total}, {progress.Failed} failed, {progress.Elapsed.TotalSeconds:0} s"));
             });
     }
 
-    private static string Summary(VerifyProgress result) => string.Create(CultureInfo.InvariantCulture,
-        $"{result.Done} of {result.Total} configurations, {result.Kernels} kernels in {result.KernelTexts} texts, {result.Failed} failed, " +
-        $"largest error {result.LargestError:0.00} of what is allowed, {result.Elapsed.TotalSeconds:0.0} s ({result.DeviceTime.TotalSeconds:0.0} s on the device)");
+    private static void WriteSummary(TextWriter output, AttentionDevice device, VerifyProgress result)
+    {
+        output.WriteLine(device);
+        if (result.KernelTexts > 0)
+            output.WriteLine(Text($"  {result.Kernels} kernels in {result.KernelTexts} kernel texts"));
+        output.WriteLine(Text($"  {result.Repeats} repeated runs compared bit for bit"));
+        if (result.SelectionsCompared > 0)
+            output.WriteLine(Text($"  {result.SelectionsCompared} heads' tokens chosen again on the CPU from the device's scores"));
+        if (result.Worst is { } worst)
+            output.WriteLine(Text($"  largest error {result.LargestError:0.00} of what is allowed, in: {worst}"));
+        output.WriteLine(Text(
+            $"{result.Done} of {result.Total} configurations, {result.Failed} failed, {result.Elapsed.TotalSeconds:0.0} s ({result.DeviceTime.TotalSeconds:0.0} s on the device)"));
+    }
+
+    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
     private static PipelineConfig[] Draw(int count, int seed)
     {
