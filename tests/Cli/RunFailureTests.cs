@@ -94,6 +94,17 @@ public sealed class RunFailureTests : IDisposable
     }
 
     [Fact]
+    public void The_input_is_never_written_over()
+    {
+        string input = Inputs.WriteFloat(_folder);
+        byte[] before = File.ReadAllBytes(input);
+        string sameFile = Path.Combine(Path.GetDirectoryName(input)!, ".", Path.GetFileName(input));
+        CliResult result = CliResult.Run("run", "--pipeline", "dense-attention", "--input", input, "--output", sameFile);
+        Assert.Contains("is the input", result.FailedWith(CommandLine.WrongUsage));
+        Assert.Equal(before, File.ReadAllBytes(input));
+    }
+
+    [Fact]
     public void A_failure_inside_a_pipeline_leaves_no_output()
     {
         var pipeline = FakePipeline.Describe("fake", new InvalidOperationException("The first line.\nThe second line."));

@@ -23,8 +23,10 @@ public sealed class CpuPipelineRunner : IDisposable
     /// <param name="mask">The declared mask.</param>
     /// <param name="headDim">The declared head dim, or 0.</param>
     /// <param name="element">The declared element type, or any.</param>
+    /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public CpuPipelineRunner(CpuDevice device, string name, AttentionMask mask, int headDim, ElementType element)
     {
+        device.Workers.ThrowIfDisposed();
         _cpu = new CpuExecution(device);
         (_name, _mask, _headDim, _element) = (name, mask, headDim, element);
     }

@@ -47,6 +47,9 @@ public sealed unsafe class CpuWorkers : IDisposable
     /// <summary>Workers, the calling thread included.</summary>
     public int Count { get; }
 
+    /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
+    internal void ThrowIfDisposed() => ObjectDisposedException.ThrowIf(_disposed, typeof(CpuDevice));
+
     /// <summary>
     /// Executes items 0 to <paramref name="count"/> - 1 and returns when all are done. Calls from several threads take
     /// turns. The first exception of an item is thrown here, after the others have stopped.

@@ -18,11 +18,11 @@ internal static class ArgumentChecks
         ReadOnlySpan<nint> v = Rank4(arguments.Value.Lengths, arguments.Value.Strides, "value");
         ReadOnlySpan<nint> o = Rank4(arguments.Output.Lengths, arguments.Output.Strides, "output");
         var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]);
-        CheckShape(in shape, mask, headDim);
         if (!k.SequenceEqual(v))
             throw new ArgumentException($"value is {Text(v)} but key is {Text(k)}; they must be alike.", "value");
         if (k[0] != q[0] || k[3] != q[3])
             throw new ArgumentException($"key is {Text(k)} but query is {Text(q)}; batch and head dim must agree.", "key");
+        CheckShape(in shape, mask, headDim);
         if (!o.SequenceEqual(q))
             throw new ArgumentException($"output is {Text(o)}; it must have the query's shape {Text(q)}.", "output");
         CheckLengths(in shape, arguments.KeyLengths, arguments.QueryLengths, mask);
@@ -38,10 +38,17 @@ internal static class ArgumentChecks
         if (actual == ElementType.Any)
             throw ElementConvert.Unsupported<T>();
         if (element != ElementType.Any && actual != element)
-            throw new NotSupportedException($"{pipeline} is declared with Element = {element}; it got {typeof(T).Name}.");
+            throw new NotSupportedException($"{pipeline} is declared with Element = {element}; it got {Name<T>()}.");
         if (typeof(TOut) != typeof(T) && typeof(TOut) != typeof(float))
-            throw new NotSupportedException($"The output of {typeof(T).Name} inputs is {typeof(T).Name} or float; it got {typeof(TOut).Name}.");
+        {
+            string allowed = typeof(T) == typeof(float) ? "float" : $"{Name<T>()} or float";
+            throw new NotSupportedException($"The output of {Name<T>()} inputs is {allowed}; it got {Name<TOut>()}.");
+        }
     }
+
+    /// <summary>The name of an element type in C#.</summary>
+    private static string Name<T>() =>
+        typeof(T) == typeof(float) ? "float" : typeof(T) == typeof(double) ? "double" : typeof(T).Name;
 
     public static void CheckShape(in ProblemShape shape, AttentionMask mask, int headDim)
     {

@@ -62,7 +62,7 @@ internal static class EvalCommand
         using IAttentionPipeline pipeline = CommonOptions.CreatePipeline(request.Pipeline, device, request.Settings);
         using IAttentionPipeline dense = CommonOptions.CreatePipeline(context.Find(Dense), device, []);
         if (request.Json is not null)
-            OutputFile.Check(request.Json);
+            OutputFile.Check(request.Json, request.Prompts);
         IReadOnlyList<EvaluationPrompt> prompts = EvaluationPrompt.Read(request.Prompts, request.Limit);
         WordLevelTokenizer tokenizer = WordLevelTokenizer.Load(Path.Combine(request.Model, "tokenizer.json"));
         using LlamaModel model = LlamaModel.Load(request.Model, own ?? (CpuDevice)device);

@@ -42,7 +42,7 @@ internal static class RunCommand
             string outputPath = parsed.GetRequiredValue(output);
             using AttentionDevice opened = CommonOptions.OpenDevice(parsed.GetValue(device)!);
             using IAttentionPipeline instance = CommonOptions.CreatePipeline(descriptor, opened, settings);
-            OutputFile.Check(outputPath);
+            OutputFile.Check(outputPath, parsed.GetRequiredValue(input));
             var run = new AttentionRun(instance, emitted);
             run.Execute(parsed.GetRequiredValue(input));
             run.Results.Save(outputPath);

@@ -139,6 +139,11 @@ internal static unsafe partial class CudaDriver
     public static partial CudaResult cuFuncGetParamInfo(nint function, nuint index, nuint* offset, nuint* bytes);
 
     [LibraryImport(NativeLibraries.Driver)]
+    public static partial CudaResult cuTensorMapEncodeTiled(
+        void* map, int elementType, uint rank, nint address, ulong* dims, ulong* strides, uint* box, uint* elementStrides,
+        int interleave, int swizzle, int promotion, int outOfBounds);
+
+    [LibraryImport(NativeLibraries.Driver)]
     public static partial CudaResult cuLaunchKernelEx(LaunchConfig* config, nint function, void** parameters, void** extra);
 
     [LibraryImport(NativeLibraries.Driver)]

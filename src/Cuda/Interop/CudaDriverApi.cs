@@ -60,7 +60,18 @@ internal abstract unsafe class CudaDriverApi
     /// </summary>
     public abstract CudaResult FunctionParameter(out nuint offset, out nuint bytes, nint function, int index);
 
-    public abstract CudaResult Launch(in LaunchConfig config, nint function, void* arguments, nuint argumentBytes);
+    /// <summary>
+    /// Encodes a map of a tensor for the copy engine: rank from <paramref name="dims"/>, strides in bytes of all dimensions but
+    /// the first, zeroes out of bounds, 256-byte promotion.
+    /// </summary>
+    public abstract CudaResult EncodeTensorMap(
+        void* map, int elementType, nint address, ReadOnlySpan<ulong> dims, ReadOnlySpan<ulong> strides, ReadOnlySpan<uint> box, int swizzle);
+
+    /// <summary>
+    /// Each argument is handed over by address and the driver lays them out: where one lies in the kernel's parameter space
+    /// depends on the architecture as soon as one asks for more than 16 bytes of alignment.
+    /// </summary>
+    public abstract CudaResult Launch(in LaunchConfig config, nint function, KernelArguments arguments);
 
     public abstract (string Name, string Description) Describe(CudaResult result);
 }

@@ -216,12 +216,28 @@ internal sealed unsafe class NativeCudaDriver : CudaDriverApi
             return cuFuncGetParamInfo(function, (nuint)index, toOffset, toBytes);
     }
 
-    public override CudaResult Launch(in LaunchConfig config, nint function, void* arguments, nuint argumentBytes)
+    public override CudaResult EncodeTensorMap(
+        void* map, int elementType, nint address, ReadOnlySpan<ulong> dims, ReadOnlySpan<ulong> strides, ReadOnlySpan<uint> box, int swizzle)
     {
-        // CU_LAUNCH_PARAM_BUFFER_POINTER, the buffer, CU_LAUNCH_PARAM_BUFFER_SIZE, its size, CU_LAUNCH_PARAM_END.
-        void** extra = stackalloc void*[] { (void*)1, arguments, (void*)2, &argumentBytes, null };
+        const int Promotion256Bytes = 3;
+        Span<uint> everyElement = stackalloc uint[dims.Length];
+        everyElement.Fill(1);
+        fixed (ulong* toDims = dims, toStrides = strides)
+        fixed (uint* toBox = box, toSteps = everyElement)
+        {
+            return cuTensorMapEncodeTiled(
+                map, elementType, (uint)dims.Length, address, toDims, toStrides, toBox, toSteps,
+                interleave: 0, swizzle, Promotion256Bytes, outOfBounds: 0);
+        }
+    }
+
+    public override CudaResult Launch(in LaunchConfig config, nint function, KernelArguments arguments)
+    {
+        void** addresses = stackalloc void*[arguments.Count];
+        for (int i = 0; i < arguments.Count; i++)
+            addresses[i] = (byte*)arguments.Pointer + arguments.Places[i].Offset;
         fixed (LaunchConfig* pinned = &config)
-            return cuLaunchKernelEx(pinned, function, null, extra);
+            return cuLaunchKernelEx(pinned, function, addresses, null);
     }
 
     public override (string Name, string Description) Describe(CudaResult result)

@@ -13,7 +13,9 @@ namespace AttnCompose.Cuda;
 public sealed class CudaLaunch : IDisposable
 {
     private readonly KernelArguments _arguments = new();
+    private readonly TensorMapCache _maps = new();
     private readonly bool _synchronize;
+    private ElementType _element;
     private ProblemShape _shape;
     private DeviceProblem _problem;
     private DeviceTokenIndex _tokens;
@@ -72,6 +74,20 @@ public sealed class CudaLaunch : IDisposable
         return this;
     }
 
+    /// <summary>
+    /// Passes the tensor maps of key and value that the begun kernel copies boxes of; zeroes where it reads none, or where there
+    /// are no keys.
+    /// </summary>
+    /// <exception cref="CudaException">The driver refuses the tensors' strides.</exception>
+    public CudaLaunch PassTensorMaps()
+    {
+        CudaKernel kernel = _kernel ?? throw new InvalidOperationException("There is no kernel to pass to: call Begin first.");
+        DeviceTensorMaps maps = default;
+        if (kernel.Shape.BoxRows > 0 && _shape.KeyLength > 0)
+            _maps.Encode(kernel, in _problem, in _shape, _element, out maps);
+        return Pass(in maps, DeviceTensorMaps.Alignment);
+    }
+
     /// <summary>Puts the kernel on the stream. A kernel whose scope has no block, for want of keys, is left out.</summary>
     /// <exception cref="NotSupportedException">Heads or batch pass what a grid can hold.</exception>
     public void Run()
@@ -87,9 +103,10 @@ public sealed class CudaLaunch : IDisposable
     }
 
     internal void Open(
-        CudaModule module, CudaStream stream, in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens,
-        nint workspace)
+        CudaModule module, CudaStream stream, ElementType element,
+        in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, nint workspace)
     {
+        _element = element;
         (_module, _stream, _workspace) = (module, stream, workspace);
         (_shape, _problem, _tokens) = (shape, problem, tokens);
         _kernel = null;

@@ -159,7 +159,7 @@ public sealed unsafe class CudaKernel
             SharedBytes = (uint)Shape.SharedBytes,
             Stream = stream.Handle,
         };
-        CudaResult result = driver.Launch(in config, _function, arguments.Pointer, (nuint)arguments.Bytes);
+        CudaResult result = driver.Launch(in config, _function, arguments);
         if (result != CudaResult.Success)
             throw context.Failure(result, $"cuLaunchKernelEx({Name})", $"Grid ({grid.X}, {grid.Y}, {grid.Z}), {Shape}.");
     }
@@ -169,14 +169,14 @@ public sealed unsafe class CudaKernel
     {
         for (int i = 0; i <= arguments.Count; i++)
         {
-            CudaResult result = driver.FunctionParameter(out nuint offset, out nuint bytes, _function, i);
+            CudaResult result = driver.FunctionParameter(out _, out nuint bytes, _function, i);
             if (result == CudaResult.NotFound)
                 break; // a driver that cannot tell
             bool exists = result == CudaResult.Success;
-            if (i == arguments.Count ? exists : !exists || ((int)offset, (int)bytes) != arguments.Places[i])
+            if (i == arguments.Count ? exists : !exists || (int)bytes != arguments.Places[i].Bytes)
             {
-                string given = i == arguments.Count ? "nothing" : $"{arguments.Places[i].Bytes} bytes at {arguments.Places[i].Offset}";
-                string wanted = exists ? $"{bytes} bytes at {offset}" : "nothing";
+                string given = i == arguments.Count ? "nothing" : $"{arguments.Places[i].Bytes} bytes";
+                string wanted = exists ? $"{bytes} bytes" : "nothing";
                 throw new InvalidOperationException(
                     $"{Name}: argument {i} is given as {given}; the kernel takes {wanted}. Host and device code do not belong together.");
             }

@@ -129,7 +129,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
             };
         }
         DeviceProblem problem = ProblemOf(in arguments, in shape);
-        _launch.Open(module, stream, in shape, in problem, in tokens, memory);
+        _launch.Open(module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
         observer?.AfterLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
@@ -175,6 +175,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
             HeadDim = headDim,
             Element = element,
             Output = output,
+            Delays = CudaSettings.Current.DelayBarriers,
         };
         PreparedKernel prepared = _cache.Prepare(_program.Source, options);
         CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));

@@ -98,5 +98,23 @@ public struct DeviceTokenIndex
 /// <param name="Threads">Threads of a block.</param>
 /// <param name="Tile">Rows or keys of a tile, for scopes that are cut into tiles.</param>
 /// <param name="SharedBytes">Dynamic shared memory of a block.</param>
+/// <param name="MainLoop">Which attention main loop it is: 80 mma.sync, 90 wgmma, 0 none.</param>
+/// <param name="BoxColumns">Columns of the box of key or value that the copy engine brings; 0 where no tensor map is read.</param>
+/// <param name="BoxRows">Rows of that box.</param>
 [StructLayout(LayoutKind.Sequential)]
-public readonly record struct LaunchShape(int Threads, int Tile, int SharedBytes);
+public readonly record struct LaunchShape(
+    int Threads, int Tile, int SharedBytes, int MainLoop = 0, int BoxColumns = 0, int BoxRows = 0);
+
+/// <summary>Tensor maps of key and value for the copy engine: <c>attn::TensorMaps</c> of the device code, 64-byte aligned.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct DeviceTensorMaps
+{
+    /// <summary>Alignment that the copy engine asks for, bytes.</summary>
+    public const int Alignment = 64;
+
+    /// <summary>Bytes of one map, opaque.</summary>
+    public const int MapBytes = 128;
+
+    internal fixed byte Key[MapBytes];
+    internal fixed byte Value[MapBytes];
+}

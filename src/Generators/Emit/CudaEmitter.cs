@@ -141,11 +141,12 @@ internal static class CudaEmitter
     {
         ArgumentKind.Buffer when !argument.IsWritten => $"const {argument.DeviceType} {argument.Name}",
         ArgumentKind.Buffer => $"{argument.DeviceType} {argument.Name}",
+        ArgumentKind.TensorMaps => $"const __grid_constant__ {argument.DeviceType} {argument.Name}",
         _ => $"const {argument.DeviceType} {argument.Name}",
     };
 
     private static string Members(EquatableArray<ArgumentNode> arguments) =>
-        "{" + string.Join(", ", arguments.Select(a => $".{a.Member} = {a.Name}")) + "}";
+        "{" + string.Join(", ", arguments.Select(a => $".{a.Member} = {(a.Kind == ArgumentKind.TensorMaps ? "&" : "")}{a.Name}")) + "}";
 
     private static string PhaseType(FusionPlan plan, StepNode step) => $"{plan.Graph.Nodes[step.Stage].Role}::{Names.Pascal(step.Phase)}";
 
@@ -155,7 +156,7 @@ internal static class CudaEmitter
 
     private static string DefaultOf(FusionPoint point) => point switch
     {
-        FusionPoint.RowSource => "DirectRows<Config>",
+        FusionPoint.RowSource => "MappedRows<Config>",
         FusionPoint.Score => "NoScore",
         _ => "DirectDestination<Config>",
     };

@@ -70,7 +70,11 @@ internal static class LaunchEmitter
                 writer.WriteLine($"launch.Begin({Literals.CSharpString(kernel.Entry)}, global::AttnCompose.PhaseScope.{kernel.Scope});");
                 writer.WriteLine("launch.Pass(in launch.Problem);");
                 foreach (ArgumentNode argument in kernel.Arguments)
-                    writer.WriteLine($"launch.Pass({ValueOf(plan, argument)});");
+                {
+                    writer.WriteLine(argument.Kind == ArgumentKind.TensorMaps
+                        ? "launch.PassTensorMaps();"
+                        : $"launch.Pass({ValueOf(plan, argument)});");
+                }
                 writer.WriteLine("launch.Run();");
             }
         }

@@ -9,22 +9,26 @@ namespace AttnCompose.Generators.Lowering;
 /// <summary>Binds each fusion point of the attention loop: to the stage that hooks in there, or to the loop's default.</summary>
 internal static class BindHooks
 {
+    private static readonly ArgumentNode s_maps =
+        new(ArgumentKind.TensorMaps, "maps", "tensor_maps", "attn::TensorMaps", Stage: -1, IsWritten: false);
+
     public static FusionPlan Run(FusionPlan plan)
     {
         FusionPoint offers = plan.Graph.Kernel.Device.Offers;
         var hooks = new List<HookNode>();
-        Bind(FusionPoint.RowSource, plan.Graph.Compress, "RowSource", "every row of the sequence");
+        // Rows that are all there lie in a regular pattern, so the copy engine of a chip that has one can bring whole tiles.
+        Bind(FusionPoint.RowSource, plan.Graph.Compress, "RowSource", "every row of the sequence", s_maps);
         Bind(FusionPoint.Score, null, "Score", "scores as they are");
         Bind(FusionPoint.RowDestination, plan.Graph.Decompress, "RowDestination", "rows go back where they came from");
         return plan with { Hooks = hooks.ToEquatableArray() };
 
-        void Bind(FusionPoint point, StageNode? node, string alias, string otherwise)
+        void Bind(FusionPoint point, StageNode? node, string alias, string otherwise, params ArgumentNode[] given)
         {
             if ((offers & point) == 0)
                 return;
             if (node is null)
             {
-                hooks.Add(new HookNode(point, -1, alias, otherwise, []));
+                hooks.Add(new HookNode(point, -1, alias, otherwise, given.ToEquatableArray()));
                 return;
             }
             int stage = plan.Graph.Nodes.ToList().IndexOf(node);

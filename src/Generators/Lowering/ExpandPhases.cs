@@ -25,7 +25,7 @@ internal static class ExpandPhases
                 if (isLoop)
                 {
                     reads = reads.Concat(plan.Hooks.SelectMany(h => h.Arguments)
-                        .Where(a => a.Kind != ArgumentKind.Parameter).Select(a => a.Name)).Distinct();
+                        .Where(a => a.Kind is ArgumentKind.Buffer or ArgumentKind.TokenIndex).Select(a => a.Name)).Distinct();
                 }
                 var step = new StepNode(
                     stage, phase.Name, phase.Summary, reads.ToEquatableArray(), writes.ToEquatableArray(), arguments, isLoop);

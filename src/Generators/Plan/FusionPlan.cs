@@ -54,6 +54,7 @@ internal enum ArgumentKind
 {
     Buffer,
     TokenIndex,
+    TensorMaps,
     Parameter,
 }
 

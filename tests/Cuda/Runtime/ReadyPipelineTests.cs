@@ -51,6 +51,48 @@ public sealed class ReadyPipelineTests
         Assert.Empty(driver.Allocations);
     }
 
+    [NvrtcTheory]
+    [InlineData(64, 64, 3)]
+    [InlineData(96, 32, 2)]
+    [InlineData(128, 64, 3)]
+    public void The_hopper_loop_gets_maps_of_key_and_value(int headDim, int slab, int swizzle)
+    {
+        var driver = new FakeDriver { Capability = (9, 0), ReadsCubins = true };
+        using var device = new CudaDevice(driver, 0);
+        using DenseAttention pipeline = DenseAttention.Create(device);
+        Run<BFloat16, BFloat16>(device, pipeline, headDim);
+        Run<Half, Half>(device, pipeline, headDim);
+
+        FakeKernel kernel = driver.Kernels["dense_attention_attend"];
+        Assert.Equal((90, slab), (kernel.Shape.MainLoop, kernel.Shape.BoxColumns));
+        Assert.Equal(4, driver.TensorMaps.Count);
+        var (address, dims, strides, box, element, mode) = driver.TensorMaps[0];
+        Assert.Equal(((ulong)slab, 400UL, (ulong)(headDim / slab), 2UL, 2UL), (dims[0], dims[1], dims[2], dims[3], dims[4]));
+        // key is [batch, length, heads, dim] in memory: row, slab, head, batch.
+        Assert.Equal([(ulong)(2 * headDim * 2), (ulong)(2 * slab), (ulong)(headDim * 2), (ulong)(400 * 2 * headDim * 2)], strides);
+        Assert.Equal([(uint)slab, (uint)kernel.Shape.BoxRows, (uint)(headDim / slab), 1u, 1u], box);
+        Assert.Equal((9, swizzle), (element, mode));
+        Assert.Equal(6, driver.TensorMaps[2].ElementType);
+        // The fake fills a map with its number; the kernel at hand is the one of the second run.
+        var (_, arguments) = Assert.Single(kernel.Launches);
+        const int offset = 256; // after the problem's 208 bytes, at the next multiple of 64
+        Assert.Equal(256, kernel.Parameters![1].Bytes);
+        Assert.All(arguments.AsSpan(offset, 128).ToArray(), b => Assert.Equal(3, b));
+        Assert.All(arguments.AsSpan(offset + 128, 128).ToArray(), b => Assert.Equal(4, b));
+        Assert.NotEqual(0, address);
+    }
+
+    [NvrtcFact]
+    public void The_portable_loop_reads_no_maps()
+    {
+        var driver = new FakeDriver { Capability = (8, 0), ReadsCubins = true };
+        using var device = new CudaDevice(driver, 0);
+        using DenseAttention pipeline = DenseAttention.Create(device);
+        Run<BFloat16, BFloat16>(device, pipeline, 128);
+        Assert.Equal((80, 0), (driver.Kernels["dense_attention_attend"].Shape.MainLoop, driver.Kernels["dense_attention_attend"].Shape.BoxRows));
+        Assert.Empty(driver.TensorMaps);
+    }
+
     [NvrtcFact]
     public void From_the_second_run_of_a_shape_on_a_generated_pipeline_allocates_nothing()
     {

@@ -324,13 +324,32 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
         return CudaResult.Success;
     }
 
-    public override CudaResult Launch(in LaunchConfig config, nint function, void* arguments, nuint argumentBytes)
+    /// <summary>Every map that was encoded: address, dimensions, strides, box, element type and swizzle.</summary>
+    public List<(nint Address, ulong[] Dims, ulong[] Strides, uint[] Box, int ElementType, int Swizzle)> TensorMaps { get; } = [];
+
+    public override CudaResult EncodeTensorMap(
+        void* map, int elementType, nint address, ReadOnlySpan<ulong> dims, ReadOnlySpan<ulong> strides, ReadOnlySpan<uint> box, int swizzle)
+    {
+        CudaResult result = Note(nameof(EncodeTensorMap));
+        if (result != CudaResult.Success)
+            return result;
+        TensorMaps.Add((address, dims.ToArray(), strides.ToArray(), box.ToArray(), elementType, swizzle));
+        // What the driver refuses.
+        bool fits = address != 0 && address % 16 == 0 && dims.ToArray().All(d => d is > 0 and <= 1UL << 32)
+            && strides.ToArray().All(s => s is > 0 and < 1UL << 40 && s % 16 == 0) && box.ToArray().All(b => b is > 0 and <= 256);
+        if (!fits)
+            return CudaResult.InvalidValue;
+        new Span<byte>(map, DeviceTensorMaps.MapBytes).Fill((byte)TensorMaps.Count);
+        return CudaResult.Success;
+    }
+
+    public override CudaResult Launch(in LaunchConfig config, nint function, KernelArguments arguments)
     {
         CudaResult result = NoteInContext(nameof(Launch));
         if (result != CudaResult.Success || !Records)
             return result;
         var kernel = (FakeKernel)_handles[(int)function];
-        byte[] packed = new ReadOnlySpan<byte>(arguments, (int)argumentBytes).ToArray();
+        byte[] packed = arguments.Content.ToArray();
         kernel.Launches.Add((config, packed));
         kernel.Body?.Invoke(packed);
         return CudaResult.Success;

@@ -67,7 +67,7 @@ public sealed class LoweringTests
     public void BindHooks_of_a_dense_pipeline_are_all_defaults() =>
         Equal(
             """
-            RowSource = default() as RowSource
+            RowSource = default(attn::TensorMaps tensor_maps as maps) as RowSource
             Score = default() as Score
             RowDestination = default() as RowDestination
             """,
@@ -234,7 +234,7 @@ public sealed class LoweringTests
     public void PlanArguments_names_entries_in_ascii() =>
         Equal(
             "demo_pipeline_u00e4_b: ",
-            GraphText.Arguments(Planned("kernel Attend RowSource\n  phase ä_b QueryHeadQueryTile")));
+            GraphText.Arguments(Planned("kernel Attend Score\n  phase ä_b QueryHeadQueryTile")));
 
     [Fact]
     public void PlanLifetimes_runs_from_the_first_writer_to_the_last_reader() =>

@@ -28,6 +28,15 @@ struct Problem {
 };
 static_assert(sizeof(Problem) == 208);
 
+// The copy engine's views of key and value (sm_90a), opaque: encoded by the driver, passed by value as a __grid_constant__.
+// Five dimensions {slab, row, slab of the row, head, batch} with boxes {slab, rows of a key tile, slabs of a row, 1, 1}.
+struct alignas(64) TensorMap {
+    unsigned char opaque[128];
+};
+struct TensorMaps {
+    TensorMap key, value;
+};
+
 // The tokens that each query head keeps: positions among the keys, ascending, of which key_count are meaningful. The
 // kept tokens from query_begin on have a query.
 struct TokenIndex {
@@ -60,11 +69,13 @@ __device__ inline Sequence sequence_of(const Problem& problem, int b) {
 }
 
 // What the host needs to launch a kernel. Its grid follows from the phase's scope, with `tile` elements of the tiled
-// axis (queries or keys) to a block.
+// axis (queries or keys) to a block. An attention loop also says which one it is, and what box of a tensor map it copies.
 struct LaunchShape {
     int threads, tile, shared_bytes;
+    int main_loop;              // 0 none, 80 mma.sync, 90 wgmma
+    int box_columns, box_rows;  // of key and value; 0 where no tensor map is read
 };
-static_assert(sizeof(LaunchShape) == 12);
+static_assert(sizeof(LaunchShape) == 24);
 
 // A part of a stage's device work: nested struct with the launch shape, its buffers and parameters in Arguments, and
 // static void run(const Problem&, [hooks,] const Arguments&, unsigned char* shared).
@@ -79,7 +90,12 @@ template <Phase First, Phase... Next>
 __device__ constexpr LaunchShape shape_of() {
     static_assert(((Next::kThreads == First::kThreads) && ...), "phases of one kernel have equal thread counts");
     static_assert(((Next::kTile == First::kTile) && ...), "phases of one kernel have equal tiles");
-    LaunchShape shape{First::kThreads, First::kTile, First::kSharedBytes};
+    LaunchShape shape{First::kThreads, First::kTile, First::kSharedBytes, 0, 0, 0};
+    if constexpr (requires { First::Loop::kMainLoop; }) {
+        shape.main_loop = First::Loop::kMainLoop;
+        shape.box_columns = First::Loop::kBoxColumns;
+        shape.box_rows = First::Loop::kBoxRows;
+    }
     ((shape.shared_bytes = shape.shared_bytes < Next::kSharedBytes ? Next::kSharedBytes : shape.shared_bytes), ...);
     return shape;
 }

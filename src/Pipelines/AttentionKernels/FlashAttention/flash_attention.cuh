@@ -2,7 +2,7 @@
 // (FlashAttention, arXiv 2205.14135; the order of the loops is that of arXiv 2307.08691).
 #pragma once
 
-#include <attncompose/attention/mma_loop.cuh>
+#include <attncompose/attention/main_loop.cuh>
 
 namespace attn {
 
@@ -10,7 +10,7 @@ namespace attn {
 template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination>
 struct FlashAttention {
     struct Attend {
-        using Loop = MmaLoop<Config, Rows, Score, Destination>;
+        using Loop = MainLoop<Config, Rows, Score, Destination>;
         struct Arguments {};
 
         static constexpr int kThreads = Loop::kThreads;

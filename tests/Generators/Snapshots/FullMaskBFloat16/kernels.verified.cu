@@ -15,7 +15,7 @@ struct Config {
     using Output = ATTNCOMPOSE_OUTPUT;  // bound at the first run
 };
 
-using RowSource = attn::DirectRows<Config>;  // hook: every row of the sequence
+using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using Score = attn::NoScore;  // hook: scores as they are
 using RowDestination = attn::DirectDestination<Config>;  // hook: rows go back where they came from
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;
@@ -24,8 +24,10 @@ using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>
 extern "C" __device__ attn::LaunchShape encoder_attention_attend_shape = attn::shape_of<Attention::Attend>();
 
 extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads, 1)
-encoder_attention_attend(const __grid_constant__ attn::Problem problem) {
+encoder_attention_attend(
+    const __grid_constant__ attn::Problem problem,
+    const __grid_constant__ attn::TensorMaps tensor_maps) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: online softmax over the rows that take part
-    Attention::Attend::run(problem, RowSource{}, Score{}, RowDestination{}, {}, shared);
+    Attention::Attend::run(problem, RowSource{.maps = &tensor_maps}, Score{}, RowDestination{}, {}, shared);
 }

@@ -28,6 +28,7 @@ partial class EncoderAttention : global::AttnCompose.Cuda.ICudaPipeline
         // -- kernel 1 of 1: one block a tile of queries of a query head --------------------------------------------
         launch.Begin("encoder_attention_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
+        launch.PassTensorMaps();
         launch.Run();
     }
 }

@@ -30,6 +30,7 @@ partial class Model
                 // -- kernel 1 of 1: one block a tile of queries of a query head ------------------------------------
                 launch.Begin("default_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
                 launch.Pass(in launch.Problem);
+                launch.PassTensorMaps();
                 launch.Run();
             }
         }

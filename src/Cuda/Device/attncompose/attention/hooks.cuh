@@ -72,6 +72,18 @@ struct DirectRows {
     }
 };
 
+// The same, for a loop that may let the copy engine bring the tiles of key and value.
+template <typename Config>
+struct MappedRows {
+    static constexpr bool kIndexed = false;
+
+    const TensorMaps* maps;  // of the kernel's __grid_constant__
+
+    __device__ HeadRows<false> rows(const Problem&, Sequence sequence, int, int) const {
+        return {sequence.key_length, sequence.query_length, sequence.first_query(), nullptr};
+    }
+};
+
 struct NoScore {
     static constexpr bool kIdentity = true;
 

@@ -48,6 +48,7 @@ struct MmaLoop {
     static constexpr int kPositionBytes = kIndexed ? kPositionStages * kKeyTile * static_cast<int>(sizeof(int)) : 0;
     static constexpr int kSharedBytes = QueryTile::kBytes + 2 * kStages * KeyTile::kBytes + kPositionBytes;
     static_assert(kSharedBytes <= 99 * 1024);
+    static constexpr int kMainLoop = 80, kBoxColumns = 0, kBoxRows = 0;
 
     using Softmax = OnlineSoftmax<kRowTiles>;
     using Scores = float[kRowTiles][kKeyTile / 8][4];
@@ -180,8 +181,8 @@ struct MmaLoop {
         multiply_transposed<Element, kRowTiles, kKeyTile>(s, query_tile(), first_row_of_warp(),
                                                           key_tile(tile % kStages));
         apply_score_and_mask<kMasked>(s, tile);
-        // Key 0 is in the first tile and every query sees it, unless a rule masks it.
-        softmax.template update<!Score::kIdentity>(s, o);
+        // Key 0 is in the first tile and every query sees it, unless a rule masks it or it stands before the first key.
+        softmax.template update<kMasked || !Score::kIdentity>(s, o);
         multiply_by_values(o, s, value_tile(tile % kStages));
     }
 

@@ -8,6 +8,15 @@
 
 namespace attn {
 
+// Multiplies 16 rows of C fragments by one factor a row.
+template <int kColumns>
+__device__ inline void rescale(float (&o)[kColumns][4], const float (&factor)[2]) {
+#pragma unroll
+    for (int n = 0; n < kColumns; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) o[n][e] *= factor[e / 2];
+}
+
 // State of the rows whose fragments a lane holds: row 16 a + l / 4 + 8 b at index [a][b]. l is this lane's share of the
 // sum; the four lanes of a row add up theirs at the end.
 template <int kRowTiles>
@@ -28,29 +37,33 @@ struct OnlineSoftmax {
     __device__ void update(float (&s)[kRowTiles][kColumns][4], float (&o)[kRowTiles][kDim][4]) {
 #pragma unroll
         for (int a = 0; a < kRowTiles; a++) {
+            float rescale[2];
+            weigh<kGuarded>(a, s[a], 1, rescale);
+            attn::rescale(o[a], rescale);
+        }
+    }
+
+    // The first half of that, for 16 rows: s becomes 2^(factor (s - m)), with m in units of s and factor > 0, and o is to be
+    // multiplied by `rescale`.
+    template <bool kGuarded, int kColumns>
+    __device__ void weigh(int a, float (&s)[kColumns][4], float factor, float (&rescale)[2]) {
 #pragma unroll
-            for (int b = 0; b < 2; b++) {
-                float highest = m[a][b];
+        for (int b = 0; b < 2; b++) {
+            float highest = m[a][b];
 #pragma unroll
-                for (int n = 0; n < kColumns; n++) highest = fmaxf(highest, fmaxf(s[a][n][2 * b], s[a][n][2 * b + 1]));
-                highest = row_max(highest);
-                float origin = kGuarded && highest == -kInfinity ? 0 : highest;
-                float rescale = ptx::exp2(m[a][b] - origin);
-                float sum = l[a][b] * rescale;
+            for (int n = 0; n < kColumns; n++) highest = fmaxf(highest, fmaxf(s[n][2 * b], s[n][2 * b + 1]));
+            highest = row_max(highest);
+            const float origin = kGuarded && highest == -kInfinity ? 0 : highest * factor;
+            rescale[b] = ptx::exp2(fmaf(m[a][b], factor, -origin));
+            float sum = l[a][b] * rescale[b];
 #pragma unroll
-                for (int n = 0; n < kColumns; n++) {
-                    s[a][n][2 * b] = ptx::exp2(s[a][n][2 * b] - origin);
-                    s[a][n][2 * b + 1] = ptx::exp2(s[a][n][2 * b + 1] - origin);
-                    sum += s[a][n][2 * b] + s[a][n][2 * b + 1];
-                }
-#pragma unroll
-                for (int n = 0; n < kDim; n++) {
-                    o[a][n][2 * b] *= rescale;
-                    o[a][n][2 * b + 1] *= rescale;
-                }
-                m[a][b] = highest;
-                l[a][b] = sum;
+            for (int n = 0; n < kColumns; n++) {
+                s[n][2 * b] = ptx::exp2(fmaf(s[n][2 * b], factor, -origin));
+                s[n][2 * b + 1] = ptx::exp2(fmaf(s[n][2 * b + 1], factor, -origin));
+                sum += s[n][2 * b] + s[n][2 * b + 1];
             }
+            m[a][b] = highest;
+            l[a][b] = sum;
         }
     }
 
@@ -69,8 +82,8 @@ struct OnlineSoftmax {
     }
 
     // Natural logarithm of the sum of exponentials; -inf for a row that saw no key.
-    __device__ float log_sum_exp(int a, int b) const {
-        return l[a][b] == 0 ? -kInfinity : m[a][b] * kLn2 + logf(l[a][b]);
+    __device__ float log_sum_exp(int a, int b, float factor = 1) const {
+        return l[a][b] == 0 ? -kInfinity : m[a][b] * factor * kLn2 + logf(l[a][b]);
     }
 };
 

@@ -1,0 +1,411 @@
+// The attention main loop for sm_90a: wgmma fed through a ring in shared memory, by a producer warpgroup that only copies
+// and consumer warpgroups that only compute (FlashAttention-3, arXiv 2407.08608). One block owns kQueryTile queries of one
+// query head, 64 a consumer, and walks the keys that they see in tiles of kKeyTile, from the diagonal to the first key.
+//
+//   b, h, g        sequence, query head, key/value head
+//   i, j           query, key among the rows that take part (hooks.cuh); row of a tile where it is local
+//   Q K V O        [queries, d], [keys, d], [keys, d], [queries, d];  d = kHeadDim
+//   S = Q K^T      then scale, score hook and mask
+//   P = 2^(c (S - m))   m the largest S of the row so far, c = scale log2(e);  O = sum of P V, l = sum of P;  result O / l
+//   diagonal       query i sees key j if j <= i + key_count - query_count
+//
+// The tiles that need a mask come first, so that the hot loop has none. Each of its steps multiplies S of one tile and O of the
+// one before. The softmax runs beside products: those of the other consumers, which take turns in issuing theirs, and, where
+// kOverlap says so, the consumer's own O, which is then still in flight.
+#pragma once
+
+#include <attncompose/attention/online_softmax.cuh>
+#include <attncompose/attention/wgmma_producer.cuh>
+#include <attncompose/attention/work_order.cuh>
+
+namespace attn {
+
+template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination,
+          typename Tuning = WgmmaTuning<Config::kHeadDim, kHasMaps<Rows>, !Score::kIdentity>>
+struct WgmmaLoop {
+    using Element = typename Config::Element;
+    using Output = typename Config::Output;
+    static_assert(attn::Element<Element> && OutputElement<Output, Element>);
+
+    static constexpr int kHeadDim = Config::kHeadDim;
+    static_assert(kHasWgmmaLoop<kHeadDim>);
+
+    static constexpr bool kIndexed = Rows::kIndexed;
+    static constexpr bool kMapped = kHasMaps<Rows>;
+    static constexpr bool kKeepsPositions = kIndexed && !Score::kIdentity;
+
+    using Ring = WgmmaRing<Config, Tuning, kKeepsPositions>;
+    using Header = typename Ring::Header;
+    using Slot = typename Ring::Slot;
+    using Barrier = typename Ring::Barrier;
+    using QueryTile = typename Ring::QueryTile;
+
+    static constexpr int kConsumers = Ring::kConsumers;
+    static constexpr int kConsumerRows = Ring::kConsumerRows;
+    static constexpr int kQueryTile = kConsumers * kConsumerRows;
+    static constexpr int kKeyTile = Ring::kKeyTile;
+
+    // The warpgroups share out 512 registers among lanes of equal number, in eights.
+    static constexpr int kProducerRegisters = Tuning::kProducerRegisters;
+    static constexpr int kConsumerRegisters = (512 - kProducerRegisters) / kConsumers / 8 * 8;
+
+    // Named barriers: one to synchronise each consumer, one for each consumer's turn.
+    static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
+
+    static constexpr int kThreads = (1 + kConsumers) * kWarpgroup;
+    static constexpr int kTile = kQueryTile;
+    static constexpr int kSharedBytes = Ring::kBytes;
+    static constexpr int kMainLoop = 90;
+    static constexpr int kBoxColumns = kMapped ? Ring::KeyTile::kSlab : 0, kBoxRows = kMapped ? kKeyTile : 0;
+
+    using Softmax = OnlineSoftmax<1>;
+    using Scores = float[kKeyTile / 8][4];
+    using Results = float[kHeadDim / 8][4];
+    using Weights = unsigned[kKeyTile / 16][4];  // A operands
+    using ScoreProduct = ptx::Wgmma<Element, kKeyTile>;
+    using ResultProduct = ptx::Wgmma<Element, kHeadDim>;
+
+    const Problem& problem;
+    const Rows& source;
+    const Score& score;
+    const Destination& destination;
+    int b, h, g;
+    HeadRows<kIndexed> rows;
+    int tile_begin;  // first query of the tile
+    Ring ring;
+    int thread;  // of the warpgroup
+
+    // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
+    static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
+                               unsigned char* shared) {
+        const auto [b, h, tile] = work_of_block<Element, kHeadDim, Config::kCausal>(problem);
+        const WgmmaLoop loop{problem,
+                             source,
+                             score,
+                             destination,
+                             b,
+                             h,
+                             problem.key_value_head(h),
+                             source.rows(problem, sequence_of(problem, b), b, h),
+                             tile * kQueryTile,
+                             {ptx::shared_address(shared)},
+                             static_cast<int>(threadIdx.x) % kWarpgroup};
+        if (threadIdx.x == 0) loop.ring.init_barriers();
+        __syncthreads();
+
+        const bool has_queries = loop.tile_begin < loop.rows.query_count;
+        // Taken from lane 0 so that the compiler knows it to be the same in all lanes.
+        const int warpgroup = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
+        if (warpgroup == 0) {
+            ptx::shrink_registers<kProducerRegisters>();
+            if (has_queries) loop.produce();
+            loop.fill_skipped_rows();
+        } else {
+            ptx::grow_registers<kConsumerRegisters>();
+            if (has_queries) loop.consume(warpgroup - 1);
+        }
+    }
+
+    // Last key that query i sees; below 0 where it sees none.
+    __device__ int last_key(int i) const {
+        return Config::kCausal ? least(i + rows.key_count - rows.query_count, rows.key_count - 1) : rows.key_count - 1;
+    }
+
+    __device__ void produce() const {
+        const int last_query = least(tile_begin + kQueryTile, rows.query_count) - 1;
+        const int tiles = divide_up(last_key(last_query) + 1, kKeyTile);
+        const int whole_tiles = (last_key(tile_begin) + 1) / kKeyTile;
+        const WgmmaProducer<Element, Rows, Ring> producer{problem, source, rows, ring, b, g, thread};
+        producer.run(tiles, whole_tiles);
+    }
+
+    // ---- Consumers ------------------------------------------------------------------------------------------------------
+
+    // What a consumer has in registers.
+    struct State {
+        int consumer;
+        int first_row;  // this lane's first query of two, eight apart
+        Slot keys, values;
+        Softmax softmax;
+        float rescale[2];
+        Results o;
+        Weights p;
+    };
+
+    __device__ void consume(int consumer) const {
+        load_queries(consumer);
+        State state;
+        state.consumer = consumer;
+        state.first_row = tile_begin + consumer * kConsumerRows + thread / kWarp * 16 + lane_id() / 4;
+#pragma unroll
+        for (int n = 0; n < kHeadDim / 8; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) state.o[n][e] = 0;
+        if (Tuning::kTakeTurns && consumer == kConsumers - 1) pass_turn(consumer);
+
+        Header header = wait_for_keys(state);
+        if (!(header.flags & Ring::kEmpty)) {
+            {
+                Scores s;
+                multiply_by_keys(s, state);
+                ptx::wait_for_products<0>(s);
+                weigh<true>(s, state, header);
+                pack(state.p, s);
+            }
+            while (header.flags & Ring::kMoreMasked) step<true>(state, header);
+            while (header.flags & Ring::kMore) step<false>(state, header);
+            wait_for_values(state);
+            multiply_by_values(state);
+            ptx::wait_for_products<0>(state.o);
+        }
+        state.softmax.finish();
+        store(state);
+    }
+
+    // O += P V of the tile before, S = Q K^T of the next one, and its weights.
+    template <bool kMasked>
+    __device__ void step(State& state, Header& header) const {
+        Scores s;
+        header = wait_for_keys(state);
+        take_turn(state.consumer);
+        multiply_by_keys(s, state);
+        wait_for_values(state);
+        // Both products in flight at once, and the softmax after both, was measured to be slower than either.
+        if constexpr (!Tuning::kOverlap) ptx::wait_for_products<0>(s);
+        multiply_by_values(state);
+        pass_turn(state.consumer);
+        if constexpr (Tuning::kOverlap) {
+            ptx::wait_for_products<1>(s);
+            weigh<kMasked>(s, state, header);
+            ptx::pin(s);  // or the compiler would put the exponentials behind the next wait
+        }
+        ptx::wait_for_products<0>(state.o);
+        release(Ring::kValuesFree, state.values);
+        if constexpr (!Tuning::kOverlap) weigh<kMasked>(s, state, header);
+        pack(state.p, s);
+        rescale(state.o, state.rescale);
+    }
+
+    __device__ void load_queries(int consumer) const {
+        const QueryTile to = ring.query_tile(consumer);
+        const auto* base = static_cast<const unsigned char*>(problem.query);
+        const long long head = problem.query_strides.at(b, h);
+#pragma unroll
+        for (int n = 0; n < QueryTile::kRowsOfThread; n++) {
+            const int i = tile_begin + consumer * kConsumerRows + QueryTile::row_of_thread(thread, n);
+            const bool valid = i < rows.query_count;
+            const long long row = valid ? rows.query_row(i) : 0;
+            const auto* from = base + (head + row * problem.query_strides.row) * static_cast<long long>(sizeof(Element));
+            to.copy_row_async(thread, n, from, valid);
+        }
+        ptx::commit_copies();
+        ptx::wait_for_copies<0>();
+        ptx::fence_async_proxy();
+        ptx::sync_named(kConsumerBarrier + consumer, kWarpgroup);
+    }
+
+    __device__ static void take_turn(int consumer) {
+        if constexpr (Tuning::kTakeTurns) ptx::sync_named(kTurnBarrier + consumer, 2 * kWarpgroup);
+    }
+    __device__ static void pass_turn(int consumer) {
+        if constexpr (Tuning::kTakeTurns) ptx::arrive_named(kTurnBarrier + (consumer + 1) % kConsumers, 2 * kWarpgroup);
+    }
+
+    __device__ Header wait_for_keys(const State& state) const {
+        const int stage = state.keys.stage;
+        ptx::wait(ring.barrier(Ring::kKeysFull, stage), state.keys.parity);
+        fence_copied_rows();
+        return ring.header(stage);
+    }
+
+    __device__ void wait_for_values(const State& state) const {
+        ptx::wait(ring.barrier(Ring::kValuesFull, state.values.stage), state.values.parity);
+        fence_copied_rows();
+    }
+
+    __device__ static void fence_copied_rows() {
+        if constexpr (!kMapped) ptx::fence_async_proxy();
+    }
+
+    // By every thread, for itself: when its products are done, other warps of the warpgroup may still be reading.
+    __device__ void release(Barrier which, Slot& slot) const {
+        ptx::arrive(ring.barrier(which, slot.stage));
+        slot.advance();
+    }
+
+    __device__ void multiply_by_keys(Scores& s, const State& state) const {
+        const QueryTile queries = ring.query_tile(state.consumer);
+        const auto keys = ring.key_tile(state.keys.stage);
+        ptx::pin(s);
+        ptx::fence_products();
+#pragma unroll
+        for (int step = 0; step < kHeadDim / 16; step++)
+            ScoreProduct::multiply_shared(s, queries.along_columns(step), keys.along_columns(step), step > 0);
+        ptx::commit_products();
+    }
+
+    __device__ void multiply_by_values(State& state) const {
+        const auto values = ring.value_tile(state.values.stage);
+        ptx::pin(state.o);
+        ptx::fence_products();
+#pragma unroll
+        for (int step = 0; step < kKeyTile / 16; step++)
+            ResultProduct::multiply_registers(state.o, state.p[step], values.along_rows(step));
+        ptx::commit_products();
+    }
+
+    // Scores to weights. Releases the keys.
+    template <bool kMasked>
+    __device__ void weigh(Scores& s, State& state, const Header& header) const {
+        if constexpr (!kKeepsPositions) release(Ring::kKeysFree, state.keys);
+        apply_score_and_mask<kMasked>(s, state, header);
+        if constexpr (kKeepsPositions) release(Ring::kKeysFree, state.keys);
+        // The first tiles may lie beyond a row's diagonal.
+        state.softmax.template weigh<kMasked || !Score::kIdentity>(0, s, softmax_factor(), state.rescale);
+    }
+
+    // The scale is left to the softmax, as a factor of its exponents, where nothing stands between and where it keeps the
+    // order of scores and turns no -inf into NaN.
+    __device__ bool scale_in_softmax() const { return Score::kIdentity && problem.scale > 0; }
+    __device__ float softmax_factor() const { return scale_in_softmax() ? problem.scale * kLog2E : 1; }
+
+    template <bool kMasked>
+    __device__ void apply_score_and_mask(Scores& s, const State& state, const Header& header) const {
+        if (!scale_in_softmax()) {
+            const float factor = Score::kIdentity ? problem.scale * kLog2E : problem.scale;
+#pragma unroll
+            for (int n = 0; n < kKeyTile / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) s[n][e] *= factor;
+        }
+        if constexpr (kMasked || !Score::kIdentity) apply_rule_and_mask<kMasked>(s, state, header);
+    }
+
+    template <bool kMasked>
+    __device__ void apply_rule_and_mask(Scores& s, const State& state, const Header& header) const {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int i = state.first_row + 8 * half;
+            const int first_column = 2 * (lane_id() % 4);
+            const int last = last_key(i) - header.key_base - first_column;
+            ScorePosition at{b, h, g, 0, 0};
+            if constexpr (!Score::kIdentity)
+                at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
+#pragma unroll
+            for (int n = 0; n < kKeyTile / 8; n++) {
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    float& value = s[n][2 * half + e];
+                    if (kMasked && 8 * n + e > last) {
+                        value = -kInfinity;
+                    } else if constexpr (!Score::kIdentity) {
+                        at.key = key_position(state, header, first_column + 8 * n + e);
+                        value = score.apply(value, at) * kLog2E;
+                    }
+                }
+            }
+        }
+    }
+
+    __device__ int key_position(const State& state, const Header& header, int row) const {
+        if constexpr (kIndexed)
+            return ring.position(state.keys.stage, row);
+        else
+            return header.key_base + row;
+    }
+
+    // The accumulators of two neighbouring groups of eight keys are, packed, the A operand of 16 keys.
+    __device__ static void pack(Weights& p, const Scores& s) {
+#pragma unroll
+        for (int step = 0; step < kKeyTile / 16; step++) {
+            p[step][0] = ptx::pack<Element>(s[2 * step][0], s[2 * step][1]);
+            p[step][1] = ptx::pack<Element>(s[2 * step][2], s[2 * step][3]);
+            p[step][2] = ptx::pack<Element>(s[2 * step + 1][0], s[2 * step + 1][1]);
+            p[step][3] = ptx::pack<Element>(s[2 * step + 1][2], s[2 * step + 1][3]);
+        }
+    }
+
+    // ---- Results --------------------------------------------------------------------------------------------------------
+
+    // Made where it is needed, so that the loop has its registers.
+    __device__ auto output_rows() const { return destination.rows(problem, sequence_of(problem, b), b, h); }
+
+    __device__ Output* output_at(int row) const {
+        return static_cast<Output*>(problem.output) + problem.output_strides.at(b, h) + row * problem.output_strides.row;
+    }
+    __device__ void store_log_sum_exp(int row, float value) const {
+        const Strides& strides = problem.log_sum_exp_strides;
+        problem.log_sum_exp[strides.at(b, h) + row * strides.row] = value;
+    }
+
+    __device__ void store(State& state) const {
+        const auto to_rows = output_rows();
+        const float normalizers[2] = {state.softmax.normalizer(0, 0), state.softmax.normalizer(0, 1)};
+        rescale(state.o, normalizers);
+        if (problem.log_sum_exp && lane_id() % 4 == 0) {
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const int i = state.first_row + 8 * half;
+                if (i < rows.query_count)
+                    store_log_sum_exp(to_rows.query_row(i), state.softmax.log_sum_exp(0, half, softmax_factor()));
+            }
+        }
+        if constexpr (kSame<Output, float>)
+            store_floats(state, to_rows);
+        else
+            store_elements(state, to_rows);
+    }
+
+    // Four lanes store the 32 bytes of a memory sector.
+    template <typename OutputRows>
+    __device__ void store_floats(const State& state, const OutputRows& to_rows) const {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int i = state.first_row + 8 * half;
+            if (i >= rows.query_count) continue;
+            float* to = output_at(to_rows.query_row(i)) + 2 * (lane_id() % 4);
+#pragma unroll
+            for (int n = 0; n < kHeadDim / 8; n++)
+                *reinterpret_cast<float2*>(to + 8 * n) = make_float2(state.o[n][2 * half], state.o[n][2 * half + 1]);
+        }
+    }
+
+    // Through shared memory, in place of the queries, so that each row leaves in whole chunks.
+    template <typename OutputRows>
+    __device__ void store_elements(const State& state, const OutputRows& to_rows) const {
+        constexpr int kRowChunks = kHeadDim / kChunkElements, kWarpRows = kConsumerRows / 4;
+        const QueryTile staging = ring.query_tile(state.consumer);
+        const int first = thread / kWarp * kWarpRows;
+        // Until here other warps' products may have been reading the queries.
+        ptx::sync_named(kConsumerBarrier + state.consumer, kWarpgroup);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+#pragma unroll
+            for (int n = 0; n < kRowChunks; n++)
+                ptx::store_word(staging.address(first + 8 * half + lane_id() / 4, n) + lane_id() % 4 * 4,
+                                ptx::pack<Element>(state.o[n][2 * half], state.o[n][2 * half + 1]));
+        }
+        __syncwarp();
+        for (int index = lane_id(); index < kWarpRows * kRowChunks; index += kWarp) {
+            const int row = first + index / kRowChunks, chunk = index % kRowChunks;
+            const int i = tile_begin + state.consumer * kConsumerRows + row;
+            if (i < rows.query_count)
+                reinterpret_cast<Chunk*>(output_at(to_rows.query_row(i)))[chunk] =
+                    ptx::load_chunk(staging.address(row, chunk));
+        }
+    }
+
+    // Rows of the output that no query belongs to, in this tile's range of the original sequence. By the producer, which is
+    // the block's first warpgroup and has time.
+    __device__ void fill_skipped_rows() const {
+        constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
+        const int end = least(tile_begin + kQueryTile, problem.query_length);
+        output_rows().template for_each_skipped<kWarpgroup / kWarp, kQueryTile>(tile_begin, end, [&](int row) {
+            auto* to = reinterpret_cast<Chunk*>(output_at(row));
+            for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
+            if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);
+        });
+    }
+};
+
+}  // namespace attn

@@ -1,0 +1,117 @@
+// The shared memory of a block of the sm_90a main loop: queries, and a ring through which keys and values go from the producer
+// to the consumers (wgmma_loop.cuh).
+//
+//   stage          place of one tile of keys and one of values, which come and go apart
+//   full, free     its mbarriers: the tile is there; the tile has been read
+//   header         what the producer tells the consumers of a tile, so that the order of tiles is its business alone
+#pragma once
+
+#include <attncompose/attention/hooks.cuh>
+#include <attncompose/slab_tile.cuh>
+
+namespace attn {
+
+// Head dims whose tiles and accumulators were fitted; the portable loop takes the others.
+template <int kHeadDim>
+inline constexpr bool kHasWgmmaLoop = kHeadDim == 64 || kHeadDim == 96 || kHeadDim == 128 || kHeadDim == 192 || kHeadDim == 256;
+
+// What was measured to be fastest on an H200. A lane of a consumer holds (kKeyTile + kHeadDim) / 2 accumulators and
+// kKeyTile / 4 registers of weights, at the same time where it overlaps; a rule wants registers too.
+template <int kHeadDim, bool kMapped, bool kHasRule>
+struct WgmmaTuning {
+    static constexpr int kConsumers = kHeadDim <= 96 ? 3 : 2;
+    static constexpr bool kWideTile = kHeadDim == 128 || (kHeadDim == 64 && kMapped && !kHasRule);
+    static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim == 256 ? 80 : 96;
+    static constexpr int kStages = kHeadDim <= 128 && !kMapped ? 3 : 2;
+    // The softmax of one tile beside the value product of the one before.
+    static constexpr bool kOverlap = kHeadDim > 128 && !kHasRule;
+    // Consumers issue their products by turns.
+    static constexpr bool kTakeTurns = !kOverlap;
+    // Of a lane of the producer, which needs more of them to copy by rows.
+    static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 && kWideTile ? 32 : 40;
+};
+
+// Config: kHeadDim. With positions where the consumers ask for those of indexed keys.
+template <typename Config, typename Tuning, bool kWithPositions>
+struct WgmmaRing {
+    static constexpr bool kKeepsPositions = kWithPositions;
+    static constexpr int kConsumers = Tuning::kConsumers;
+    static constexpr int kConsumerRows = 64;
+    static constexpr int kKeyTile = Tuning::kKeyTile;
+    static constexpr int kStages = Tuning::kStages;
+
+    using QueryTile = SlabTile<kConsumerRows, Config::kHeadDim>;  // of one consumer
+    using KeyTile = SlabTile<kKeyTile, Config::kHeadDim>;
+
+    // Of a tile in the ring; written with its keys. The first tile is always masked.
+    struct Header {
+        int key_base;  // its first key
+        unsigned flags;
+    };
+    static constexpr unsigned kMore = 1;        // another tile follows,
+    static constexpr unsigned kMoreMasked = 2;  // which needs a mask
+    static constexpr unsigned kEmpty = 4;       // there is no tile at all
+
+    // Barriers of a stage. They are full by the arrival of all copies and of thread 0, which wrote the header; free by that
+    // of every consumer's thread.
+    enum Barrier { kKeysFull, kValuesFull, kKeysFree, kValuesFree, kBarriers };
+    static constexpr int kFullArrivals = kWarpgroup + 1;
+    static constexpr int kFreeArrivals = kConsumers * kWarpgroup;
+
+    static constexpr int kKeysOffset = kConsumers * QueryTile::kBytes;
+    static constexpr int kValuesOffset = kKeysOffset + kStages * KeyTile::kBytes;
+    static constexpr int kBarriersOffset = kValuesOffset + kStages * KeyTile::kBytes;
+    static constexpr int kHeadersOffset = kBarriersOffset + kStages * kBarriers * 8;
+    static constexpr int kPositionsOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
+    static constexpr int kBytes = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
+    static_assert(kBytes <= 227 * 1024);
+
+    // A place in the ring, and the parity of its barriers' phase.
+    struct Slot {
+        int stage = 0;
+        unsigned parity = 0;
+
+        __device__ void advance() {
+            if (++stage == kStages) {
+                stage = 0;
+                parity ^= 1;
+            }
+        }
+    };
+
+    unsigned shared;  // address, a multiple of 1024
+
+    __device__ QueryTile query_tile(int consumer) const { return {shared + consumer * QueryTile::kBytes}; }
+    __device__ KeyTile key_tile(int stage) const { return {shared + kKeysOffset + stage * KeyTile::kBytes}; }
+    __device__ KeyTile value_tile(int stage) const { return {shared + kValuesOffset + stage * KeyTile::kBytes}; }
+    __device__ unsigned barrier(Barrier which, int stage) const {
+        return shared + kBarriersOffset + (stage * kBarriers + which) * 8;
+    }
+    __device__ unsigned header_address(int stage) const { return shared + kHeadersOffset + stage * sizeof(Header); }
+    __device__ unsigned positions_address(int stage) const { return shared + kPositionsOffset + stage * kKeyTile * 4; }
+
+    __device__ void init_barriers() const {
+#pragma unroll
+        for (int stage = 0; stage < kStages; stage++) {
+            ptx::init_barrier(barrier(kKeysFull, stage), kFullArrivals);
+            ptx::init_barrier(barrier(kValuesFull, stage), kFullArrivals);
+            ptx::init_barrier(barrier(kKeysFree, stage), kFreeArrivals);
+            ptx::init_barrier(barrier(kValuesFree, stage), kFreeArrivals);
+        }
+        ptx::fence_barrier_init();
+    }
+
+    // Before the arrival of the thread that calls it.
+    __device__ void put_header(int stage, Header header) const {
+        ptx::store_word(header_address(stage), static_cast<unsigned>(header.key_base));
+        ptx::store_word(header_address(stage) + 4, header.flags);
+    }
+    __device__ Header header(int stage) const {
+        return {ptx::load_word(header_address(stage)), static_cast<unsigned>(ptx::load_word(header_address(stage) + 4))};
+    }
+    __device__ int position(int stage, int row) const {
+        return ptx::load_word(positions_address(stage) + static_cast<unsigned>(row) * 4);
+    }
+};
+
+}  // namespace attn
