@@ -10,6 +10,8 @@ namespace AttnCompose.Cuda;
 /// services that must not compile.</description></item>
 /// <item><term><c>ATTNCOMPOSE_SYNC</c></term><description><c>1</c>: wait after every kernel, so that an error names the kernel
 /// that caused it. Slow.</description></item>
+/// <item><term><c>ATTNCOMPOSE_DELAYS</c></term><description><c>1</c>: kernels are compiled with random delays at their
+/// barriers, which brings races to light. Slow.</description></item>
 /// <item><term><c>XDG_CACHE_HOME</c></term><description>Where the cache folder <c>attncompose</c> is made on Linux and macOS;
 /// <c>~/.cache</c> otherwise.</description></item>
 /// <item><term><c>CUDA_PATH</c>, <c>CUDA_HOME</c>, <c>VIRTUAL_ENV</c>, <c>CONDA_PREFIX</c></term><description>Places where
@@ -38,6 +40,9 @@ public sealed record CudaSettings
     /// <summary>Whether to wait after every kernel.</summary>
     public bool SynchronizeLaunches { get; init; }
 
+    /// <summary>Whether kernels have random delays at their barriers.</summary>
+    public bool DelayBarriers { get; init; }
+
     /// <summary>Toolkit folders named by the environment.</summary>
     public IReadOnlyList<string> ToolkitRoots { get; init; } = [];
 
@@ -62,6 +67,7 @@ public sealed record CudaSettings
             CacheDirectory = off ? null : cache,
             RequireCache = Flag("ATTNCOMPOSE_REQUIRE_CACHE"),
             SynchronizeLaunches = Flag("ATTNCOMPOSE_SYNC"),
+            DelayBarriers = Flag("ATTNCOMPOSE_DELAYS"),
             ToolkitRoots = Values("CUDA_PATH", "CUDA_HOME"),
             PythonRoots = Values("VIRTUAL_ENV", "CONDA_PREFIX"),
             CacheHome = OperatingSystem.IsWindows()

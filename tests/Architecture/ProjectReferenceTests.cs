@@ -4,7 +4,10 @@ using AttnCompose.Testing;
 
 namespace AttnCompose.Architecture;
 
-/// <summary>user -> Pipelines -> Cuda -> Abstractions; Models -> Pipelines; Cli -> all; Generators -> nothing.</summary>
+/// <summary>
+/// user -> Pipelines -> Cuda -> Abstractions; Models -> Pipelines; Cli -> all, the tests' Conformance library among them, which
+/// itself knows Pipelines alone; Generators -> nothing.
+/// </summary>
 public sealed class ProjectReferenceTests
 {
     [Theory]
@@ -13,13 +16,21 @@ public sealed class ProjectReferenceTests
     [InlineData("Cuda", "Abstractions", "")]
     [InlineData("Pipelines", "Cuda Generators", "")]
     [InlineData("Models", "Pipelines", "")]
-    [InlineData("Cli", "Models", "Spectre.Console System.CommandLine")]
+    [InlineData("Cli", "Conformance Models", "Spectre.Console System.CommandLine")]
     public void A_project_depends_on_what_lies_below_it(string project, string projects, string packages)
     {
         XDocument file = Load(project);
         Assert.Equal(projects, string.Join(' ', file.Descendants("ProjectReference").Select(ProjectName).Order(StringComparer.Ordinal)));
         Assert.Equal(packages,
             string.Join(' ', file.Descendants("PackageReference").Select(Include).Order(StringComparer.Ordinal)));
+    }
+
+    [Fact]
+    public void The_conformance_library_that_the_program_ships_is_no_test_project()
+    {
+        XDocument file = XDocument.Load(Repository.PathOf("tests/Conformance/AttnCompose.Conformance.csproj"));
+        Assert.Equal("Pipelines", string.Join(' ', file.Descendants("ProjectReference").Select(ProjectName)));
+        Assert.Empty(file.Descendants("PackageReference"));
     }
 
     [Fact]

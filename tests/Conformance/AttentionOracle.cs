@@ -23,10 +23,11 @@ public static class AttentionOracle
     /// <param name="rule">A score rule on (score, query position, key position), or null.</param>
     /// <param name="output">[Lq, dim].</param>
     /// <param name="logSumExp">[Lq].</param>
+    /// <param name="probability">What a probability is rounded to before it is multiplied with a value; any for not at all.</param>
     public static void Attend<TReal>(
         ReadOnlySpan<float> query, ReadOnlySpan<float> key, ReadOnlySpan<float> value, int dim, int firstQuery,
         ReadOnlySpan<int> keys, ReadOnlySpan<int> queries, bool causal, double scale, ScoreRule? rule,
-        Span<TReal> output, Span<TReal> logSumExp)
+        Span<TReal> output, Span<TReal> logSumExp, ElementType probability = ElementType.Any)
         where TReal : struct, IFloatingPointIeee754<TReal>
     {
         output.Clear();
@@ -53,11 +54,14 @@ public static class AttentionOracle
             Array.Clear(sums);
             for (int i = 0; i < visible; i++)
             {
-                TReal probability = TReal.Exp(probabilities[i] - largest);
-                sum += probability;
+                TReal exponential = TReal.Exp(probabilities[i] - largest);
+                sum += exponential;
+                TReal factor = probability == ElementType.Any
+                    ? exponential
+                    : TReal.CreateTruncating(Tolerance.Round(double.CreateTruncating(exponential), probability));
                 ReadOnlySpan<TReal> values = v.AsSpan(keys[i] * dim, dim);
                 for (int d = 0; d < values.Length; d++)
-                    sums[d] += probability * values[d];
+                    sums[d] += factor * values[d];
             }
             for (int d = 0; d < dim; d++)
                 output[row * dim + d] = sums[d] / sum;

@@ -1,8 +1,10 @@
+using System.Runtime.InteropServices;
+
 namespace AttnCompose.Conformance;
 
 /// <summary>
 /// The inputs of a configuration, and the verdict on what a pipeline made of them. Use: make a case, run a pipeline over it
-/// (<see cref="Run"/> on host memory, or fill a <see cref="PipelineResult"/> from a device), then <see cref="Check"/>.
+/// (<see cref="Run"/> on host memory, or fill a <see cref="PipelineResult"/> from a device), then <see cref="Check(PipelineResult)"/>.
 /// </summary>
 public sealed class PipelineCase
 {
@@ -27,6 +29,8 @@ public sealed class PipelineCase
         Query = Tensor(random, config.QueryHeads, config.QueryLength, QueryLengths, isKey: false);
         Key = Tensor(random, config.KeyValueHeads, config.KeyLength, KeyLengths, isKey: true);
         Value = Tensor(random, config.KeyValueHeads, config.KeyLength, KeyLengths, isKey: false);
+        if (config.Content == TensorContent.OneHot)
+            MakeOneHot(random);
     }
 
     /// <summary>The configuration.</summary>
@@ -75,11 +79,48 @@ public sealed class PipelineCase
         _ => Run<BFloat16, BFloat16>(pipeline),
     };
 
+    /// <summary>Runs a pipeline twice; a second result that is not bitwise the first is a fault.</summary>
+    public PipelineResult RunTwice(IAttentionPipeline pipeline)
+    {
+        PipelineResult first = Run(pipeline), second = Run(pipeline);
+        bool same = MemoryMarshal.AsBytes(first.Output.AsSpan()).SequenceEqual(MemoryMarshal.AsBytes(second.Output.AsSpan()))
+            && MemoryMarshal.AsBytes(first.LogSumExp.AsSpan()).SequenceEqual(MemoryMarshal.AsBytes(second.LogSumExp.AsSpan()));
+        return same ? first : first with { Faults = [.. first.Faults, "run 2 of 2 is not bitwise equal to run 1"] };
+    }
+
     /// <summary>What is wrong with a result: one line each, the replay line included; empty where all is well.</summary>
-    public IReadOnlyList<string> Check(PipelineResult result)
+    public IReadOnlyList<string> Check(PipelineResult result) => Check(result, out _, out _);
+
+    /// <summary>
+    /// What is wrong with a result; the largest error of an output in units of what is allowed; and how many heads' tokens
+    /// were chosen again on the CPU from the device's scores.
+    /// </summary>
+    public IReadOnlyList<string> Check(PipelineResult result, out double largestError, out int selectionsCompared)
     {
         var verdict = new PipelineVerdict(this, result);
-        return [.. verdict.Failures().Select(failure => $"{failure}\n  replay: {Config}")];
+        string[] failures = [.. verdict.Failures().Select(failure => $"{failure}\n  replay: {Config}")];
+        (largestError, selectionsCompared) = (verdict.LargestError, verdict.SelectionsCompared);
+        return failures;
+    }
+
+    /// <summary>Whether a query of <see cref="TensorContent.OneHot"/> looks for the key at its own position.</summary>
+    internal bool FindsItself(int batch, int query)
+    {
+        SequenceShape sequence = Sequence(batch);
+        return !Config.Sparse || sequence.FirstQuery + query < sequence.KeyLength - Config.Window;
+    }
+
+    /// <summary>A tensor of this case, poisoned; filled with <paramref name="values"/> where there are any.</summary>
+    internal HostTensor<T> Image<T>(int heads, int length, int dim, float[]? values)
+        where T : unmanaged
+    {
+        bool isFused = Config.Layout == TensorLayout.Fused && values is not null;
+        TensorLayout layout = Config.Layout == TensorLayout.Fused && !isFused ? TensorLayout.Blhd : Config.Layout;
+        var image = new HostTensor<T>(
+            layout, Config.Batch, heads, length, dim, isFused ? Config.QueryHeads + 2 * Config.KeyValueHeads : heads);
+        if (values is not null)
+            image.Fill(values);
+        return image;
     }
 
     private PipelineResult Run<T, TOut>(IAttentionPipeline pipeline)
@@ -88,29 +129,27 @@ public sealed class PipelineCase
     {
         PipelineConfig config = Config;
         int batch = config.Batch, heads = config.QueryHeads, length = config.QueryLength;
-        var query = new HostTensor<T>(config.Layout, batch, heads, length, config.HeadDim);
-        var key = new HostTensor<T>(config.Layout, batch, config.KeyValueHeads, config.KeyLength, config.HeadDim);
-        var value = new HostTensor<T>(config.Layout, batch, config.KeyValueHeads, config.KeyLength, config.HeadDim);
-        var output = new HostTensor<TOut>(config.Layout, batch, heads, length, config.HeadDim);
-        query.Fill(Query);
-        key.Fill(Key);
-        value.Fill(Value);
-        var logSumExp = new float[batch * heads * length];
-        Array.Fill(logSumExp, float.NaN);
+        HostTensor<T> query = Image<T>(heads, length, config.HeadDim, Query);
+        HostTensor<T> key = Image<T>(config.KeyValueHeads, config.KeyLength, config.HeadDim, Key);
+        HostTensor<T> value = Image<T>(config.KeyValueHeads, config.KeyLength, config.HeadDim, Value);
+        HostTensor<TOut> output = Image<TOut>(heads, length, config.HeadDim, values: null);
+        var logSumExp = new HostTensor<float>(TensorLayout.Bhld, batch, heads, length, 1, heads);
         var selection = new TokenSelection { WantsScores = true };
         pipeline.Run(new AttentionArguments<T, TOut>
         {
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
-            LogSumExp = AttentionTensor.LogSumExp(logSumExp, batch, heads, length),
+            LogSumExp = AttentionTensor.LogSumExp(logSumExp.Elements, batch, heads, length),
             KeyLengths = KeyLengths, QueryLengths = QueryLengths, Selection = config.Sparse ? selection : null,
         });
+        string[] faults = [.. output.Strays("output").Concat(logSumExp.Strays("log-sum-exp"))];
         if (!config.Sparse)
-            return new PipelineResult { Output = output.ToArray(), LogSumExp = logSumExp };
+            return new PipelineResult { Output = output.ToArray(), LogSumExp = logSumExp.ToArray(), Faults = faults };
         (int B, int H)[] rows = [.. Enumerable.Range(0, batch * heads).Select(i => (i / heads, i % heads))];
         return new PipelineResult
         {
             Output = output.ToArray(),
-            LogSumExp = logSumExp,
+            LogSumExp = logSumExp.ToArray(),
+            Faults = faults,
             Positions = [.. rows.Select(row => selection.Positions(row.B, row.H).ToArray())],
             QueryBegins = [.. rows.Select(row => selection.QueryBegin(row.B, row.H))],
             Scores = selection.ScoreLength == 0 ? null : [.. rows.Select(row =>
@@ -138,6 +177,31 @@ public sealed class PipelineCase
                 data[row * dim + d] = valid ? (float)Tolerance.Round(values[d] * factor, config.Element) : float.NaN;
         }
         return data;
+    }
+
+    private void MakeOneHot(Random random)
+    {
+        // Codes differ in a twelfth of the dims or more, so other keys' probabilities vanish; scores stay small enough that
+        // their rounding moves no row by half an ulp of 16 bits.
+        const float Factor = 32;
+        int dim = Config.HeadDim;
+        for (int i = 0; i < Key.Length; i++)
+        {
+            if (!float.IsNaN(Key[i]))
+                Key[i] = Code(i / dim % Config.KeyLength, i % dim);
+            if (!float.IsNaN(Value[i]))
+                Value[i] = random.Next(1, 9) * (random.Next(2) == 0 ? 1 : -1);
+        }
+        for (int row = 0; row < Query.Length / dim; row++)
+        {
+            int batch = row / (Config.QueryHeads * Config.QueryLength), query = row % Config.QueryLength;
+            int position = Sequence(batch).FirstQuery + query;
+            int target = FindsItself(batch, query) || position < 0 ? position : random.Next(0, position + 1);
+            for (int d = 0; d < dim; d++)
+                Query[row * dim + d] = float.IsNaN(Query[row * dim + d]) ? float.NaN : Factor * Code(target, d);
+        }
+
+        static float Code(int position, int dimension) => (position >> dimension % 12 & 1) == 1 ? 1 : -1;
     }
 
     private float[] Row(Random random)

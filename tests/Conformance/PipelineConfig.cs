@@ -19,6 +19,12 @@ public enum TensorContent
 
     /// <summary>The first keys draw most attention, the rest is flat.</summary>
     Sink,
+
+    /// <summary>
+    /// Every query finds one key, its own, and values are small integers, so each output row is a value row, exactly: for
+    /// gather, scatter and masks. The queries of the selector's window find other keys, so that there is something to select.
+    /// </summary>
+    OneHot,
 }
 
 /// <summary>How tensors lie in memory.</summary>
@@ -32,6 +38,9 @@ public enum TensorLayout
 
     /// <summary>[batch, heads, length, dim] with gaps between rows.</summary>
     Padded,
+
+    /// <summary>Query, key and value as views of one projection, [batch, length, (query, key, value) heads, dim].</summary>
+    Fused,
 }
 
 /// <summary>The score rule of a configuration.</summary>
@@ -124,7 +133,7 @@ public sealed record PipelineConfig
     }
 
     /// <summary>A smaller configuration of the same kind that needs no more than a number of multiply-adds.</summary>
-    private PipelineConfig Within(long multiplyAdds)
+    internal PipelineConfig Within(long multiplyAdds, bool anyHeadDim = true)
     {
         PipelineConfig config = this;
         while (config.MultiplyAdds > multiplyAdds)
@@ -132,14 +141,14 @@ public sealed record PipelineConfig
             int group = config.QueryHeads / config.KeyValueHeads;
             config = config.Batch > 1 ? config with { Batch = config.Batch - 1 }
                 : config.KeyValueHeads > 1 ? config with { KeyValueHeads = 1, QueryHeads = group }
-                : config.HeadDim > 64 ? config with { HeadDim = 64 }
+                : anyHeadDim && config.HeadDim > 64 ? config with { HeadDim = 64 }
                 : group > 1 ? config with { QueryHeads = group / 2 }
                 : config with { QueryLength = (config.QueryLength + 1) / 2, KeyLength = (config.KeyLength + 1) / 2 };
         }
         return config;
     }
 
-    private static int Length(Random random)
+    internal static int Length(Random random)
     {
         int edge = Pick(random, 16, 48, 64, 128, 192, 240, 256) * random.Next(1, 3);
         return random.Next(3) switch
@@ -150,7 +159,7 @@ public sealed record PipelineConfig
         };
     }
 
-    private static T Pick<T>(Random random, params ReadOnlySpan<T> choices) => choices[random.Next(choices.Length)];
+    internal static T Pick<T>(Random random, params ReadOnlySpan<T> choices) => choices[random.Next(choices.Length)];
 
     /// <inheritdoc/>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,

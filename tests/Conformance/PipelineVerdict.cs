@@ -1,4 +1,5 @@
 using System.Globalization;
+using AttnCompose.Cpu;
 
 namespace AttnCompose.Conformance;
 
@@ -13,8 +14,16 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
 
     private readonly PipelineConfig _config = inputs.Config;
 
+    /// <summary>The largest error of an output that was judged, in units of what is allowed.</summary>
+    public double LargestError { get; private set; }
+
+    /// <summary>Heads whose tokens were chosen again on the CPU from the device's scores.</summary>
+    public int SelectionsCompared { get; private set; }
+
     public IEnumerable<string> Failures()
     {
+        foreach (string fault in result.Faults)
+            yield return fault;
         for (int batch = 0; batch < _config.Batch; batch++)
         {
             bool broken = false;
@@ -27,7 +36,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
                 }
                 if (broken)
                     continue; // positions that are no selection cannot be judged further
-                foreach (string failure in ChoiceFailures(batch))
+                foreach (string failure in ChoiceFailures(batch).Concat(SelectorFailures(batch)))
                     yield return failure;
             }
             for (int head = 0; head < _config.QueryHeads; head++)
@@ -135,6 +144,36 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         return null;
     }
 
+    /// <summary>The scores of the device, through the CPU's selector, choose the very tokens that the device chose.</summary>
+    private IEnumerable<string> SelectorFailures(int batch)
+    {
+        SequenceShape sequence = inputs.Sequence(batch);
+        int heads = _config.QueryHeads;
+        if (result.RawScores is null || sequence.KeyLength <= _config.Window || sequence.QueryLength == 0)
+            yield break;
+        using CpuDevice device = AttentionDevice.Cpu(1);
+        using var cpu = new CpuExecution(device);
+        var selector = new TokenCoverageAttribute
+        {
+            Coverage = _config.Coverage, Window = _config.Window, Pool = _config.Pool, MinTokens = _config.MinTokens,
+            RoundScoresToBFloat16 = _config.RoundScores,
+        };
+        var chosen = new TokenSelection();
+        chosen.Reset(1, heads, sequence.KeyLength);
+        float[] raw = [.. result.RawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];
+        selector.Select(raw, 0, sequence.FirstQuery, cpu, chosen);
+        for (int head = 0; head < heads; head++)
+        {
+            SelectionsCompared++;
+            int[] positions = result.Positions![batch * heads + head];
+            if (!chosen.Positions(0, head).SequenceEqual(positions))
+            {
+                yield return $"batch {batch} head {head}: the device's scores choose {chosen.KeyCount(0, head)} tokens on the CPU, " +
+                    $"{positions.Length} on the device, and not the same";
+            }
+        }
+    }
+
     private IEnumerable<string> ArithmeticFailures(int batch, int head)
     {
         SequenceShape sequence = inputs.Sequence(batch);
@@ -147,13 +186,21 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         var truthLse = new double[length];
         var single = new float[length * dim];
         var singleLse = new float[length];
-        Attend(batch, head, keys, queries, truth, truthLse);
-        Attend(batch, head, keys, queries, single, singleLse);
+        Attend(batch, head, keys, queries, truth, truthLse, ElementType.Any);
+        Attend(batch, head, keys, queries, single, singleLse, result.ProbabilityElement);
         for (int i = 0; i < single.Length; i++)
             single[i] = (float)Tolerance.Round(single[i], inputs.OutputElement);
         float[] output = result.Output[(row * length * dim)..((row + 1) * length * dim)];
-        if (Tolerance.Judge(output, truth, single, inputs.OutputElement, LargestScore(batch, head)) is { } failure)
+        string? failure = Tolerance.Judge(
+            output, truth, single, inputs.OutputElement, LargestScore(batch, head), result.ProbabilityElement, out double error);
+        if (failure is not null)
             yield return $"batch {batch} head {head}: {failure}";
+        LargestError = Math.Max(LargestError, error);
+        if (_config.Content == TensorContent.OneHot && !_config.FloatOutput)
+        {
+            foreach (string inexact in ExactFailures(batch, head, queries, output))
+                yield return inexact;
+        }
         for (int query = 0; query < length; query++)
         {
             float lse = result.LogSumExp[row * length + query];
@@ -166,12 +213,27 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         static bool IsNotZero(float value) => BitConverter.SingleToInt32Bits(value) != 0;
     }
 
-    private void Attend<TReal>(int batch, int head, int[] keys, int[] queries, TReal[] output, TReal[] logSumExp)
+    /// <summary>A query that finds its own key alone gets that key's value row, to the bit once rounded to 16 bits.</summary>
+    private IEnumerable<string> ExactFailures(int batch, int head, int[] queries, float[] output)
+    {
+        SequenceShape sequence = inputs.Sequence(batch);
+        int dim = _config.HeadDim;
+        float[] values = KeyHead(inputs.Value, batch, head).ToArray();
+        foreach (int query in queries)
+        {
+            int position = sequence.FirstQuery + query;
+            if (inputs.FindsItself(batch, query)
+                && !output.AsSpan(query * dim, dim).SequenceEqual(values.AsSpan(position * dim, dim)))
+                yield return $"batch {batch} head {head} query {query}: its row is not value row {position}";
+        }
+    }
+
+    private void Attend<TReal>(int batch, int head, int[] keys, int[] queries, TReal[] output, TReal[] logSumExp, ElementType probability)
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal> =>
         AttentionOracle.Attend(
             QueryHead(batch, head), KeyHead(inputs.Key, batch, head), KeyHead(inputs.Value, batch, head), _config.HeadDim,
             inputs.Sequence(batch).FirstQuery, keys, queries, _config.Mask == AttentionMask.Causal, inputs.Scale, inputs.Rule,
-            output.AsSpan(), logSumExp.AsSpan());
+            output.AsSpan(), logSumExp.AsSpan(), probability);
 
     private TReal[] RawScores<TReal>(int batch, int head, int prefix)
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
@@ -182,11 +244,14 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             _config.Window, prefix, inputs.Scale, inputs.Rule);
     }
 
-    // What the lengths of the valid rows allow a score to be, without a rule.
+    // What the lengths of the valid rows allow a score to be, without a rule. One-hot scores are large whole numbers before
+    // they are scaled, so the straightforward code sums them without rounding. Code that scales the query first does not:
+    // each of dim sums is rounded.
     private double LargestScore(int batch, int head)
     {
         SequenceShape sequence = inputs.Sequence(batch);
-        return inputs.Scale * LongestRow(QueryHead(batch, head), sequence.QueryLength)
+        double roundings = _config.Content == TensorContent.OneHot ? Math.Sqrt(_config.HeadDim) : 1;
+        return roundings * inputs.Scale * LongestRow(QueryHead(batch, head), sequence.QueryLength)
             * LongestRow(KeyHead(inputs.Key, batch, head), sequence.KeyLength);
     }
 

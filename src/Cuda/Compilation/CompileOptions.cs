@@ -20,6 +20,9 @@ public sealed record CompileOptions
     /// <summary>Type of <c>ATTNCOMPOSE_OUTPUT</c>; any leaves it undefined.</summary>
     public ElementType Output { get; init; }
 
+    /// <summary>Whether warps are held up at random at their barriers, to bring races to light.</summary>
+    public bool Delays { get; init; }
+
     /// <summary>Whether the assembler reports registers, shared memory and spills, entry by entry.</summary>
     public bool Verbose { get; init; }
 
@@ -36,6 +39,8 @@ public sealed record CompileOptions
             arguments.Add($"-DATTNCOMPOSE_ELEMENT={TypeName(Element)}");
         if (Output != ElementType.Any)
             arguments.Add($"-DATTNCOMPOSE_OUTPUT={TypeName(Output)}");
+        if (Delays)
+            arguments.Add("-DATTNCOMPOSE_DELAYS");
         if (Verbose)
             arguments.Add("-Xptxas=-v");
         if (LineInfo)

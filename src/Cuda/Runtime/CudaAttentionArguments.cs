@@ -55,11 +55,16 @@ public sealed class CudaTokenSelection : IDisposable
 
     /// <summary>Memory for a problem.</summary>
     public CudaTokenSelection(CudaDevice device, int batch, int queryHeads, int keyLength)
+        : this(
+            CudaTensor.Allocate<int>(device, batch, queryHeads, keyLength),
+            CudaTensor.Allocate<int>(device, batch, queryHeads),
+            CudaTensor.Allocate<int>(device, batch, queryHeads))
     {
-        Positions = CudaTensor.Allocate<int>(device, batch, queryHeads, keyLength);
-        KeyCounts = CudaTensor.Allocate<int>(device, batch, queryHeads);
-        QueryBegins = CudaTensor.Allocate<int>(device, batch, queryHeads);
     }
+
+    /// <summary>Over tensors without gaps, [batch, heads, Lk] and twice [batch, heads].</summary>
+    internal CudaTokenSelection(CudaTensor<int> positions, CudaTensor<int> keyCounts, CudaTensor<int> queryBegins) =>
+        (Positions, KeyCounts, QueryBegins) = (positions, keyCounts, queryBegins);
 
     /// <summary>
     /// [batch, query heads, Lk]: kept positions of each head, ascending; what follows the last one has no meaning.

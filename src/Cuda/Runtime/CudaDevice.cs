@@ -72,6 +72,9 @@ public sealed class CudaDevice : AttentionDevice
 
     internal CudaContext Context { get; }
 
+    /// <summary>Sees the workspace of every call on this device; null outside conformance checks.</summary>
+    internal ICudaRunObserver? Observer { get; set; }
+
     /// <summary>Waits until all work on the device's context is done.</summary>
     public void Synchronize() => Context.Check(Context.Enter("cuCtxSynchronize").ContextSynchronize(), "cuCtxSynchronize");
 

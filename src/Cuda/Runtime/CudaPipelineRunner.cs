@@ -113,6 +113,9 @@ public sealed partial class CudaPipelineRunner : IDisposable
         CudaWorkspace workspace = _launch.Workspace;
         workspace.Clear();
         SelectionOffsets offsets = Describe(pipeline, workspace, in shape, ownSelection);
+        ICudaRunObserver? observer = Device.Observer;
+        if (observer is not null)
+            workspace.Reserve(observer.GuardBytes);
         nint memory = _pool.Take(stream, workspace.TotalBytes);
         DeviceTokenIndex tokens = arguments.Selection?.Index ?? default;
         if (ownSelection)
@@ -127,7 +130,9 @@ public sealed partial class CudaPipelineRunner : IDisposable
         }
         DeviceProblem problem = ProblemOf(in arguments, in shape);
         _launch.Open(module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, memory);
+        observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
+        observer?.AfterLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         // The kernels are on the stream now; freeing a tensor waits for them.
         GC.KeepAlive(arguments.Query);
         GC.KeepAlive(arguments.Key);
@@ -170,6 +175,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
             HeadDim = headDim,
             Element = element,
             Output = output,
+            Delays = CudaSettings.Current.DelayBarriers,
         };
         PreparedKernel prepared = _cache.Prepare(_program.Source, options);
         CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));

@@ -13,7 +13,7 @@ public sealed class CudaSettingsTests
         Assert.Null(settings.CacheDirectory);
         Assert.Null(settings.CacheHome);
         Assert.Null(settings.Nvrtc);
-        Assert.False(settings.RequireCache || settings.SynchronizeLaunches);
+        Assert.False(settings.RequireCache || settings.SynchronizeLaunches || settings.DelayBarriers);
         Assert.Empty(settings.ToolkitRoots);
     }
 
@@ -43,9 +43,11 @@ public sealed class CudaSettingsTests
     public void Flags_and_roots_are_read()
     {
         CudaSettings settings = Read(
-            ("ATTNCOMPOSE_REQUIRE_CACHE", "1"), ("ATTNCOMPOSE_SYNC", "0"), ("CUDA_PATH", "/c"), ("CUDA_HOME", "/c"), ("CONDA_PREFIX", "/conda"));
+            ("ATTNCOMPOSE_REQUIRE_CACHE", "1"), ("ATTNCOMPOSE_SYNC", "0"), ("ATTNCOMPOSE_DELAYS", "1"),
+            ("CUDA_PATH", "/c"), ("CUDA_HOME", "/c"), ("CONDA_PREFIX", "/conda"));
         Assert.True(settings.RequireCache);
         Assert.False(settings.SynchronizeLaunches);
+        Assert.True(settings.DelayBarriers);
         Assert.Equal(["/c"], settings.ToolkitRoots);
         Assert.Equal(["/conda"], settings.PythonRoots);
     }

@@ -1,6 +1,8 @@
 // Element types. They are storage: arithmetic is float32, after conversion.
 #pragma once
 
+#include <attncompose/delays.cuh>
+
 namespace attn {
 
 struct bf16 {

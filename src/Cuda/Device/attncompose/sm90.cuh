@@ -25,7 +25,9 @@ __device__ inline void grow_registers() {
 
 // Named barriers 1 to 15 (0 is __syncthreads): `sync` waits until `threads` threads have come, `arrive` comes and goes on.
 __device__ inline void sync_named(int id, int threads) {
+    delay_at_random();
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+    delay_at_random();
 }
 __device__ inline void arrive_named(int id, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
@@ -70,6 +72,7 @@ __device__ inline bool is_over(unsigned barrier, unsigned parity) {
 __device__ inline void wait(unsigned barrier, unsigned parity) {
     while (!is_over(barrier, parity)) {
     }
+    delay_at_random();
 }
 
 // Between generic accesses of shared memory and accesses of the async proxy that come after them, in either thread of a

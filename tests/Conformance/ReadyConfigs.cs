@@ -1,0 +1,80 @@
+namespace AttnCompose.Conformance;
+
+/// <summary>
+/// Configurations of the ready pipelines, and the pipelines themselves. What a device compiles kernels for, (head dim,
+/// element, output), comes from a short list, so that thousands of configurations need few compilations.
+/// </summary>
+public static class ReadyConfigs
+{
+    private const long UsualMultiplyAdds = 1L << 25;
+    private const long MostMultiplyAdds = 1L << 29;
+
+    /// <summary>(head dim, element, float output): every combination of types at the usual head dims, two at the others.</summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_kernels =
+    [
+        (64, ElementType.BFloat16, false), (64, ElementType.BFloat16, true),
+        (64, ElementType.Float16, false), (64, ElementType.Float16, true),
+        (128, ElementType.BFloat16, false), (128, ElementType.BFloat16, true),
+        (128, ElementType.Float16, false), (128, ElementType.Float16, true),
+        (32, ElementType.BFloat16, false), (32, ElementType.Float16, true),
+        (40, ElementType.Float16, false), (40, ElementType.BFloat16, true),
+        (96, ElementType.BFloat16, false), (96, ElementType.Float16, true),
+        (256, ElementType.Float16, false), (256, ElementType.BFloat16, true),
+    ];
+
+    /// <summary>The configuration of a seed.</summary>
+    public static PipelineConfig Random(int seed)
+    {
+        var random = new Random(seed);
+        var kernel = s_kernels[random.Next(s_kernels.Length)];
+        bool sparse = random.Next(4) != 0;
+        bool isLong = random.Next(8) == 0;
+        int keyLength = Length(random, sparse, isLong);
+        int queryLength = random.Next(3) != 0 ? keyLength : Length(random, sparse, isLong);
+        int group = random.Next(1, 9);
+        int keyValueHeads = PipelineConfig.Pick(random, 1, 1, 2, 3);
+        var config = new PipelineConfig
+        {
+            Seed = seed,
+            Element = kernel.Element,
+            FloatOutput = kernel.FloatOutput,
+            Batch = PipelineConfig.Pick(random, 1, 1, 2, 3),
+            KeyValueHeads = keyValueHeads,
+            QueryHeads = group * keyValueHeads,
+            QueryLength = Math.Min(queryLength, keyLength),
+            KeyLength = Math.Max(queryLength, keyLength),
+            HeadDim = kernel.HeadDim,
+            VaryLengths = random.Next(3) == 0,
+            Content = (TensorContent)random.Next(6),
+            Layout = (TensorLayout)random.Next(4),
+            Threads = random.Next(1, 4),
+            Sparse = sparse,
+            Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
+            MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
+            // What the declarations fix.
+            Mask = AttentionMask.Causal,
+            Rule = RuleKind.None,
+            Window = 128,
+            Pool = 7,
+            RoundScores = false,
+        };
+        return config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false);
+    }
+
+    /// <summary>The pipeline of a configuration.</summary>
+    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config.Sparse
+        ? Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens })
+        : Pipelines.DenseAttention.Create(device);
+
+    private static int Length(Random random, bool sparse, bool isLong)
+    {
+        if (isLong)
+        {
+            return random.Next(2) == 0
+                ? random.Next(301, 2050)
+                : 128 * random.Next(3, 17) + random.Next(-1, 2);
+        }
+        // Below the selector's window there is nothing to select.
+        return PipelineConfig.Length(random) + (sparse && random.Next(2) == 0 ? 128 : 0);
+    }
+}

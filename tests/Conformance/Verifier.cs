@@ -1,0 +1,216 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using AttnCompose.Cpu;
+using AttnCompose.Cuda;
+
+namespace AttnCompose.Conformance;
+
+/// <summary>How far a verification is, and at its end what it found.</summary>
+public sealed record VerifyProgress
+{
+    /// <summary>Configurations judged.</summary>
+    public required int Done { get; init; }
+
+    /// <summary>Configurations in all.</summary>
+    public required int Total { get; init; }
+
+    /// <summary>Configurations with a failure.</summary>
+    public required int Failed { get; init; }
+
+    /// <summary>Kernel texts, each for one head dim and element types, that were compiled or read from the cache.</summary>
+    public required int KernelTexts { get; init; }
+
+    /// <summary>Kernels in these texts.</summary>
+    public required int Kernels { get; init; }
+
+    /// <summary>Largest error of an output in units of what is allowed.</summary>
+    public required double LargestError { get; init; }
+
+    /// <summary>Heads whose tokens were chosen again on the CPU from the device's scores.</summary>
+    public required int SelectionsCompared { get; init; }
+
+    /// <summary>Runs that were compared bit for bit with the first run of their configuration.</summary>
+    public required int Repeats { get; init; }
+
+    /// <summary>The configuration of that error.</summary>
+    public required PipelineConfig? Worst { get; init; }
+
+    /// <summary>Time since the beginning.</summary>
+    public required TimeSpan Elapsed { get; init; }
+
+    /// <summary>Of that, time in which the device had a case.</summary>
+    public required TimeSpan DeviceTime { get; init; }
+}
+
+/// <summary>
+/// Verifies the ready pipelines on a device over many configurations: the device runs one case after the other, while
+/// worker threads draw inputs and judge results, and one thread compiles the kernels that come next.
+/// </summary>
+/// <param name="device">What is verified.</param>
+/// <param name="compiler">The same GPU a second time, on which kernels are compiled ahead into the cache; may be null.</param>
+public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null)
+{
+    private readonly Lock _gate = new();
+    private readonly Lock _deviceGate = new();
+    private readonly Dictionary<KernelKey, TaskCompletionSource> _compiled = [];
+    private readonly Dictionary<int, CpuDevice> _cpus = [];
+    private readonly Stopwatch _clock = new();
+    private readonly Stopwatch _deviceClock = new();
+    private int _done;
+    private int _failed;
+    private int _selections;
+    private int _repeats;
+    private double _largest;
+    private PipelineConfig? _worst;
+
+    /// <summary>Runs and judges all configurations. For one call.</summary>
+    /// <param name="configs">What to run.</param>
+    /// <param name="onFailure">Told the failures of a configuration, each with its replay line; by one thread at a time.</param>
+    /// <param name="onProgress">Told after each configuration; by one thread at a time.</param>
+    public VerifyProgress Run(
+        IReadOnlyList<PipelineConfig> configs, Action<IReadOnlyList<string>> onFailure, Action<VerifyProgress> onProgress)
+    {
+        _clock.Start();
+        var order = new List<KernelKey>();
+        foreach (PipelineConfig config in configs)
+        {
+            if (_compiled.TryAdd(KernelKey.Of(config), new(TaskCreationOptions.RunContinuationsAsynchronously)))
+                order.Add(KernelKey.Of(config));
+        }
+        // Five configurations are run a thousand times, twenty twenty times, the others twice.
+        Dictionary<PipelineConfig, int> times = configs.Take(25).Distinct()
+            .Select((config, i) => (config, i)).ToDictionary(pair => pair.config, pair => pair.i < 5 ? 1000 : 20);
+        using CudaCaseRunner? runner = device is CudaDevice cuda ? new CudaCaseRunner(cuda) : null;
+        var compiling = new Thread(() => CompileAhead(order)) { IsBackground = true };
+        compiling.Start();
+        try
+        {
+            // In the order of their kernels, so that nobody waits for what is compiled last.
+            ILookup<KernelKey, PipelineConfig> byKernel = configs.ToLookup(KernelKey.Of);
+            Parallel.ForEach(
+                Partitioner.Create(order.SelectMany(key => byKernel[key]), EnumerablePartitionerOptions.NoBuffering),
+                new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount },
+                (config, loop) =>
+                {
+                    int runs = runner is null ? 2 : times.GetValueOrDefault(config, 2);
+                    IReadOnlyList<string> failures = Judge(config, runner, runs, out double error, out int selections);
+                    lock (_gate)
+                    {
+                        _done++;
+                        _selections += selections;
+                        _repeats += runs - 1;
+                        if (error > _largest || _worst is null)
+                            (_largest, _worst) = (error, config);
+                        if (failures.Count > 0)
+                        {
+                            _failed++;
+                            onFailure(failures);
+                        }
+                        onProgress(Progress(configs.Count));
+                        if (device is CudaDevice { Fault: not null })
+                            loop.Stop();
+                    }
+                });
+        }
+        finally
+        {
+            compiling.Join();
+            foreach (CpuDevice cpu in _cpus.Values)
+                cpu.Dispose();
+        }
+        return Progress(configs.Count);
+    }
+
+    private VerifyProgress Progress(int total) => new()
+    {
+        Done = _done,
+        Total = total,
+        Failed = _failed,
+        KernelTexts = device is CudaDevice ? _compiled.Values.Count(source => source.Task.IsCompletedSuccessfully) : 0,
+        Kernels = device is CudaDevice
+            ? _compiled.Where(pair => pair.Value.Task.IsCompletedSuccessfully).Sum(pair => pair.Key.Plan.Kernels.Count)
+            : 0,
+        LargestError = _largest,
+        SelectionsCompared = _selections,
+        Repeats = _repeats,
+        Worst = _worst,
+        Elapsed = _clock.Elapsed,
+        DeviceTime = _deviceClock.Elapsed,
+    };
+
+    private void CompileAhead(List<KernelKey> keys)
+    {
+        foreach (KernelKey key in keys)
+        {
+            try
+            {
+                if (compiler is not null)
+                    key.Compile(compiler);
+                _compiled[key].SetResult();
+            }
+            catch (Exception exception)
+            {
+                _compiled[key].SetException(exception);
+            }
+        }
+    }
+
+    private IReadOnlyList<string> Judge(
+        PipelineConfig config, CudaCaseRunner? runner, int times, out double error, out int selections)
+    {
+        (error, selections) = (0, 0);
+        try
+        {
+            var inputs = new PipelineCase(config);
+            _compiled[KernelKey.Of(config)].Task.GetAwaiter().GetResult();
+            PipelineResult result;
+            lock (_deviceGate)
+            {
+                _deviceClock.Start();
+                try
+                {
+                    using IAttentionPipeline pipeline = ReadyConfigs.Create(config, runner is null ? Cpu(config.Threads) : device);
+                    result = runner is null
+                        ? inputs.RunTwice(pipeline)
+                        : runner.Run(inputs, (ICudaAttentionPipeline)pipeline, times);
+                }
+                finally
+                {
+                    _deviceClock.Stop();
+                }
+            }
+            return inputs.Check(result, out error, out selections);
+        }
+        catch (Exception exception)
+        {
+            return [$"{exception.GetType().Name}: {exception.Message}\n  replay: {config}"];
+        }
+    }
+
+    private CpuDevice Cpu(int threads)
+    {
+        if (!_cpus.TryGetValue(threads, out CpuDevice? cpu))
+            _cpus[threads] = cpu = AttentionDevice.Cpu(threads);
+        return cpu;
+    }
+
+    /// <summary>What one kernel text is compiled for.</summary>
+    private readonly record struct KernelKey(bool Sparse, int HeadDim, ElementType Element, bool FloatOutput)
+    {
+        public static KernelKey Of(PipelineConfig config) => new(config.Sparse, config.HeadDim, config.Element, config.FloatOutput);
+
+        public PipelinePlan Plan => Sparse ? Pipelines.TokenSparsePrefill.Plan : Pipelines.DenseAttention.Plan;
+
+        /// <summary>Runs the smallest problem, which compiles the kernels into the cache.</summary>
+        public void Compile(CudaDevice compiler)
+        {
+            PipelineConfig config = ReadyConfigs.Random(0) with
+            {
+                Sparse = Sparse, HeadDim = HeadDim, Element = Element, FloatOutput = FloatOutput, Batch = 1, QueryHeads = 1,
+                KeyValueHeads = 1, QueryLength = 1, KeyLength = 1, VaryLengths = false, MinTokens = 0,
+            };
+            using IAttentionPipeline pipeline = ReadyConfigs.Create(config, compiler);
+            new PipelineCase(config).Run(pipeline);
+        }
+    }
+}
