@@ -112,7 +112,7 @@ public sealed class HostMemoryTests : IDisposable
         ArgumentException Fails(Action call) => Assert.ThrowsAny<ArgumentException>(call);
         ArgumentException e = Fails(() => _pipeline.Run(
             AttentionTensor.FromBhld<BFloat16>(data, 1, 1, Queries, Dim), AttentionTensor.FromBhld<BFloat16>(data, 1, 1, Queries - 1, Dim),
-            AttentionTensor.FromBhld<BFloat16>(data, 1, 1, Queries, Dim), AttentionTensor.FromBhld<BFloat16>(new BFloat16[data.Length].AsSpan(), 1, 1, Queries, Dim)));
+            AttentionTensor.FromBhld<BFloat16>(data, 1, 1, Queries - 1, Dim), AttentionTensor.FromBhld<BFloat16>(new BFloat16[data.Length].AsSpan(), 1, 1, Queries, Dim)));
         Assert.Equal("query", e.ParamName); // more queries than keys
         e = Fails(() => _pipeline.Run(
             AttentionTensor.FromBhld<BFloat16>(data, 1, 1, Queries, Dim), AttentionTensor.FromBhld<BFloat16>(data, 1, 1, Queries, Dim),
