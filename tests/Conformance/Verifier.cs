@@ -62,6 +62,21 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     private int _repeats;
     private double _largest;
     private PipelineConfig? _worst;
+    private PipelineConfig? _onDevice;
+    private long _since;
+
+    /// <summary>The configuration that the device has, and since when; null where it has none.</summary>
+    public (PipelineConfig Config, TimeSpan Since)? OnDevice
+    {
+        get
+        {
+            PipelineConfig? config = Volatile.Read(ref _onDevice);
+            return config is null ? null : (config, TimeSpan.FromTicks(Volatile.Read(ref _since)));
+        }
+    }
+
+    /// <summary>Time since <see cref="Run"/> began.</summary>
+    public TimeSpan Elapsed => _clock.Elapsed;
 
     /// <summary>Runs and judges all configurations. For one call.</summary>
     /// <param name="configs">What to run.</param>
@@ -167,6 +182,8 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
             lock (_deviceGate)
             {
                 _deviceClock.Start();
+                Volatile.Write(ref _since, _clock.Elapsed.Ticks);
+                Volatile.Write(ref _onDevice, config);
                 try
                 {
                     using IAttentionPipeline pipeline = ReadyConfigs.Create(config, runner is null ? Cpu(config.Threads) : device);
@@ -176,6 +193,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
                 }
                 finally
                 {
+                    Volatile.Write(ref _onDevice, null);
                     _deviceClock.Stop();
                 }
             }

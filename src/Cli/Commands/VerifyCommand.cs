@@ -11,6 +11,9 @@ internal static class VerifyCommand
     private const int MostFailuresShown = 20;
     private static readonly TimeSpan s_progressInterval = TimeSpan.FromSeconds(5);
 
+    /// <summary>What takes seconds at the very most, a thousand repeats and a compilation included, hangs when it takes this long.</summary>
+    private static readonly TimeSpan s_hangs = TimeSpan.FromSeconds(120);
+
     public static Command Create(CommandContext context)
     {
         Option<string> device = CommonOptions.Device();
@@ -43,6 +46,18 @@ internal static class VerifyCommand
     {
         TimeSpan next = s_progressInterval;
         int shown = 0;
+        // A kernel that never ends cannot be stopped from outside; the process can.
+        using var watch = new Timer(
+            _ =>
+            {
+                if (verifier.OnDevice is { } running && verifier.Elapsed - running.Since > s_hangs)
+                {
+                    context.Output.WriteLine(Text($"FAILED hangs on the device for {s_hangs.TotalSeconds:0} s\n  replay: {running.Config}"));
+                    context.Output.Flush();
+                    Environment.Exit(CommandLine.Failure);
+                }
+            },
+            null, s_progressInterval, s_progressInterval);
         return verifier.Run(
             configs,
             failures =>

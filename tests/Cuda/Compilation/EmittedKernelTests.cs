@@ -60,6 +60,22 @@ public sealed class EmittedKernelTests
         AssertClean(kernel, options);
     }
 
+    [NvrtcTheory]
+    [InlineData("sm_80")]
+    [InlineData("sm_90a")]
+    public void Kernels_compile_with_delays_at_their_barriers(string architecture)
+    {
+        var source = new KernelSource(
+            "token_sparse_prefill", File.ReadAllText(Repository.PathOf($"{Units}/token_sparse_prefill.cu")),
+            [System.Reflection.Assembly.Load("AttnCompose.Pipelines"), typeof(EmittedKernelTests).Assembly]);
+        var options = new CompileOptions
+        {
+            Architecture = architecture, HeadDim = 64, Element = ElementType.BFloat16, Output = ElementType.BFloat16,
+        };
+        CompiledKernel plain = KernelCompiler.Compile(source, options), delayed = KernelCompiler.Compile(source, options with { Delays = true });
+        Assert.True(delayed.Cubin.Length > plain.Cubin.Length, "Delays add no code.");
+    }
+
     [Fact]
     public void Where_there_are_snapshots_there_are_texts_among_them()
     {
