@@ -160,7 +160,7 @@ internal static class ArgumentChecks
     }
 
     /// <summary>In order of stride, each step must clear all that lies within it.</summary>
-    private static void CheckRowsApart(ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides, string name)
+    public static void CheckRowsApart(ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides, string name)
     {
         Span<int> order = [0, 1, 2];
         for (int i = 1; i < 3; i++)
@@ -182,7 +182,8 @@ internal static class ArgumentChecks
         }
     }
 
-    private static void RefuseShared(
+    /// <summary>Refuses memory, as byte ranges, that one tensor shares with another.</summary>
+    public static void RefuseShared(
         (nuint Begin, nuint End) output, string name, (nuint Begin, nuint End) other, string otherName)
     {
         if (output.Begin < other.End && other.Begin < output.End)

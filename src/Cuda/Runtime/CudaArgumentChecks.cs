@@ -19,13 +19,13 @@ internal static class CudaArgumentChecks
         ReadOnlySpan<nint> v = Rank4(arguments.Value, device, "value");
         ReadOnlySpan<nint> o = Rank4(arguments.Output, device, "output");
         var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]);
-        ArgumentChecks.CheckShape(in shape, program.Mask, program.HeadDim);
         if (!k.SequenceEqual(v))
             throw new ArgumentException(
                 $"value is {CudaTensor.Text(v)} but key is {CudaTensor.Text(k)}; they must be alike.", "value");
         if (k[0] != q[0] || k[3] != q[3])
             throw new ArgumentException(
                 $"key is {CudaTensor.Text(k)} but query is {CudaTensor.Text(q)}; batch and head dim must agree.", "key");
+        ArgumentChecks.CheckShape(in shape, program.Mask, program.HeadDim);
         if (!o.SequenceEqual(q))
             throw new ArgumentException(
                 $"output is {CudaTensor.Text(o)}; it must have the query's shape {CudaTensor.Text(q)}.", "output");
@@ -137,44 +137,29 @@ internal static class CudaArgumentChecks
     {
         if (arguments.Output.Count == 0)
             return;
-        // Rows must not overlap each other: in order of stride, each step must clear all that lies within it.
-        ReadOnlySpan<nint> lengths = arguments.Output.Lengths;
-        ReadOnlySpan<nint> strides = arguments.Output.Strides;
-        Span<int> order = [0, 1, 2];
-        for (int i = 1; i < 3; i++)
-        {
-            for (int j = i; j > 0 && strides[order[j]] < strides[order[j - 1]]; j--)
-                (order[j], order[j - 1]) = (order[j - 1], order[j]);
-        }
-        nint extent = lengths[3];
-        foreach (int i in order)
-        {
-            if (lengths[i] <= 1)
-                continue;
-            if (strides[i] < extent)
-                throw new ArgumentException(
-                    $"output has shape {CudaTensor.Text(lengths)} and strides {CudaTensor.Text(strides)}: its rows overlap.", "output");
-            extent = checked(strides[i] * (lengths[i] - 1) + extent);
-        }
-        (nint Begin, nint End) output = Range(arguments.Output);
-        Refuse(output, Range(arguments.Query), "query");
-        Refuse(output, Range(arguments.Key), "key");
-        Refuse(output, Range(arguments.Value), "value");
-        if (arguments.LogSumExp is { } logSumExp)
-            Refuse(output, Range(logSumExp), "LogSumExp");
-
-        static void Refuse((nint Begin, nint End) output, (nint Begin, nint End) other, string name)
-        {
-            if (output.Begin < other.End && other.Begin < output.End)
-                throw new ArgumentException($"output shares memory with {name}.", "output");
-        }
+        ArgumentChecks.CheckRowsApart(arguments.Output.Lengths, arguments.Output.Strides, "output");
+        var output = Range(arguments.Output);
+        var query = Range(arguments.Query);
+        var key = Range(arguments.Key);
+        var value = Range(arguments.Value);
+        ArgumentChecks.RefuseShared(output, "output", query, "query");
+        ArgumentChecks.RefuseShared(output, "output", key, "key");
+        ArgumentChecks.RefuseShared(output, "output", value, "value");
+        if (arguments.LogSumExp is not { } tensor)
+            return;
+        ArgumentChecks.CheckRowsApart(tensor.Lengths, tensor.Strides, "LogSumExp");
+        var logSumExp = Range(tensor);
+        ArgumentChecks.RefuseShared(logSumExp, "LogSumExp", output, "output");
+        ArgumentChecks.RefuseShared(logSumExp, "LogSumExp", query, "query");
+        ArgumentChecks.RefuseShared(logSumExp, "LogSumExp", key, "key");
+        ArgumentChecks.RefuseShared(logSumExp, "LogSumExp", value, "value");
     }
 
-    private static (nint Begin, nint End) Range<T>(CudaTensor<T> tensor) where T : unmanaged
+    private static (nuint Begin, nuint End) Range<T>(CudaTensor<T> tensor) where T : unmanaged
     {
         if (tensor.Count == 0)
             return (0, 0);
-        nint begin = tensor.Pointer;
-        return (begin, begin + checked((nint)(tensor.Extent * Unsafe.SizeOf<T>())));
+        var begin = (nuint)tensor.Pointer;
+        return (begin, begin + checked((nuint)(tensor.Extent * Unsafe.SizeOf<T>())));
     }
 }

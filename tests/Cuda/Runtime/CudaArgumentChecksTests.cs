@@ -103,6 +103,16 @@ public sealed class CudaArgumentChecksTests : IDisposable
     }
 
     [Fact]
+    public void A_log_sum_exp_that_overlaps_itself_or_a_tensor_is_refused()
+    {
+        CudaTensor<float> storage = Tensor<float>(10_000);
+        Refused("LogSumExp", Good() with { LogSumExp = storage.View(0, [2, 4, 10], [10, 10, 1]) }, "overlap");
+        CudaTensor<Half> query = Good().Query;
+        var view = CudaTensor.View<float>(_device, query.Pointer, [2, 4, 10], [40, 10, 1]);
+        Refused("LogSumExp", Good() with { Query = query, LogSumExp = view }, "shares memory with query");
+    }
+
+    [Fact]
     public void An_output_that_overlaps_itself_or_an_input_is_refused()
     {
         CudaAttentionArguments<Half, Half> good = Good();

@@ -17,7 +17,7 @@ namespace AttnCompose;
     Offers = FusionPoint.RowSource | FusionPoint.Score | FusionPoint.RowDestination,
     Elements = [ElementType.Float16, ElementType.BFloat16])]
 [DevicePhase("attend", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "key", "value"], Writes = ["output"],
-    Summary = "online softmax over the rows that take part")]
+    Summary = "online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync")]
 public sealed class FlashAttentionAttribute : AttentionKernelAttribute
 {
     /// <inheritdoc/>

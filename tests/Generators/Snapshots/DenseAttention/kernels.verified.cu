@@ -28,6 +28,6 @@ dense_attention_attend(
     const __grid_constant__ attn::Problem problem,
     const __grid_constant__ attn::TensorMaps tensor_maps) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    // attention kernel: online softmax over the rows that take part
+    // attention kernel: online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync
     Attention::Attend::run(problem, RowSource{.maps = &tensor_maps}, Score{}, RowDestination{}, {}, shared);
 }

@@ -124,6 +124,6 @@ extern "C" __device__ attn::LaunchShape small_window_attend_shape = attn::shape_
 extern "C" __global__ void __launch_bounds__(Attention::Attend::kThreads, 1)
 small_window_attend(const __grid_constant__ attn::Problem problem, const attn::TokenIndex token_index) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    // attention kernel: online softmax over the rows that take part
+    // attention kernel: online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync
     Attention::Attend::run(problem, RowSource{.token_index = token_index}, Score{}, RowDestination{.token_index = token_index}, {}, shared);
 }
