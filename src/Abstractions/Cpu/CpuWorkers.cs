@@ -68,11 +68,10 @@ public sealed unsafe class CpuWorkers : IDisposable
                 return;
             }
 
-            // The struct may be a field of a class or hold references. Pinning is not possible then, so what the workers
-            // get is the address of a managed pointer on this frame, which outlives the call.
-            ref TWork local = ref work;
-#pragma warning disable CS8500 // address of a managed type: only dereferenced through Unsafe.AsRef below
-            fixed (TWork* pinned = &local)
+            // Pinned, as it may be a field of a class. It may hold references too: the pinned struct keeps them alive, and the
+            // workers reach it through Unsafe.AsRef alone.
+#pragma warning disable CS8500 // address of a managed type
+            fixed (TWork* pinned = &work)
 #pragma warning restore CS8500
             {
                 _work = pinned;

@@ -56,7 +56,8 @@ internal abstract unsafe class CudaDriverApi
     public abstract CudaResult SetFunctionAttribute(nint function, FunctionAttribute attribute, int value);
 
     /// <summary>
-    /// Where parameter <paramref name="index"/> lies; InvalidValue past the last one, NotFound on a driver before 12.4.
+    /// Where parameter <paramref name="index"/> lies and its size; InvalidValue past the last one, which a checking tool
+    /// reports, NotFound on a driver before 12.4.
     /// </summary>
     public abstract CudaResult FunctionParameter(out nuint offset, out nuint bytes, nint function, int index);
 

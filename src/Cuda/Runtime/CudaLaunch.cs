@@ -4,7 +4,7 @@ namespace AttnCompose.Cuda;
 /// What generated code launches its kernels with, during one call: name a kernel, pass its arguments in order, run it.
 /// <code>
 /// launch.Begin("token_sparse_prefill_row_partials", PhaseScope.KeyValueHeadKeyTile);
-/// launch.Pass(launch.Problem);
+/// launch.Pass(in launch.Problem);
 /// launch.Pass(launch.Buffer(_tokenCoverage, "row_partials"));
 /// launch.Run();
 /// </code>

@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace AttnCompose.Cuda;
 
 /// <summary>
-/// The arguments of one launch, packed as C lays out the members of a struct: each at a multiple of its own alignment. The
-/// block is allocated once and used for every launch.
+/// The arguments of one launch in one block, each at a multiple of its own alignment. The driver is given the address of each
+/// and lays them out for the kernel. The block is allocated once and used for every launch.
 /// </summary>
 public sealed unsafe class KernelArguments : IDisposable
 {
