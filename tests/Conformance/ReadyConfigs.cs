@@ -8,18 +8,20 @@ public static class ReadyConfigs
 {
     private const long UsualMultiplyAdds = 1L << 25;
     private const long MostMultiplyAdds = 1L << 29;
+    private const long SmallMultiplyAdds = 1L << 21;
 
-    /// <summary>(head dim, element, float output): every combination of types at the usual head dims, two at the others.</summary>
+    /// <summary>
+    /// (head dim, element, float output): every combination of types at 128, and each main loop and tile shape at two or one of
+    /// them. Twelve texts of each pipeline.
+    /// </summary>
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_kernels =
     [
-        (64, ElementType.BFloat16, false), (64, ElementType.BFloat16, true),
-        (64, ElementType.Float16, false), (64, ElementType.Float16, true),
+        (64, ElementType.BFloat16, false), (64, ElementType.Float16, true),
         (128, ElementType.BFloat16, false), (128, ElementType.BFloat16, true),
         (128, ElementType.Float16, false), (128, ElementType.Float16, true),
-        (32, ElementType.BFloat16, false), (32, ElementType.Float16, true),
-        (40, ElementType.Float16, false), (40, ElementType.BFloat16, true),
-        (96, ElementType.BFloat16, false), (96, ElementType.Float16, true),
-        (256, ElementType.Float16, false), (256, ElementType.BFloat16, true),
+        (32, ElementType.Float16, false), (40, ElementType.BFloat16, true),
+        (96, ElementType.Float16, false), (96, ElementType.BFloat16, true),
+        (192, ElementType.BFloat16, false), (256, ElementType.Float16, true),
     ];
 
     /// <summary>The configuration of a seed.</summary>
@@ -63,6 +65,26 @@ public static class ReadyConfigs
             RoundScores = false,
         };
         return config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false);
+    }
+
+    /// <summary>
+    /// A small configuration for tools that make kernels a hundred times slower. Those of 24 numbers in a row have all kernels, and
+    /// select some tokens and not all where they select.
+    /// </summary>
+    public static PipelineConfig Small(int number, int seed)
+    {
+        PipelineConfig config = Random(seed);
+        var kernel = s_kernels[number % s_kernels.Length];
+        bool sparse = number / s_kernels.Length % 2 == 0;
+        config = config with
+        {
+            Sparse = sparse, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
+            Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
+            MinTokens = config.MinTokens % 64,
+        };
+        config = config.Within(SmallMultiplyAdds, anyHeadDim: false);
+        // Halved until it was small, it may have lost its prefix.
+        return sparse && config.KeyLength < config.Window + 40 ? config with { KeyLength = config.KeyLength + config.Window } : config;
     }
 
     /// <summary>The pipeline of a configuration.</summary>

@@ -98,6 +98,7 @@ public sealed class CudaLaunch : IDisposable
         if (grid.IsEmpty)
             return;
         kernel.Launch(in grid, _arguments, _stream!);
+        kernel.Module.Device.Observer?.Launched(kernel.Name);
         if (_synchronize && !_stream!.IsCapturing)
             _stream.Synchronize(kernel.Name);
     }
