@@ -12,6 +12,8 @@ namespace AttnCompose.Conformance;
 /// <param name="farthest">The largest offset that is reached, bytes; half and a quarter of it are reached too.</param>
 public sealed class FarSuite(CudaDevice device, long farthest = 1L << 33)
 {
+    private const int Apart = 4096; // bytes between tensors; strides that were rounded up shift their far ends by less
+
     private static readonly string[] s_dimensions = ["batch", "head", "row"];
 
     private enum Place
@@ -110,7 +112,7 @@ public sealed class FarSuite(CudaDevice device, long farthest = 1L << 33)
         CudaTensor<BFloat16> Input(int heads, BFloat16[] host)
         {
             var tensor = new FarTensor<BFloat16>(buffer, begin, shape.Batch, heads, shape.Length, shape.HeadDim, far, bytes);
-            begin += tensor.InnerBytes;
+            begin += tensor.InnerBytes + Apart;
             tensor.Upload(host);
             return tensor.View(4);
         }
