@@ -24,12 +24,17 @@ public static class ReadyConfigs
         (192, ElementType.BFloat16, false), (256, ElementType.Float16, true),
     ];
 
+    /// <summary>Those for which the pipeline with a given number of tokens is compiled too.</summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_fixedKernels =
+        [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
+
     /// <summary>The configuration of a seed.</summary>
     public static PipelineConfig Random(int seed)
     {
         var random = new Random(seed);
         var kernel = s_kernels[random.Next(s_kernels.Length)];
         bool sparse = random.Next(4) != 0;
+        bool isFixed = sparse && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
         bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
         int queryLength = random.Next(3) != 0 ? keyLength : Length(random, sparse, isLong);
@@ -57,6 +62,7 @@ public static class ReadyConfigs
             Sparse = sparse,
             Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
             MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
+            Count = isFixed ? random.Next(1, Math.Max(queryLength, keyLength) + 8) : 0,
             // What the declarations fix.
             Mask = AttentionMask.Causal,
             Rule = RuleKind.None,
@@ -67,30 +73,46 @@ public static class ReadyConfigs
         return config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false);
     }
 
+    /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
+    public static int Texts => 2 * s_kernels.Length + s_fixedKernels.Length;
+
     /// <summary>
-    /// A small configuration for tools that make kernels a hundred times slower. Those of 24 numbers in a row have all kernels, and
-    /// select some tokens and not all where they select.
+    /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
+    /// selects tokens, it selects some and not all.
     /// </summary>
     public static PipelineConfig Small(int number, int seed)
     {
-        PipelineConfig config = Random(seed);
-        var kernel = s_kernels[number % s_kernels.Length];
-        bool sparse = number / s_kernels.Length % 2 == 0;
-        config = config with
+        int text = number % Texts;
+        bool sparse = text >= s_kernels.Length, isFixed = text >= 2 * s_kernels.Length;
+        var kernel = isFixed ? s_fixedKernels[text - 2 * s_kernels.Length] : s_kernels[text % s_kernels.Length];
+        PipelineConfig config = Random(seed).Within(SmallMultiplyAdds, anyHeadDim: false);
+        // Halved until it was small, it may have lost its prefix.
+        int keyLength = sparse && config.KeyLength < config.Window + 40 ? config.KeyLength + config.Window : config.KeyLength;
+        return config with
         {
             Sparse = sparse, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
+            KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
             MinTokens = config.MinTokens % 64,
+            Count = isFixed ? (config.Window + keyLength) / 2 : 0,
         };
-        config = config.Within(SmallMultiplyAdds, anyHeadDim: false);
-        // Halved until it was small, it may have lost its prefix.
-        return sparse && config.KeyLength < config.Window + 40 ? config with { KeyLength = config.KeyLength + config.Window } : config;
     }
 
     /// <summary>The pipeline of a configuration.</summary>
-    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config.Sparse
-        ? Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens })
-        : Pipelines.DenseAttention.Create(device);
+    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config switch
+    {
+        { Sparse: false } => Pipelines.DenseAttention.Create(device),
+        { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
+        _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
+    };
+
+    /// <summary>The plan of the pipeline of a configuration.</summary>
+    public static PipelinePlan PlanOf(PipelineConfig config) => config switch
+    {
+        { Sparse: false } => Pipelines.DenseAttention.Plan,
+        { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,
+        _ => Pipelines.TokenSparsePrefill.Plan,
+    };
 
     private static int Length(Random random, bool sparse, bool isLong)
     {

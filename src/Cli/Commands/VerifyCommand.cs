@@ -41,7 +41,7 @@ internal static class VerifyCommand
         };
         var small = new Option<bool>("--small")
         {
-            Description = "Small configurations that are run twice, for sanitizers; 24 of them have every kernel.",
+            Description = $"Small configurations that are run twice, for sanitizers; {ReadyConfigs.Texts} of them have every kernel.",
         };
         var unpoisoned = new Option<bool>("--unpoisoned")
         {
