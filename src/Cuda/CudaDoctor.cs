@@ -110,7 +110,8 @@ public static class CudaDoctor
             Version? version = driver.DriverVersion(out int number) == CudaResult.Success
                 ? new Version(number / 1000, number % 1000 / 10)
                 : null;
-            return (new(probe.Path, version, null, probe.Tried), driver);
+            string? problem = CudaDevice.DriverProblem(driver);
+            return (new(probe.Path, version, problem, probe.Tried), problem is null ? driver : null);
         }
         catch (Exception e) when (e is CudaUnavailableException or EntryPointNotFoundException)
         {

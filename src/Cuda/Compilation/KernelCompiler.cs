@@ -10,6 +10,9 @@ namespace AttnCompose.Cuda;
 /// </summary>
 public static unsafe class KernelCompiler
 {
+    /// <summary>The first that takes everything in the device code.</summary>
+    private static readonly Version LeastVersion = new(12, 4);
+
     private static readonly Lock s_gate = new();
     private static readonly Lazy<CompilerInfo> s_info = new(ReadInfo);
 
@@ -95,6 +98,22 @@ public static unsafe class KernelCompiler
     private static CompilerInfo ReadInfo()
     {
         Nvrtc.RequireLoaded();
+        CompilerInfo info;
+        try
+        {
+            info = AskInfo();
+        }
+        catch (EntryPointNotFoundException e)
+        {
+            throw new NvrtcException($"{NativeLibraries.NvrtcProbe.Path} is no NVRTC, or one that is too old: {e.Message}");
+        }
+        if (info.Version < LeastVersion)
+            throw new NvrtcException($"{info.Path} is NVRTC {info.Version}; {LeastVersion} is the least that works.");
+        return info;
+    }
+
+    private static CompilerInfo AskInfo()
+    {
         lock (s_gate)
         {
             int major, minor, count;
