@@ -1,3 +1,5 @@
+using AttnCompose.Cuda;
+
 namespace AttnCompose.Conformance;
 
 /// <summary>
@@ -21,6 +23,10 @@ public static class ReadyConfigs
         (96, ElementType.BFloat16, false), (96, ElementType.Float16, true),
         (256, ElementType.Float16, false), (256, ElementType.BFloat16, true),
     ];
+
+    /// <summary>What the kernels of the configurations are compiled for.</summary>
+    public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
+        new KernelVariant(kernel.HeadDim, kernel.Element, kernel.FloatOutput ? ElementType.Float32 : kernel.Element))];
 
     /// <summary>The configuration of a seed.</summary>
     public static PipelineConfig Random(int seed)

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
 using System.Text;
 
 namespace AttnCompose.Cuda;
@@ -21,25 +22,34 @@ internal static class KernelBatch
     /// <param name="get">Gets a kernel, from a cache or by the compiler that it is given; called on several threads.</param>
     /// <param name="done">Told each kernel that was got, by its number; by one thread at a time.</param>
     /// <param name="cancellation">Ends workers at once; this process ends the kernel that it compiles first.</param>
+    /// <returns>Kernels that workers compiled.</returns>
     /// <exception cref="KernelCompilationException">A kernel does not compile; no further one was begun.</exception>
-    public static void Run(
+    public static int Run(
         IReadOnlyList<PreparedKernel> kernels, int workers, Func<PreparedKernel, Func<PreparedKernel, CompiledKernel>, CompiledKernel> get,
         Action<int, CompiledKernel> done, CancellationToken cancellation)
     {
         var gate = new Lock();
         var numbers = new ConcurrentQueue<int>(Enumerable.Range(0, kernels.Count));
         Exception? failure = null;
+        int byWorkers = 0;
         bool isAlone = workers < 2 || KernelWorker.Command is null;
 
         void Work()
         {
             using Worker? worker = isAlone ? null : new(KernelWorker.Command!, cancellation);
-            Func<PreparedKernel, CompiledKernel> compile = worker is null ? CompileHere : worker.Compile;
+            CompiledKernel Compile(PreparedKernel kernel)
+            {
+                if (worker?.Compile(kernel) is not { } compiled)
+                    return KernelCompiler.Compile(kernel.Source, kernel.Headers, kernel.Options);
+                Interlocked.Increment(ref byWorkers);
+                return compiled;
+            }
+
             while (!cancellation.IsCancellationRequested && Volatile.Read(ref failure) is null && numbers.TryDequeue(out int number))
             {
                 try
                 {
-                    CompiledKernel kernel = get(kernels[number], compile);
+                    CompiledKernel kernel = get(kernels[number], Compile);
                     lock (gate)
                         done(number, kernel);
                 }
@@ -59,15 +69,13 @@ internal static class KernelBatch
             thread.Join();
         cancellation.ThrowIfCancellationRequested();
         if (failure is not null)
-            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
+            ExceptionDispatchInfo.Throw(failure);
+        return byWorkers;
     }
 
-    private static CompiledKernel CompileHere(PreparedKernel kernel) =>
-        KernelCompiler.Compile(kernel.Source, kernel.Headers, kernel.Options);
-
     /// <summary>
-    /// A worker process, started by its first kernel. Where it cannot be started, has no compiler or ends before its time,
-    /// this process does its work.
+    /// A worker process, started by its first kernel. One that cannot be started, has no compiler or ends before its time is lost,
+    /// and compiles nothing from then on.
     /// </summary>
     private sealed class Worker(ProcessStartInfo command, CancellationToken cancellation) : IDisposable
     {
@@ -77,7 +85,8 @@ internal static class KernelBatch
         private CancellationTokenRegistration _kill;
         private bool _isLost;
 
-        public CompiledKernel Compile(PreparedKernel kernel)
+        /// <summary>The compiled kernel; null where the worker is lost.</summary>
+        public CompiledKernel? Compile(PreparedKernel kernel)
         {
             if (!_isLost && (_process is not null || Start()))
             {
@@ -93,7 +102,7 @@ internal static class KernelBatch
                 }
             }
             _isLost = true;
-            return CompileHere(kernel);
+            return null;
         }
 
         public void Dispose()

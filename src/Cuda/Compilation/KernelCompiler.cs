@@ -63,6 +63,8 @@ public static unsafe class KernelCompiler
                 var cubin = new byte[bytes];
                 fixed (byte* to = cubin)
                     Nvrtc.Check(Nvrtc.nvrtcGetCUBIN(program, to));
+                if (options.Verbose)
+                    log += PtxasLog.CountProducts(ReadPtx(program));
                 return new CompiledKernel(source.Name, options.Architecture, info.Version.ToString(), cubin, log);
             }
             finally
@@ -70,6 +72,40 @@ public static unsafe class KernelCompiler
                 Nvrtc.nvrtcDestroyProgram(&program);
             }
         }
+    }
+
+    /// <summary>
+    /// Compiles many sources without a cache: in worker processes where the program can be one (<see cref="KernelWorker"/>), else
+    /// one after the other.
+    /// </summary>
+    /// <param name="kernels">What to compile.</param>
+    /// <param name="progress">Told how many are compiled, on any thread, one at a time.</param>
+    /// <param name="cancellation">Ends workers at once.</param>
+    /// <returns>The compiled kernels, in order.</returns>
+    /// <exception cref="KernelCompilationException">One does not compile.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public static IReadOnlyList<CompiledKernel> CompileAll(
+        IReadOnlyList<(KernelSource Source, CompileOptions Options)> kernels, IProgress<int>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(kernels);
+        PreparedKernel[] prepared = [.. kernels.Select(kernel =>
+        {
+            IReadOnlyList<DeviceHeader> headers = DeviceHeaders.Collect(kernel.Source);
+            return new PreparedKernel(
+                kernel.Source, kernel.Options, headers, KernelCacheKey.Compute(kernel.Source, headers, kernel.Options, Identity));
+        })];
+        var compiled = new CompiledKernel[prepared.Length];
+        int done = 0;
+        KernelBatch.Run(
+            prepared, KernelBatch.WorkersFor(prepared.Length, CudaSettings.Current), (kernel, compile) => compile(kernel),
+            (number, kernel) =>
+            {
+                compiled[number] = kernel;
+                progress?.Report(++done);
+            },
+            cancellation);
+        return compiled;
     }
 
     private static void CheckArchitecture(string architecture, CompilerInfo info)
@@ -93,6 +129,16 @@ public static unsafe class KernelCompiler
         fixed (byte* to = log)
             Nvrtc.Check(Nvrtc.nvrtcGetProgramLog(program, to));
         return Encoding.UTF8.GetString(log.AsSpan(0, (int)bytes - 1)).TrimEnd();
+    }
+
+    private static string ReadPtx(nint program)
+    {
+        nuint bytes;
+        Nvrtc.Check(Nvrtc.nvrtcGetPTXSize(program, &bytes));
+        var text = new byte[bytes];
+        fixed (byte* to = text)
+            Nvrtc.Check(Nvrtc.nvrtcGetPTX(program, to));
+        return Encoding.UTF8.GetString(text);
     }
 
     private static CompilerInfo ReadInfo()

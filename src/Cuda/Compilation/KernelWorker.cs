@@ -17,7 +17,7 @@ public static class KernelWorker
     private const string Argument = "attncompose-kernel-worker";
 
     /// <summary>How to start a worker; null where the program cannot be one.</summary>
-    internal static ProcessStartInfo? Command { get; private set; }
+    internal static ProcessStartInfo? Command { get; set; }
 
     /// <summary>
     /// First in <c>Main</c>: serves, and returns true at its end, where the process was started as a worker; else remembers that

@@ -372,8 +372,8 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
         Modules.Add((module, image.ToArray()));
         if (ReadsCubins)
         {
-            foreach ((string name, FakeKernel kernel) in Cubin.Kernels(image))
-                Kernels[name] = kernel;
+            foreach (var (name, kernel) in CubinFile.Kernels(image))
+                Kernels[name] = new FakeKernel { Shape = kernel.Shape!.Value, Parameters = kernel.Parameters };
         }
         return Opened(NoteInContext(nameof(ModuleLoad)));
     }
