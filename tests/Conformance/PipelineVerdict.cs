@@ -113,8 +113,11 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         double[] mean = [.. Enumerable.Range(0, prefix).Select(t => truth.Average(scores => scores[t]))];
         // The masses are whole multiples of 2^-39 of the largest mean's power of two.
         double unit = mean.Max() * Math.ScaleB(1, -39);
-        (int least, int most) = SelectionOracle.KeptPrefixRange(
-            mean, _config.Coverage, _config.MinTokens, relative, AbsoluteScoreError + unit);
+        int exact = Math.Clamp(_config.Count - _config.Window, 0, prefix);
+        (int least, int most) = _config.Count > 0
+            ? (exact, exact)
+            : SelectionOracle.KeptPrefixRange(
+                mean, _config.Coverage, _config.MinTokens, relative, AbsoluteScoreError + unit);
         if (kept < least || kept > most)
             yield return $"batch {batch}: keeps {kept} prefix tokens, between {least} and {most} are right";
         for (int head = 0; head < _config.QueryHeads; head++)
@@ -153,11 +156,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             yield break;
         using CpuDevice device = AttentionDevice.Cpu(1);
         using var cpu = new CpuExecution(device);
-        var selector = new TokenCoverageAttribute
-        {
-            Coverage = _config.Coverage, Window = _config.Window, Pool = _config.Pool, MinTokens = _config.MinTokens,
-            RoundScoresToBFloat16 = _config.RoundScores,
-        };
+        RecentQueriesSelectorAttribute selector = _config.Selector();
         var chosen = new TokenSelection();
         chosen.Reset(1, heads, sequence.KeyLength);
         float[] raw = [.. result.RawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];

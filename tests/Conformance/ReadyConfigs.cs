@@ -22,12 +22,17 @@ public static class ReadyConfigs
         (256, ElementType.Float16, false), (256, ElementType.BFloat16, true),
     ];
 
+    /// <summary>Those for which the pipeline with a given number of tokens is compiled too.</summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_fixedKernels =
+        [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
+
     /// <summary>The configuration of a seed.</summary>
     public static PipelineConfig Random(int seed)
     {
         var random = new Random(seed);
         var kernel = s_kernels[random.Next(s_kernels.Length)];
         bool sparse = random.Next(4) != 0;
+        bool isFixed = sparse && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
         bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
         int queryLength = random.Next(3) != 0 ? keyLength : Length(random, sparse, isLong);
@@ -55,6 +60,7 @@ public static class ReadyConfigs
             Sparse = sparse,
             Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
             MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
+            Count = isFixed ? random.Next(1, Math.Max(queryLength, keyLength) + 8) : 0,
             // What the declarations fix.
             Mask = AttentionMask.Causal,
             Rule = RuleKind.None,
@@ -66,9 +72,20 @@ public static class ReadyConfigs
     }
 
     /// <summary>The pipeline of a configuration.</summary>
-    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config.Sparse
-        ? Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens })
-        : Pipelines.DenseAttention.Create(device);
+    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config switch
+    {
+        { Sparse: false } => Pipelines.DenseAttention.Create(device),
+        { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
+        _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
+    };
+
+    /// <summary>The plan of the pipeline of a configuration.</summary>
+    public static PipelinePlan PlanOf(PipelineConfig config) => config switch
+    {
+        { Sparse: false } => Pipelines.DenseAttention.Plan,
+        { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,
+        _ => Pipelines.TokenSparsePrefill.Plan,
+    };
 
     private static int Length(Random random, bool sparse, bool isLong)
     {

@@ -86,11 +86,11 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         IReadOnlyList<PipelineConfig> configs, Action<IReadOnlyList<string>> onFailure, Action<VerifyProgress> onProgress)
     {
         _clock.Start();
-        var order = new List<KernelKey>();
+        var order = new List<PipelineConfig>(); // the first of each kernel text
         foreach (PipelineConfig config in configs)
         {
             if (_compiled.TryAdd(KernelKey.Of(config), new(TaskCreationOptions.RunContinuationsAsynchronously)))
-                order.Add(KernelKey.Of(config));
+                order.Add(config);
         }
         // Five configurations are run a thousand times, twenty twenty times, the others twice.
         Dictionary<PipelineConfig, int> times = configs.Take(25).Distinct()
@@ -103,7 +103,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
             // In the order of their kernels, so that nobody waits for what is compiled last.
             ILookup<KernelKey, PipelineConfig> byKernel = configs.ToLookup(KernelKey.Of);
             Parallel.ForEach(
-                Partitioner.Create(order.SelectMany(key => byKernel[key]), EnumerablePartitionerOptions.NoBuffering),
+                Partitioner.Create(order.SelectMany(first => byKernel[KernelKey.Of(first)]), EnumerablePartitionerOptions.NoBuffering),
                 new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount },
                 (config, loop) =>
                 {
@@ -153,14 +153,15 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         DeviceTime = _deviceClock.Elapsed,
     };
 
-    private void CompileAhead(List<KernelKey> keys)
+    private void CompileAhead(List<PipelineConfig> configs)
     {
-        foreach (KernelKey key in keys)
+        foreach (PipelineConfig config in configs)
         {
+            KernelKey key = KernelKey.Of(config);
             try
             {
                 if (compiler is not null)
-                    key.Compile(compiler);
+                    KernelKey.Compile(config, compiler);
                 _compiled[key].SetResult();
             }
             catch (Exception exception)
@@ -213,22 +214,20 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     }
 
     /// <summary>What one kernel text is compiled for.</summary>
-    private readonly record struct KernelKey(bool Sparse, int HeadDim, ElementType Element, bool FloatOutput)
+    private readonly record struct KernelKey(PipelinePlan Plan, int HeadDim, ElementType Element, bool FloatOutput)
     {
-        public static KernelKey Of(PipelineConfig config) => new(config.Sparse, config.HeadDim, config.Element, config.FloatOutput);
+        public static KernelKey Of(PipelineConfig config) =>
+            new(ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput);
 
-        public PipelinePlan Plan => Sparse ? Pipelines.TokenSparsePrefill.Plan : Pipelines.DenseAttention.Plan;
-
-        /// <summary>Runs the smallest problem, which compiles the kernels into the cache.</summary>
-        public void Compile(CudaDevice compiler)
+        /// <summary>Runs a configuration's smallest problem, which compiles the kernels into the cache.</summary>
+        public static void Compile(PipelineConfig config, CudaDevice compiler)
         {
-            PipelineConfig config = ReadyConfigs.Random(0) with
+            PipelineConfig smallest = config with
             {
-                Sparse = Sparse, HeadDim = HeadDim, Element = Element, FloatOutput = FloatOutput, Batch = 1, QueryHeads = 1,
-                KeyValueHeads = 1, QueryLength = 1, KeyLength = 1, VaryLengths = false, MinTokens = 0,
+                Batch = 1, QueryHeads = 1, KeyValueHeads = 1, QueryLength = 1, KeyLength = 1, VaryLengths = false,
             };
-            using IAttentionPipeline pipeline = ReadyConfigs.Create(config, compiler);
-            new PipelineCase(config).Run(pipeline);
+            using IAttentionPipeline pipeline = ReadyConfigs.Create(smallest, compiler);
+            new PipelineCase(smallest).Run(pipeline);
         }
     }
 }
