@@ -339,8 +339,8 @@ def measure_alone():
 def cases():
     for length in ARGUMENTS.lengths:
         case = dict(
-            workload="dense", length=length, keep=None, kept=None, coverage=None, heads=ARGUMENTS.heads, kv_heads=ARGUMENTS.kv_heads,
-            head_dim=ARGUMENTS.head_dim, dtype=ARGUMENTS.dtype, mask=ARGUMENTS.mask, graph=is_cuda() and length <= LONGEST_GRAPH)
+            workload="dense", length=length, keep=None, kept=None, coverage=None, heads=ARGUMENTS.heads,
+            kv_heads=ARGUMENTS.kv_heads, head_dim=ARGUMENTS.head_dim, dtype=ARGUMENTS.dtype, mask=ARGUMENTS.mask, graph=is_cuda() and length <= LONGEST_GRAPH)
         yield case
         for keep in ARGUMENTS.keep:
             yield {**case, "workload": "token-sparse", "keep": keep, "kept": round(keep * length)}

@@ -28,7 +28,7 @@ internal static class BenchTables
         string name = $"{row.Implementation}{(row.Part.Length > 0 ? $" ({row.Part})" : "")}, {row.Case}";
         if (!row.IsMeasured)
             return $"{name}: {(row.Error.Length > 0 ? row.Error : "no samples")}";
-        string rate = row.HasOperations ? Text($", {row.Teraflops:0} TFLOP/s") : "";
+        string rate = row.HasOperations ? $", {Rate(row.Teraflops)} TFLOP/s" : "";
         return $"{name}: {Milliseconds(row.Statistics.Median)} ms{rate}";
     }
 
@@ -69,6 +69,9 @@ internal static class BenchTables
         >= 1 => Text($"{value:0.000}"),
         _ => Text($"{value:0.0000}"),
     };
+
+    /// <summary>A rate with three digits that matter.</summary>
+    public static string Rate(double value) => value >= 10 ? Text($"{value:0.0}") : Text($"{value:0.000}");
 
     private static bool AreComparable(BenchCase a, BenchCase b) =>
         a.Workload == b.Workload && a.Length == b.Length && a.HeadDim == b.HeadDim && a.Element == b.Element && a.Mask == b.Mask
@@ -116,7 +119,7 @@ internal static class BenchTables
             string share = double.IsFinite(report.Ceilings.MatmulTeraflops) ? Text($"{row.Teraflops / report.Ceilings.MatmulTeraflops:0 %}") : "";
             output.WriteLine(
                 $" {Milliseconds(time.Median)} | {Milliseconds(time.LowerQuartile)} to {Milliseconds(time.UpperQuartile)} |"
-                + Text($" {row.Teraflops:0.0} | {share} |")
+                + $" {Rate(row.Teraflops)} | {share} |"
                 + Text($" {Positive(row.MemoryBytes / GiB, "0.0")} | {Positive(row.ClockMegahertz, "0")} | {Positive(row.PowerWatts, "0")} |"));
         }
     }
