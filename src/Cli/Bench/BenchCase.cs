@@ -9,6 +9,11 @@ internal static class Workloads
     /// <summary>Attention over the tokens that a selector keeps, selection, gather and scatter included.</summary>
     public const string TokenSparse = "token-sparse";
 
+    /// <summary>
+    /// Dense attention over the tokens that a selector keeps, laid out contiguously beforehand, with keys for every query head.
+    /// </summary>
+    public const string Contiguous = "contiguous";
+
     /// <summary>One kernel of a pipeline, its time alone.</summary>
     public const string Kernel = "kernel";
 

@@ -40,7 +40,7 @@ internal sealed record BenchRow
     public bool IsMeasured => Error.Length == 0 && Samples.Count > 0;
 
     /// <summary>Whether rates mean anything: the time is that of attention.</summary>
-    public bool HasOperations => Case.Workload is Workloads.Dense or Workloads.TokenSparse;
+    public bool HasOperations => Case.Workload is Workloads.Dense or Workloads.TokenSparse or Workloads.Contiguous;
 
     /// <summary>Useful operations a second at the median, TFLOP/s.</summary>
     public double Teraflops => HasOperations && IsMeasured ? Case.Operations / Statistics.Median / 1e9 : 0;

@@ -19,6 +19,7 @@ internal static class BenchTables
         WriteAttention(output, report);
         WriteParts(output, report);
         WriteRatios(output, report.Rows, [.. report.Rows, .. others?.Rows ?? []]);
+        WriteOverhead(output, report);
         WriteBreakEven(output, report);
     }
 
@@ -160,6 +161,25 @@ internal static class BenchTables
                 $"| {row.Case.Workload}, {BenchCase.MaskName(row.Case.Mask)}{(row.Case.Graph ? ", graph" : "")} | {BenchCase.LengthName(row.Case.Length)} | {kept} | {row.Case.HeadDim} |"
                 + $" {row.Implementation} | {Milliseconds(row.Statistics.Median)} | {peer.Implementation}{heads} | {Milliseconds(peer.Statistics.Median)} |"
                 + Text($" {faster:0.00}x |"));
+        }
+    }
+
+    /// <summary>What a whole call takes beyond dense attention over its kept tokens.</summary>
+    private static void WriteOverhead(TextWriter output, BenchReport report)
+    {
+        var pairs = from sparse in report.Rows
+                    where sparse is { IsOwn: true, IsMeasured: true, Case.Workload: Workloads.TokenSparse }
+                    from dense in report.Rows
+                    where dense is { IsMeasured: true, Case.Workload: Workloads.Contiguous }
+                        && dense.Case.Length == sparse.Case.Kept && dense.Case.Keep == sparse.Case.Keep
+                    select (sparse, dense);
+        foreach ((BenchRow sparse, BenchRow dense) in pairs)
+        {
+            (double whole, double attention) = (sparse.Statistics.Median, dense.Statistics.Median);
+            output.WriteLine();
+            output.WriteLine(
+                $"{sparse.Implementation} at {BenchCase.LengthName(sparse.Case.Length)}: {Milliseconds(whole)} ms, {Milliseconds(whole - attention)} ms"
+                + $" beyond the {Milliseconds(attention)} ms of dense attention over its {dense.Case.Length} kept tokens laid out contiguously.");
         }
     }
 

@@ -34,8 +34,14 @@ internal interface IUsesDeviceMemory
     long MemoryBytes { get; }
 }
 
-/// <summary>A pipeline on a GPU, over inputs that several pipelines may share. It owns the pipeline, not the inputs.</summary>
-internal sealed class CudaContender<T>(ICudaAttentionPipeline pipeline, BenchCase problem, CudaInputs<T> inputs, CudaTimer timer)
+/// <summary>A pipeline on a GPU, over inputs that several pipelines may share.</summary>
+/// <param name="pipeline">The pipeline; it is disposed with the contender.</param>
+/// <param name="problem">The problem.</param>
+/// <param name="inputs">Its inputs.</param>
+/// <param name="timer">Times the stream that calls are put on.</param>
+/// <param name="ownsInputs">Whether the inputs are disposed with the contender.</param>
+internal sealed class CudaContender<T>(
+    ICudaAttentionPipeline pipeline, BenchCase problem, CudaInputs<T> inputs, CudaTimer timer, bool ownsInputs = false)
     : TimedContender, IUsesDeviceMemory
     where T : unmanaged
 {
@@ -57,6 +63,8 @@ internal sealed class CudaContender<T>(ICudaAttentionPipeline pipeline, BenchCas
     {
         _graph?.Dispose();
         pipeline.Dispose();
+        if (ownsInputs)
+            inputs.Dispose();
     }
 
     protected override void WarmUp()

@@ -66,13 +66,14 @@ internal static class CudaMeasures
         double[] Measure(Action<int> call)
         {
             const int Block = 16;
+            const int WarmUp = 64 * Block; // by then the code is compiled as it stays
             var times = new double[calls];
-            for (int i = -Block; i < calls; i++)
+            for (int i = -WarmUp; i < calls; i++)
             {
                 if (i % Block == 0)
                     stream.Synchronize();
                 long start = Stopwatch.GetTimestamp();
-                call(Math.Max(i, 0));
+                call(i + WarmUp);
                 if (i >= 0)
                     times[i] = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
             }
@@ -83,21 +84,27 @@ internal static class CudaMeasures
 
     /// <summary>
     /// Milliseconds to compile a pipeline's kernels from nothing, and to load and verify them from their file and hand them to
-    /// the driver.
+    /// the driver. Each compilation is of a text of its own, because later versions of NVRTC remember what they compiled.
     /// </summary>
     public static IReadOnlyList<(string Part, double[] Samples)> KernelLoading(
         PipelineDescriptor pipeline, CudaDevice device, int headDim, ElementType element, int samples)
     {
-        var source = new KernelSource(pipeline.Name.Replace('-', '_'), pipeline.CudaSource, [typeof(FlashAttentionAttribute).Assembly]);
+        KernelSource Source(string comment) => new(
+            pipeline.Name.Replace('-', '_'), pipeline.CudaSource + comment, [typeof(FlashAttentionAttribute).Assembly]);
         var options = new CompileOptions { Architecture = device.Architecture, HeadDim = headDim, Element = element, Output = element };
+        const int MostCompilations = 3;
         CompiledKernel? compiled = null;
-        double[] cold = [.. Enumerable.Range(0, Math.Min(samples, 3)).Select(_ => Milliseconds(() => compiled = KernelCompiler.Compile(source, options)))];
+        double[] cold = [.. Enumerable.Range(0, MostCompilations).Select(_ =>
+        {
+            KernelSource unknown = Source($"\n// {Guid.NewGuid()}\n");
+            return Milliseconds(() => compiled = KernelCompiler.Compile(unknown, options));
+        })];
         DirectoryInfo folder = Directory.CreateTempSubdirectory("attncompose-bench-");
         try
         {
             KernelCache Cache() => new(
                 new CudaSettings { CacheDirectory = folder.FullName }, _ => compiled!, () => KernelCompiler.Identity);
-            PreparedKernel prepared = Cache().Prepare(source, options);
+            PreparedKernel prepared = Cache().Prepare(Source(""), options);
             Cache().GetOrCompile(prepared);
             double[] loads = [.. Enumerable.Range(0, samples).Select(_ => Milliseconds(() =>
             {
@@ -118,6 +125,12 @@ internal static class CudaMeasures
         context.Check(context.Enter("cuMemGetInfo").MemoryInfo(out nuint free, out _), "cuMemGetInfo");
         return (long)free;
     }
+
+    /// <summary>
+    /// The better of two measurements of one chip: clocks take a while to settle from rest, and fall under load.
+    /// </summary>
+    public static Ceilings Better(Ceilings a, Ceilings b) => new(
+        Math.Max(a.MatmulTeraflops, b.MatmulTeraflops), Math.Max(a.CopyTerabytes, b.CopyTerabytes), b.Note);
 
     /// <summary>What the chip can do: a matrix product of 8192 on a side through cuBLAS, and a copy through the driver.</summary>
     public static Ceilings Measure(CudaDevice device, CudaTimer timer, ElementType element, int samples)
@@ -200,7 +213,11 @@ internal static class CudaMeasures
 
     private static double Median(int samples, Func<double> time)
     {
-        time();
+        const double WarmUpMilliseconds = 700;
+        const int MostWarmUps = 100;
+        double spent = 0;
+        for (int i = 0; i < MostWarmUps && spent < WarmUpMilliseconds; i++)
+            spent += time();
         return SampleStatistics.Of([.. Enumerable.Range(0, samples).Select(_ => time())]).Median;
     }
 

@@ -25,7 +25,7 @@ internal static class SvgPlots
     /// <summary>The file, or null where no row can be drawn.</summary>
     public static string? Draw(BenchReport report)
     {
-        BenchRow[] rows = [.. report.Rows.Where(row => row.HasOperations && row.IsMeasured)];
+        BenchRow[] rows = [.. report.Rows.Where(row => row.IsMeasured && (row.Case.Workload is Workloads.Dense or Workloads.TokenSparse))];
         Series[] byLength = [.. Lines(rows, row => row.Case.Length, LengthLabel)];
         Series[] byKept = [.. Lines(rows.Where(row => row.Case.Kept is not null), row => (double)row.Case.Kept!.Value / row.Case.Length, KeptLabel)];
         var panels = new List<string>();
