@@ -1,3 +1,5 @@
+using AttnCompose.Cuda;
+
 namespace AttnCompose.Conformance;
 
 /// <summary>
@@ -27,6 +29,10 @@ public static class ReadyConfigs
     /// <summary>Those for which the pipeline with a given number of tokens is compiled too.</summary>
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_fixedKernels =
         [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
+
+    /// <summary>What the kernels of the configurations are compiled for.</summary>
+    public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
+        new KernelVariant(kernel.HeadDim, kernel.Element, kernel.FloatOutput ? ElementType.Float32 : kernel.Element))];
 
     /// <summary>The configuration of a seed.</summary>
     public static PipelineConfig Random(int seed)
