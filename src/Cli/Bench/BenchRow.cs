@@ -33,6 +33,9 @@ internal sealed record BenchRow
     /// <summary>Why there is no time; empty where there is one.</summary>
     public string Error { get; init; } = "";
 
+    /// <summary>A peer's name without the way it is run, which stands behind a comma.</summary>
+    public string Peer => Implementation.Split(',')[0];
+
     /// <summary>Median and spread of the samples.</summary>
     public SampleStatistics Statistics => SampleStatistics.Of(Samples);
 

@@ -34,8 +34,8 @@ internal static class BenchTables
     }
 
     /// <summary>
-    /// Our rows beside each peer's best: of the ways to run one peer (what stands before the comma of its name) the fastest by
-    /// rate, since a peer may have been given more heads.
+    /// Our rows beside each peer's best: of the ways to run one peer the fastest by rate, since a peer may have been given more
+    /// heads.
     /// </summary>
     public static IReadOnlyList<(BenchRow Ours, BenchRow Peer, double Faster)> Ratios(
         IReadOnlyList<BenchRow> ours, IReadOnlyList<BenchRow> theirs) =>
@@ -43,7 +43,7 @@ internal static class BenchTables
         .. from row in ours
            where row.IsOwn && row.IsMeasured
            from peer in theirs.Where(peer => !peer.IsOwn && peer.IsMeasured && AreComparable(row.Case, peer.Case))
-               .GroupBy(peer => peer.Implementation.Split(',')[0])
+               .GroupBy(peer => peer.Peer)
            let best = peer.MinBy(PerOperation)!
            select (row, best, PerOperation(best) / PerOperation(row)),
     ];

@@ -5,7 +5,7 @@ namespace AttnCompose.Cli.Bench;
 
 /// <summary>
 /// Plots of a report as one SVG file, legible on light and dark grounds: time against length (both logarithmic), and time
-/// against the share of tokens kept.
+/// against the share of tokens kept. Of a peer that can be run in several ways, the fastest is drawn.
 /// </summary>
 internal static class SvgPlots
 {
@@ -25,7 +25,16 @@ internal static class SvgPlots
     /// <summary>The file, or null where no row can be drawn.</summary>
     public static string? Draw(BenchReport report)
     {
-        BenchRow[] rows = [.. report.Rows.Where(row => row.IsMeasured && (row.Case.Workload is Workloads.Dense or Workloads.TokenSparse))];
+        BenchRow[] measured =
+            [.. report.Rows.Where(row => row.IsMeasured && (row.Case.Workload is Workloads.Dense or Workloads.TokenSparse))];
+        int heads = (measured.FirstOrDefault(row => row.IsOwn) ?? measured.FirstOrDefault())?.Case.Heads ?? 0;
+        BenchRow[] rows =
+        [
+            .. from row in measured
+               where row.Case.Heads == heads
+               group row by (Name(row), row.Case with { KeyValueHeads = 0 }) into ways
+               select ways.MinBy(row => row.Statistics.Median),
+        ];
         Series[] byLength = [.. Lines(rows, row => row.Case.Length, LengthLabel)];
         Series[] byKept = [.. Lines(rows.Where(row => row.Case.Kept is not null), row => (double)row.Case.Kept!.Value / row.Case.Length, KeptLabel)];
         var panels = new List<string>();
@@ -50,11 +59,11 @@ internal static class SvgPlots
         select new Series(line.Key, points);
 
     private static string LengthLabel(BenchRow row) =>
-        row.Implementation + (row.Case.Keep is { } keep ? Text($", keep {keep:0.##}") : "") + Heads(row);
+        Name(row) + (row.Case.Keep is { } keep ? Text($", keep {keep:0.##}") : "");
 
-    private static string KeptLabel(BenchRow row) => $"{row.Implementation}, {BenchCase.LengthName(row.Case.Length)}{Heads(row)}";
+    private static string KeptLabel(BenchRow row) => $"{Name(row)}, {BenchCase.LengthName(row.Case.Length)}";
 
-    private static string Heads(BenchRow row) => row.IsOwn || row.Implementation.Contains("heads") ? "" : Text($", {row.Case.Heads} heads");
+    private static string Name(BenchRow row) => row.IsOwn ? row.Implementation : row.Peer;
 
     private static string Panel(string title, string xTitle, string yTitle, Series[] lines, bool isLogarithmic, int offset)
     {
