@@ -9,6 +9,8 @@ internal static class BenchJson
 {
     private const int Schema = 1;
 
+    private static readonly BenchCase s_unknown = new() { Workload = "", Length = 0 };
+
     public static void Write(Stream stream, BenchReport report)
     {
         using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true, NewLine = "\n" });
@@ -22,6 +24,7 @@ internal static class BenchJson
         json.WriteEndObject();
         json.WriteStartObject("ceilings");
         WriteNumber(json, "matmul_tflops", report.Ceilings.MatmulTeraflops);
+        WriteNumber(json, "matmul_sustained_tflops", report.Ceilings.SustainedTeraflops);
         WriteNumber(json, "copy_tb_s", report.Ceilings.CopyTerabytes);
         json.WriteString("note", report.Ceilings.Note);
         json.WriteEndObject();
@@ -70,16 +73,19 @@ internal static class BenchJson
                     ? [.. machine.EnumerateObject().Select(fact => KeyValuePair.Create(fact.Name, fact.Value.ToString()))]
                     : [],
                 Ceilings = new(
-                    Number(ceilings, "matmul_tflops") ?? double.NaN, Number(ceilings, "copy_tb_s") ?? double.NaN,
+                    Number(ceilings, "matmul_tflops") ?? double.NaN,
+                    Number(ceilings, "matmul_sustained_tflops") ?? double.NaN,
+                    Number(ceilings, "copy_tb_s") ?? double.NaN,
                     Text(ceilings, "note")),
-                Rows = [.. root.GetProperty("rows").EnumerateArray().Select(row => ReadRow(row, new BenchCase { Workload = "", Length = 0 }))],
+                Rows = [.. root.GetProperty("rows").EnumerateArray().Select(row => ReadRow(row, s_unknown))],
             };
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             throw new CommandException($"{path}: cannot be read: {CommandLine.OneLine(error.Message)}");
         }
-        catch (Exception error) when (error is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        catch (Exception error) when (error is JsonException or KeyNotFoundException
+            or InvalidOperationException or FormatException)
         {
             throw new CommandException($"{path}: is no report of bench: {CommandLine.OneLine(error.Message)}");
         }
@@ -132,8 +138,8 @@ internal static class BenchJson
     public static string ToCsv(BenchReport report)
     {
         var text = new StringBuilder(
-            "implementation,own,workload,part,length,keep,kept,heads,kv_heads,head_dim,dtype,mask,graph,samples,ms,ms_min,ms_q1,ms_q3,ms_max,"
-            + "tflops,tb_s,memory_bytes,clock_mhz,power_w,note,error\n");
+            "implementation,own,workload,part,length,keep,kept,heads,kv_heads,head_dim,dtype,mask,graph,samples,"
+            + "ms,ms_min,ms_q1,ms_q3,ms_max,tflops,tb_s,memory_bytes,clock_mhz,power_w,note,error\n");
         foreach (BenchRow row in report.Rows)
         {
             (BenchCase of, SampleStatistics time) = (row.Case, row.Statistics);

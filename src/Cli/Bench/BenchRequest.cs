@@ -54,6 +54,12 @@ internal sealed record BenchRequest
     /// <summary>Standard deviation of the keys.</summary>
     public double KeyDeviation { get; init; } = 1;
 
+    /// <summary>
+    /// Idle time before each sample, ms. Without it a chip under load runs at the clocks that its power limit leaves; rested, it
+    /// runs at those of published figures.
+    /// </summary>
+    public int RestMilliseconds { get; init; }
+
     /// <summary>Options for the pipelines that have them.</summary>
     public IReadOnlyList<KeyValuePair<string, string>> Settings { get; init; } = [];
 
@@ -152,7 +158,11 @@ internal sealed record BenchRequest
             throw new UsageException($"--samples must be at least {FewestSamples}; got {Samples}.");
         if (!double.IsFinite(KeyDeviation) || KeyDeviation < 0)
             throw new UsageException($"--key-deviation must be at least 0; got {KeyDeviation}.");
-        if (Keeps.Count > 0 && Pipelines.FirstOrDefault(pipeline => IsSparse(pipeline) && !KeepSettings.CanKeep(pipeline)) is { } fixedOne)
+        if (RestMilliseconds is < 0 or > 10_000)
+            throw new UsageException($"--rest must be in [0, 10000] ms; got {RestMilliseconds}.");
+        PipelineDescriptor? fixedOne =
+            Pipelines.FirstOrDefault(pipeline => IsSparse(pipeline) && !KeepSettings.CanKeep(pipeline));
+        if (Keeps.Count > 0 && fixedOne is not null)
             throw new UsageException($"{fixedOne.Name} has no parameter that says how much it keeps; leave --keep out.");
         if (Keeps.Count > 0 && !Pipelines.Any(IsSparse))
             throw new UsageException("--keep needs a pipeline with a token selector.");

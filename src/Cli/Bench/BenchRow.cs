@@ -33,6 +33,9 @@ internal sealed record BenchRow
     /// <summary>Why there is no time; empty where there is one.</summary>
     public string Error { get; init; } = "";
 
+    /// <summary>A peer's name without the way it is run, which stands behind a comma.</summary>
+    public string Peer => Implementation.Split(',')[0];
+
     /// <summary>Median and spread of the samples.</summary>
     public SampleStatistics Statistics => SampleStatistics.Of(Samples);
 
@@ -50,12 +53,13 @@ internal sealed record BenchRow
 }
 
 /// <summary>What the machine can do at most, measured in the same run; NaN where it was not measured.</summary>
-/// <param name="MatmulTeraflops">Dense matrix product through cuBLAS in the element type of the run, TFLOP/s.</param>
+/// <param name="MatmulTeraflops">Dense matrix product through cuBLAS in the element type of the run at its best, TFLOP/s.</param>
+/// <param name="SustainedTeraflops">The same under lasting load, where a power limit lowers the clocks: the median.</param>
 /// <param name="CopyTerabytes">Copy on the device, read and written bytes counted, TB/s.</param>
-/// <param name="Note">Why something was not measured.</param>
-internal sealed record Ceilings(double MatmulTeraflops, double CopyTerabytes, string Note)
+/// <param name="Note">Which library, or why something was not measured.</param>
+internal sealed record Ceilings(double MatmulTeraflops, double SustainedTeraflops, double CopyTerabytes, string Note)
 {
-    public static Ceilings None { get; } = new(double.NaN, double.NaN, "");
+    public static Ceilings None { get; } = new(double.NaN, double.NaN, double.NaN, "");
 }
 
 /// <summary>All rows of a run and what they were measured on.</summary>

@@ -1,5 +1,4 @@
 using System.Globalization;
-using AttnCompose.Cpu;
 using AttnCompose.Cuda;
 using AttnCompose.Pipelines;
 
@@ -73,7 +72,7 @@ internal sealed class BenchRun : IDisposable
         {
             Created = created,
             Command = command,
-            Machine = Machine(),
+            Machine = MachineFacts.Of(_device, _monitor, _rows, _peers?.Info ?? []),
             Ceilings = MeasureAgain(ceilings),
             Rows = _rows,
         };
@@ -114,7 +113,8 @@ internal sealed class BenchRun : IDisposable
             from length in _request.Lengths
             from keep in sparse && _request.Keeps.Count > 0 ? _request.Keeps.Select(keep => (double?)keep) : [null]
             select (
-                Problem: _request.Case(sparse ? Workloads.TokenSparse : Workloads.Dense, length, keep, mask, _timer is not null),
+                Problem: _request.Case(
+                    sparse ? Workloads.TokenSparse : Workloads.Dense, length, keep, mask, onGpu: _timer is not null),
                 Pipelines: pipelines.Where(pipeline => pipeline.Plan.Mask == mask).ToArray());
         foreach ((BenchCase problem, PipelineDescriptor[] pipelines) in groups)
         {
@@ -128,7 +128,10 @@ internal sealed class BenchRun : IDisposable
             }
             catch (Exception error) when (error is CudaException or OutOfMemoryException or NotSupportedException)
             {
-                Add(new BenchRow { Implementation = pipelines[0].Name, IsOwn = true, Case = problem, Error = CommandLine.OneLine(error.Message) });
+                Add(new BenchRow
+                {
+                    Implementation = pipelines[0].Name, IsOwn = true, Case = problem, Error = CommandLine.OneLine(error.Message),
+                });
             }
             progress.Finish();
         }
@@ -164,7 +167,8 @@ internal sealed class BenchRun : IDisposable
             (var settings, double? coverage) = Settings(pipeline, problem, trial =>
             {
                 using var instance = (ICudaAttentionPipeline)CommonOptions.CreatePipeline(pipeline, device, trial);
-                return (double)KeepSettings.Kept(instance, KeepSettings.LastQueries(inputs[0], pipeline), device) / problem.Length;
+                int kept = KeepSettings.Kept(instance, KeepSettings.LastQueries(inputs[0], pipeline), device);
+                return (double)kept / problem.Length;
             });
             var instance = (ICudaAttentionPipeline)CommonOptions.CreatePipeline(pipeline, device, settings);
             own.Add(new CudaContender<T>(instance, problem with { Coverage = coverage }, inputs, _timer!));
@@ -237,7 +241,10 @@ internal sealed class BenchRun : IDisposable
             {
                 // Each round begins with another one, so that nobody is always first after a pause.
                 for (int i = 0; i < entrants.Count; i++)
+                {
+                    Thread.Sleep(_request.RestMilliseconds);
                     entrants[(i + round) % entrants.Count].Sample();
+                }
                 progress.Report($"{problem}", (round + 1.0) / _request.Samples);
             }
             (double clock, double power) = _monitor?.Take() ?? default;
@@ -291,7 +298,7 @@ internal sealed class BenchRun : IDisposable
         foreach ((string kernel, double[] samples) in kernels)
         {
             string part = kernel.StartsWith(prefix, StringComparison.Ordinal) ? kernel[prefix.Length..] : kernel;
-            var row = new BenchRow { Implementation = contender.Implementation, IsOwn = true, Case = problem, Part = part, Samples = samples };
+            BenchRow row = Own(contender.Implementation, problem, part, samples);
             Add(row);
             if (part == Workloads.Select)
                 CompareSelection(row with { Case = problem with { Workload = Workloads.Select } });
@@ -319,27 +326,33 @@ internal sealed class BenchRun : IDisposable
     {
         foreach (PipelineDescriptor pipeline in _request.Pipelines.Where(_ => _request.Host))
         {
-            BenchCase problem = _request.Case(Workloads.HostTime, _request.Lengths.Min(), null, pipeline.Plan.Mask, onGpu: false);
+            BenchCase problem = Shortest(Workloads.HostTime, pipeline);
             progress.Report($"{pipeline.Name} {problem}", 0);
             using var inputs = new CudaInputs<T>(device, problem, _request.KeyDeviation);
             using var instance = (ICudaAttentionPipeline)CommonOptions.CreatePipeline(pipeline, device, []);
             foreach ((string part, double[] samples) in CudaMeasures.HostTimes(instance, inputs, HostCalls))
-                Add(new BenchRow { Implementation = pipeline.Name, IsOwn = true, Case = problem, Part = part, Samples = samples });
+                Add(Own(pipeline.Name, problem, part, samples));
             progress.Finish();
         }
         foreach (PipelineDescriptor pipeline in _request.Pipelines.Where(_ => _request.Compile))
         {
-            BenchCase problem = _request.Case(Workloads.KernelLoading, _request.Lengths.Min(), null, pipeline.Plan.Mask, onGpu: false);
+            BenchCase problem = Shortest(Workloads.KernelLoading, pipeline);
             progress.Report($"{pipeline.Name} {problem}", 0);
             foreach ((string part, double[] samples) in CudaMeasures.KernelLoading(
                 pipeline, device, _request.HeadDim, _request.Element, _request.Samples))
             {
                 string note = string.Create(CultureInfo.InvariantCulture, $"{pipeline.Plan.Kernels.Count} kernels");
-                Add(new BenchRow { Implementation = pipeline.Name, IsOwn = true, Case = problem, Part = part, Samples = samples, Note = note });
+                Add(Own(pipeline.Name, problem, part, samples) with { Note = note });
             }
             progress.Finish();
         }
     }
+
+    private BenchCase Shortest(string workload, PipelineDescriptor pipeline) =>
+        _request.Case(workload, _request.Lengths.Min(), null, pipeline.Plan.Mask, onGpu: false);
+
+    private static BenchRow Own(string pipeline, BenchCase problem, string part, double[] samples) =>
+        new() { Implementation = pipeline, IsOwn = true, Case = problem, Part = part, Samples = samples };
 
     private void Add(BenchRow row)
     {
@@ -352,34 +365,6 @@ internal sealed class BenchRun : IDisposable
         var entrant = new Entrant(contender);
         entrant.Try(contender.Prepare);
         return entrant;
-    }
-
-    private KeyValuePair<string, string>[] Machine()
-    {
-        var facts = new List<KeyValuePair<string, string>> { new("device", $"{_device}") };
-        if (_monitor is { } monitor)
-        {
-            facts.Add(new("driver", monitor.Driver));
-            facts.Add(new("memory clock", string.Create(CultureInfo.InvariantCulture, $"{monitor.MemoryMegahertz:0} MHz")));
-            facts.Add(new("power limit", string.Create(CultureInfo.InvariantCulture, $"{monitor.PowerLimitWatts:0} W")));
-            BenchRow[] clocked = [.. _rows.Where(row => row.ClockMegahertz > 0)];
-            if (clocked.Length > 0)
-            {
-                facts.Add(new("clock while measuring", string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"{clocked.Min(row => row.ClockMegahertz):0} to {clocked.Max(row => row.ClockMegahertz):0} MHz")));
-                facts.Add(new("power while measuring", string.Create(
-                    CultureInfo.InvariantCulture, $"{clocked.Min(row => row.PowerWatts):0} to {clocked.Max(row => row.PowerWatts):0} W")));
-            }
-        }
-        if (_device is CudaDevice && KernelCompiler.IsAvailable)
-            facts.Add(new("NVRTC", KernelCompiler.Version.ToString()));
-        CpuReport cpu = CpuReport.Examine();
-        facts.Add(new("cpu", $"{cpu.Architecture}, {cpu.Processors} processors, {CpuDevice.VectorBits}-bit vectors"));
-        facts.Add(new("runtime", cpu.Runtime));
-        foreach ((string name, string value) in _peers?.Info ?? [])
-            facts.Add(new($"peers' {name}", value));
-        return [.. facts];
     }
 
     /// <summary>A contender and what became of it. The first failure ends its part.</summary>
@@ -401,7 +386,8 @@ internal sealed class BenchRun : IDisposable
             {
                 action();
             }
-            catch (Exception error) when (error is PeerException or CommandException or CudaException or NotSupportedException or OutOfMemoryException)
+            catch (Exception error) when (error is PeerException or CommandException or CudaException
+                or NotSupportedException or OutOfMemoryException)
             {
                 Error = CommandLine.OneLine(error.Message);
             }

@@ -34,8 +34,8 @@ internal static class BenchTables
     }
 
     /// <summary>
-    /// Our rows beside each peer's best: of the ways to run one peer (what stands before the comma of its name) the fastest by
-    /// rate, since a peer may have been given more heads.
+    /// Our rows beside each peer's best: of the ways to run one peer the fastest, apart for each number of heads that it was
+    /// given; by rate, since with more heads there is more work.
     /// </summary>
     public static IReadOnlyList<(BenchRow Ours, BenchRow Peer, double Faster)> Ratios(
         IReadOnlyList<BenchRow> ours, IReadOnlyList<BenchRow> theirs) =>
@@ -43,7 +43,7 @@ internal static class BenchTables
         .. from row in ours
            where row.IsOwn && row.IsMeasured
            from peer in theirs.Where(peer => !peer.IsOwn && peer.IsMeasured && AreComparable(row.Case, peer.Case))
-               .GroupBy(peer => peer.Implementation.Split(',')[0])
+               .GroupBy(peer => (peer.Peer, peer.Case.Heads))
            let best = peer.MinBy(PerOperation)!
            select (row, best, PerOperation(best) / PerOperation(row)),
     ];
@@ -89,7 +89,10 @@ internal static class BenchTables
         Ceilings ceilings = report.Ceilings;
         if (double.IsFinite(ceilings.MatmulTeraflops) || double.IsFinite(ceilings.CopyTerabytes))
         {
-            string matmul = double.IsFinite(ceilings.MatmulTeraflops) ? Text($"matmul {ceilings.MatmulTeraflops:0} TFLOP/s, ") : "";
+            string matmul = double.IsFinite(ceilings.MatmulTeraflops)
+                ? Text($"matmul {ceilings.MatmulTeraflops:0} TFLOP/s at best, ")
+                    + Text($"{ceilings.SustainedTeraflops:0} under lasting load, ")
+                : "";
             output.WriteLine(Text($"  ceilings: {matmul}copy {ceilings.CopyTerabytes:0.00} TB/s"));
         }
         if (ceilings.Note.Length > 0)
@@ -102,26 +105,30 @@ internal static class BenchTables
         if (rows.Length == 0)
             return;
         output.WriteLine();
-        output.WriteLine("| workload | L | kept | d | heads | implementation | ms | middle half | TFLOP/s | of matmul | GiB | MHz | W |");
-        output.WriteLine("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+        output.WriteLine(
+            "| workload | L | kept | d | heads | implementation | ms | middle half | TFLOP/s | of matmul | GiB | MHz | W |\n"
+            + "|---|---|---|---|---|---|---|---|---|---|---|---|---|");
         foreach (BenchRow row in rows)
         {
             BenchCase of = row.Case;
-            string what = $"{of.Workload}, {BenchCase.MaskName(of.Mask)}, {BenchCase.ElementName(of.Element)}{(of.Graph ? ", graph" : "")}";
+            string what = $"{What(of)}, {BenchCase.ElementName(of.Element)}";
             string kept = of.Kept is { } count ? Text($"{(double)count / of.Length:0.0 %}") : "all";
             string who = row.Note.Length > 0 ? $"{row.Implementation} ({row.Note})" : row.Implementation;
-            output.Write($"| {what} | {BenchCase.LengthName(of.Length)} | {kept} | {of.HeadDim} | {of.Heads}/{of.KeyValueHeads} | {who} |");
+            output.Write($"| {what} | {BenchCase.LengthName(of.Length)} | {kept} | {of.HeadDim} |");
+            output.Write($" {of.Heads}/{of.KeyValueHeads} | {who} |");
             if (!row.IsMeasured)
             {
                 output.WriteLine($" {(row.Error.Length > 0 ? row.Error : "no samples")} | | | | | | |");
                 continue;
             }
             SampleStatistics time = row.Statistics;
-            string share = double.IsFinite(report.Ceilings.MatmulTeraflops) ? Text($"{row.Teraflops / report.Ceilings.MatmulTeraflops:0 %}") : "";
+            double ceiling = report.Ceilings.MatmulTeraflops;
+            string share = double.IsFinite(ceiling) ? Text($"{row.Teraflops / ceiling:0 %}") : "";
             output.WriteLine(
                 $" {Milliseconds(time.Median)} | {Milliseconds(time.LowerQuartile)} to {Milliseconds(time.UpperQuartile)} |"
                 + $" {Rate(row.Teraflops)} | {share} |"
-                + Text($" {Positive(row.MemoryBytes / GiB, "0.0")} | {Positive(row.ClockMegahertz, "0")} | {Positive(row.PowerWatts, "0")} |"));
+                + $" {Positive(row.MemoryBytes / GiB, "0.0")} | {Positive(row.ClockMegahertz, "0")} |"
+                + $" {Positive(row.PowerWatts, "0")} |");
         }
     }
 
@@ -140,8 +147,9 @@ internal static class BenchTables
             string who = row.Note.Length > 0 ? $"{row.Implementation} ({row.Note})" : row.Implementation;
             double last = SampleStatistics.Quantile([.. row.Samples.Order()], 0.99);
             output.WriteLine(
-                $"| {row.Case.Workload} | {BenchCase.LengthName(row.Case.Length)} | {kept} | {who} | {row.Part} | {Milliseconds(time.Median)} |"
-                + $" {Milliseconds(time.LowerQuartile)} to {Milliseconds(time.UpperQuartile)} | {Milliseconds(last)} | {time.Count} |");
+                $"| {row.Case.Workload} | {BenchCase.LengthName(row.Case.Length)} | {kept} | {who} | {row.Part} |"
+                + $" {Milliseconds(time.Median)} | {Milliseconds(time.LowerQuartile)} to {Milliseconds(time.UpperQuartile)} |"
+                + $" {Milliseconds(last)} | {time.Count} |");
         }
     }
 
@@ -158,8 +166,9 @@ internal static class BenchTables
             string kept = row.Case.Kept is { } count ? Text($"{(double)count / row.Case.Length:0.0 %}") : "all";
             string heads = peer.Case.Heads == row.Case.Heads ? "" : $", by rate at {peer.Case.Heads} heads";
             output.WriteLine(
-                $"| {row.Case.Workload}, {BenchCase.MaskName(row.Case.Mask)}{(row.Case.Graph ? ", graph" : "")} | {BenchCase.LengthName(row.Case.Length)} | {kept} | {row.Case.HeadDim} |"
-                + $" {row.Implementation} | {Milliseconds(row.Statistics.Median)} | {peer.Implementation}{heads} | {Milliseconds(peer.Statistics.Median)} |"
+                $"| {What(row.Case)} | {BenchCase.LengthName(row.Case.Length)} | {kept} | {row.Case.HeadDim} |"
+                + $" {row.Implementation} | {Milliseconds(row.Statistics.Median)} |"
+                + $" {peer.Implementation}{heads} | {Milliseconds(peer.Statistics.Median)} |"
                 + Text($" {faster:0.00}x |"));
         }
     }
@@ -178,8 +187,9 @@ internal static class BenchTables
             (double whole, double attention) = (sparse.Statistics.Median, dense.Statistics.Median);
             output.WriteLine();
             output.WriteLine(
-                $"{sparse.Implementation} at {BenchCase.LengthName(sparse.Case.Length)}: {Milliseconds(whole)} ms, {Milliseconds(whole - attention)} ms"
-                + $" beyond the {Milliseconds(attention)} ms of dense attention over its {dense.Case.Length} kept tokens laid out contiguously.");
+                $"{sparse.Implementation} at {BenchCase.LengthName(sparse.Case.Length)}: {Milliseconds(whole)} ms,"
+                + $" {Milliseconds(whole - attention)} ms beyond the {Milliseconds(attention)} ms of dense attention"
+                + $" over its {dense.Case.Length} kept tokens laid out contiguously.");
         }
     }
 
@@ -192,13 +202,18 @@ internal static class BenchTables
             .GroupBy(row => (row.Implementation, row.Case.Keep)))
         {
             string keep = sparse.Key.Keep is { } share ? Text($" at keep {share:0.###}") : "";
-            string from = BreakEven(dense, sparse) is { } length ? $"from {BenchCase.LengthName(length)} tokens on" : "at none of these lengths";
+            string from = BreakEven(dense, sparse) is { } length
+                ? $"from {BenchCase.LengthName(length)} tokens on"
+                : "at none of these lengths";
             output.WriteLine();
             output.WriteLine($"{sparse.Key.Implementation}{keep} is faster than {dense[0].Implementation} {from}.");
         }
     }
 
-    private static string Positive(double value, string format) => value > 0 ? value.ToString(format, CultureInfo.InvariantCulture) : "";
+    private static string What(BenchCase of) => $"{of.Workload}, {BenchCase.MaskName(of.Mask)}{(of.Graph ? ", graph" : "")}";
+
+    private static string Positive(double value, string format) =>
+        value > 0 ? value.ToString(format, CultureInfo.InvariantCulture) : "";
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

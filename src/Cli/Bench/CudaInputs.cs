@@ -4,7 +4,9 @@ using AttnCompose.Cuda.Interop;
 
 namespace AttnCompose.Cli.Bench;
 
-/// <summary>Sets of N(0,1) tensors on a device, so many that a pass over all of them leaves nothing of a set in the L2 cache.</summary>
+/// <summary>
+/// Sets of N(0,1) tensors on a device, so many that a pass over all of them leaves nothing of a set in the L2 cache.
+/// </summary>
 internal sealed class CudaInputs<T> : IDisposable
     where T : unmanaged
 {
@@ -15,7 +17,7 @@ internal sealed class CudaInputs<T> : IDisposable
 
     /// <param name="device">The device.</param>
     /// <param name="problem">Sizes.</param>
-    /// <param name="keyDeviation">Standard deviation of the keys: 0 makes all scores equal, a large one few of them heavy.</param>
+    /// <param name="keyDeviation">Standard deviation of the keys: 0 makes all scores equal, a large one few heavy.</param>
     public CudaInputs(CudaDevice device, BenchCase problem, double keyDeviation)
     {
         Device = device;

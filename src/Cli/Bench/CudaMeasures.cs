@@ -5,7 +5,9 @@ using AttnCompose.Cuda.Interop;
 
 namespace AttnCompose.Cli.Bench;
 
-/// <summary>Measurements on a GPU that are no contest: kernels one by one, the host's share, compiling, the chip's ceilings.</summary>
+/// <summary>
+/// Measurements on a GPU that are no contest: kernels one by one, the host's share, compiling, the chip's ceilings.
+/// </summary>
 internal static class CudaMeasures
 {
     /// <summary>The time alone of each kernel of a call, in order of launch; one list of samples a kernel, ms.</summary>
@@ -15,7 +17,8 @@ internal static class CudaMeasures
     {
         const int CachesToFill = 16; // about 0.3 ms of filling on an H200, in which the host puts all kernels on the stream
         CudaDevice device = inputs.Device;
-        using CudaTensor<byte> filler = CudaTensor.Allocate<byte>(device, (nint)(CachesToFill * CudaInputs<T>.CacheBytes(device)));
+        long filled = CachesToFill * CudaInputs<T>.CacheBytes(device);
+        using CudaTensor<byte> filler = CudaTensor.Allocate<byte>(device, (nint)filled);
         using var marks = new KernelMarks(device);
         pipeline.Run(inputs[0], device.DefaultStream);
         device.DefaultStream.Synchronize();
@@ -44,8 +47,8 @@ internal static class CudaMeasures
     }
 
     /// <summary>
-    /// Milliseconds of the host in one call, a sample a call: on the same tensors, on others than the call before, and as a graph.
-    /// The device keeps up: the stream is waited for between blocks of calls, outside the times.
+    /// Milliseconds of the host in one call, a sample a call: on the same tensors, on others than the call before, and as a
+    /// graph. The device keeps up: the stream is waited for between blocks of calls, outside the times.
     /// </summary>
     public static IReadOnlyList<(string Part, double[] Samples)> HostTimes<T>(
         ICudaAttentionPipeline pipeline, CudaInputs<T> inputs, int calls)
@@ -66,45 +69,53 @@ internal static class CudaMeasures
         double[] Measure(Action<int> call)
         {
             const int Block = 16;
-            const int WarmUp = 64 * Block; // by then the code is compiled as it stays
             var times = new double[calls];
-            for (int i = -WarmUp; i < calls; i++)
-            {
-                if (i % Block == 0)
-                    stream.Synchronize();
-                long start = Stopwatch.GetTimestamp();
-                call(i + WarmUp);
-                if (i >= 0)
-                    times[i] = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-            }
-            stream.Synchronize();
+            // The runtime compiles what is called often once more, some 100 ms after it noticed.
+            for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalMilliseconds < 500;)
+                Put(Block);
+            Put(calls);
             return times;
+
+            void Put(int count)
+            {
+                for (int i = 0; i < count; i++)
+                {
+                    if (i % Block == 0)
+                        stream.Synchronize();
+                    long start = Stopwatch.GetTimestamp();
+                    call(i);
+                    times[i] = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+                }
+                stream.Synchronize();
+            }
         }
     }
 
     /// <summary>
     /// Milliseconds to compile a pipeline's kernels from nothing, and to load and verify them from their file and hand them to
-    /// the driver. Each compilation is of a text of its own, because later versions of NVRTC remember what they compiled.
+    /// the driver.
     /// </summary>
     public static IReadOnlyList<(string Part, double[] Samples)> KernelLoading(
         PipelineDescriptor pipeline, CudaDevice device, int headDim, ElementType element, int samples)
     {
-        KernelSource Source(string comment) => new(
-            pipeline.Name.Replace('-', '_'), pipeline.CudaSource + comment, [typeof(FlashAttentionAttribute).Assembly]);
-        var options = new CompileOptions { Architecture = device.Architecture, HeadDim = headDim, Element = element, Output = element };
-        const int MostCompilations = 3;
-        CompiledKernel? compiled = null;
-        double[] cold = [.. Enumerable.Range(0, MostCompilations).Select(_ =>
+        var source = new KernelSource(
+            pipeline.Name.Replace('-', '_'), pipeline.CudaSource, [typeof(FlashAttentionAttribute).Assembly]);
+        var options = new CompileOptions
         {
-            KernelSource unknown = Source($"\n// {Guid.NewGuid()}\n");
-            return Milliseconds(() => compiled = KernelCompiler.Compile(unknown, options));
-        })];
+            Architecture = device.Architecture, HeadDim = headDim, Element = element, Output = element,
+            // Later versions of NVRTC remember what they compiled.
+            Forgets = KernelCompiler.Version >= new Version(12, 9),
+        };
+        const int Compilations = 3;
+        CompiledKernel? compiled = null;
+        double Compile() => Milliseconds(() => compiled = KernelCompiler.Compile(source, options));
+        double[] cold = [.. Enumerable.Range(0, Compilations).Select(_ => Compile())];
         DirectoryInfo folder = Directory.CreateTempSubdirectory("attncompose-bench-");
         try
         {
             KernelCache Cache() => new(
                 new CudaSettings { CacheDirectory = folder.FullName }, _ => compiled!, () => KernelCompiler.Identity);
-            PreparedKernel prepared = Cache().Prepare(Source(""), options);
+            PreparedKernel prepared = Cache().Prepare(source, options);
             Cache().GetOrCompile(prepared);
             double[] loads = [.. Enumerable.Range(0, samples).Select(_ => Milliseconds(() =>
             {
@@ -130,13 +141,14 @@ internal static class CudaMeasures
     /// The better of two measurements of one chip: clocks take a while to settle from rest, and fall under load.
     /// </summary>
     public static Ceilings Better(Ceilings a, Ceilings b) => new(
-        Math.Max(a.MatmulTeraflops, b.MatmulTeraflops), Math.Max(a.CopyTerabytes, b.CopyTerabytes), b.Note);
+        Math.Max(a.MatmulTeraflops, b.MatmulTeraflops), Math.Max(a.SustainedTeraflops, b.SustainedTeraflops),
+        Math.Max(a.CopyTerabytes, b.CopyTerabytes), b.Note);
 
     /// <summary>What the chip can do: a matrix product of 8192 on a side through cuBLAS, and a copy through the driver.</summary>
     public static Ceilings Measure(CudaDevice device, CudaTimer timer, ElementType element, int samples)
     {
-        (double matmul, string note) = Matmul(device, timer, element, samples);
-        return new(matmul, Copy(device, timer, samples), note);
+        (double best, double sustained, string note) = Matmul(device, timer, element, samples);
+        return new(best, sustained, Copy(device, timer, samples), note);
     }
 
     private static double Copy(CudaDevice device, CudaTimer timer, int samples)
@@ -148,24 +160,28 @@ internal static class CudaMeasures
         using CudaTensor<byte> from = CudaTensor.Allocate<byte>(device, bytes);
         using CudaTensor<byte> to = CudaTensor.Allocate<byte>(device, bytes);
         from.FillBytes(0x5A);
-        double milliseconds = Median(samples, () => timer.Time(() =>
+        double milliseconds = Settled(samples, () => timer.Time(() =>
         {
             for (int i = 0; i < Times; i++)
-                context.Check(context.Driver.CopyOnDevice(to.Pointer, from.Pointer, (nuint)bytes, timer.Stream.Handle), "cuMemcpyDtoDAsync");
-        }));
+            {
+                CudaResult result = context.Driver.CopyOnDevice(to.Pointer, from.Pointer, (nuint)bytes, timer.Stream.Handle);
+                context.Check(result, "cuMemcpyDtoDAsync");
+            }
+        })).Median;
         return 2.0 * bytes * Times / milliseconds / 1e9;
     }
 
-    private static unsafe (double Teraflops, string Note) Matmul(CudaDevice device, CudaTimer timer, ElementType element, int samples)
+    private static unsafe (double Best, double Sustained, string Note) Matmul(
+        CudaDevice device, CudaTimer timer, ElementType element, int samples)
     {
         const int Side = 8192;
         const int Times = 7;
         if (device.Context.Driver is not NativeCudaDriver || !NativeMeasures.HasBlas)
-            return (double.NaN, "matmul not available: cuBLAS was not found");
+            return (double.NaN, double.NaN, "matmul not available: cuBLAS was not found");
         device.Context.Enter("cublasCreate");
         nint handle = CreateBlas();
         if (handle == 0)
-            return (double.NaN, "matmul not available: cuBLAS does not start");
+            return (double.NaN, double.NaN, "matmul not available: cuBLAS does not start");
         try
         {
             using CudaTensor<ushort> a = CudaTensor.Allocate<ushort>(device, Side, Side);
@@ -188,10 +204,11 @@ internal static class CudaMeasures
                         c.Pointer, type, Side, CuBlas.ComputeFloat32, Default);
                 }
             }
-            double milliseconds = Median(samples, () => timer.Time(Multiply));
+            (double least, double median) = Settled(samples, () => timer.Time(Multiply));
+            const double Operations = 2.0 * Side * Side * Side * Times;
             return result == CuBlas.Success
-                ? (2.0 * Side * Side * Side * Times / milliseconds / 1e9, $"cuBLAS {BlasVersion(handle)}")
-                : (double.NaN, $"matmul not available: cuBLAS says {result}");
+                ? (Operations / least / 1e9, Operations / median / 1e9, $"cuBLAS {BlasVersion(handle)}")
+                : (double.NaN, double.NaN, $"matmul not available: cuBLAS says {result}");
         }
         finally
         {
@@ -211,14 +228,19 @@ internal static class CudaMeasures
         return CuBlas.cublasGetVersion_v2(handle, &version) == CuBlas.Success ? version : 0;
     }
 
-    private static double Median(int samples, Func<double> time)
+    /// <summary>The least time of all, and the median once clocks have settled.</summary>
+    private static (double Least, double Median) Settled(int samples, Func<double> time)
     {
         const double WarmUpMilliseconds = 700;
         const int MostWarmUps = 100;
-        double spent = 0;
+        (double spent, double least) = (0, double.PositiveInfinity);
         for (int i = 0; i < MostWarmUps && spent < WarmUpMilliseconds; i++)
-            spent += time();
-        return SampleStatistics.Of([.. Enumerable.Range(0, samples).Select(_ => time())]).Median;
+        {
+            double once = time();
+            (spent, least) = (spent + once, Math.Min(least, once));
+        }
+        SampleStatistics settled = SampleStatistics.Of([.. Enumerable.Range(0, samples).Select(_ => time())]);
+        return (Math.Min(least, settled.Least), settled.Median);
     }
 
     private static double Milliseconds(Action action)

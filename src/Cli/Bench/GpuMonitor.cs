@@ -37,7 +37,9 @@ internal sealed unsafe class GpuMonitor : IDisposable
     /// <summary>The monitor of a device; null where the driver comes without NVML or NVML does not know the device.</summary>
     public static GpuMonitor? Open(CudaDevice device)
     {
-        if (device.Context.Driver is not NativeCudaDriver driver || !NativeMeasures.HasManagement || Nvml.nvmlInit_v2() != Nvml.Success)
+        if (device.Context.Driver is not NativeCudaDriver driver || !NativeMeasures.HasManagement)
+            return null;
+        if (Nvml.nvmlInit_v2() != Nvml.Success)
             return null;
         byte* id = stackalloc byte[32];
         byte* version = stackalloc byte[80];

@@ -50,7 +50,8 @@ internal static class KeepSettings
         }
         return ([.. fixedSettings, Setting(coverage)], coverage);
 
-        static KeyValuePair<string, string> Setting(double value) => new(Coverage, value.ToString("R", CultureInfo.InvariantCulture));
+        static KeyValuePair<string, string> Setting(double value) =>
+            new(Coverage, value.ToString("R", CultureInfo.InvariantCulture));
     }
 
     /// <summary>

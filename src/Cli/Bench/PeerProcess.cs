@@ -9,7 +9,7 @@ namespace AttnCompose.Cli.Bench;
 /// line of JSON asks, one line answers, and the peer works only in between. So both sides can take turns on one GPU.
 /// <code>
 /// {"op": "info"}                                  {"ok": true, "info": {"torch": "2.11", ...}}
-/// {"op": "open", "case": {...}}                   {"ok": true, "contenders": [{"implementation": ..., problem where it differs}]}
+/// {"op": "open", "case": {...}}                   {"ok": true, "contenders": [{"implementation": "...", what differs}]}
 /// {"op": "prepare", "implementation": "..."}      {"ok": true, "note": "..."}
 /// {"op": "sample", "implementation": "..."}       {"ok": true, "ms": 0.5}
 /// {"op": "close"}                                 {"ok": true}
@@ -104,7 +104,8 @@ internal sealed class PeerProcess : IDisposable
             if (!reading.Wait(s_deadline))
             {
                 _process.Kill(entireProcessTree: true); // a late answer must not be taken for that to the next question
-                throw new CommandException($"The peers did not answer '{operation}' in {s_deadline.TotalMinutes:0} minutes.{LastErrors()}");
+                throw new CommandException(
+                    $"The peers did not answer '{operation}' in {s_deadline.TotalMinutes:0} minutes.{LastErrors()}");
             }
             line = reading.Result;
         }

@@ -5,7 +5,7 @@ namespace AttnCompose.Cli.Bench;
 
 /// <summary>
 /// Plots of a report as one SVG file, legible on light and dark grounds: time against length (both logarithmic), and time
-/// against the share of tokens kept.
+/// against the share of tokens kept. Of a peer that can be run in several ways, the fastest is drawn.
 /// </summary>
 internal static class SvgPlots
 {
@@ -18,31 +18,42 @@ internal static class SvgPlots
     private const int LegendLine = 17;
     private const string Grey = "#808080";
 
-    /// <summary>Middle tones that can be told apart by people who do not see red and green (Okabe and Ito), black left out.</summary>
+    /// <summary>Middle tones that people who do not see red and green can tell apart (Okabe and Ito), black left out.</summary>
     private static readonly string[] s_colours =
         ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999933", "#882255"];
 
     /// <summary>The file, or null where no row can be drawn.</summary>
     public static string? Draw(BenchReport report)
     {
-        BenchRow[] rows = [.. report.Rows.Where(row => row.IsMeasured && (row.Case.Workload is Workloads.Dense or Workloads.TokenSparse))];
+        BenchRow[] measured =
+            [.. report.Rows.Where(row => row.IsMeasured && (row.Case.Workload is Workloads.Dense or Workloads.TokenSparse))];
+        int heads = (measured.FirstOrDefault(row => row.IsOwn) ?? measured.FirstOrDefault())?.Case.Heads ?? 0;
+        BenchRow[] rows =
+        [
+            .. from row in measured
+               where row.Case.Heads == heads
+               group row by (Name(row), row.Case with { KeyValueHeads = 0 }) into ways
+               select ways.MinBy(row => row.Statistics.Median),
+        ];
         Series[] byLength = [.. Lines(rows, row => row.Case.Length, LengthLabel)];
-        Series[] byKept = [.. Lines(rows.Where(row => row.Case.Kept is not null), row => (double)row.Case.Kept!.Value / row.Case.Length, KeptLabel)];
+        IEnumerable<BenchRow> sparse = rows.Where(row => row.Case.Kept is not null);
+        Series[] byKept = [.. Lines(sparse, row => (double)row.Case.Kept!.Value / row.Case.Length, KeptLabel)];
         var panels = new List<string>();
         if (byLength.Length > 0)
-            panels.Add(Panel("Time of a call against length", "tokens", "ms", byLength, isLogarithmic: true, panels.Count * Height));
+            panels.Add(Panel("Time of a call against length", "tokens", byLength, isLogarithmic: true, 0));
+        int offset = panels.Count * Height;
         if (byKept.Length > 0)
-            panels.Add(Panel("Time of a call against tokens kept", "share of the tokens kept", "ms", byKept, isLogarithmic: false, panels.Count * Height));
+            panels.Add(Panel("Time of a call against tokens kept", "share of the tokens kept", byKept, false, offset));
         if (panels.Count == 0)
             return null;
-        return Text($"""
-            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {Width} {panels.Count * Height}" width="{Width}" height="{panels.Count * Height}" font-family="sans-serif" font-size="12" fill="{Grey}">
-
-            """) + string.Concat(panels) + "</svg>\n";
+        int height = panels.Count * Height;
+        return Text($"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {Width} {height}\" ")
+            + Text($"width=\"{Width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"{Grey}\">\n{string.Concat(panels)}</svg>\n");
     }
 
     /// <summary>One line a label through at least two different places.</summary>
-    private static IEnumerable<Series> Lines(IEnumerable<BenchRow> rows, Func<BenchRow, double> place, Func<BenchRow, string> label) =>
+    private static IEnumerable<Series> Lines(
+        IEnumerable<BenchRow> rows, Func<BenchRow, double> place, Func<BenchRow, string> label) =>
         from row in rows
         group row by label(row) into line
         let points = line.Select(row => (X: place(row), Y: row.Statistics.Median)).OrderBy(point => point.X).ToArray()
@@ -50,13 +61,13 @@ internal static class SvgPlots
         select new Series(line.Key, points);
 
     private static string LengthLabel(BenchRow row) =>
-        row.Implementation + (row.Case.Keep is { } keep ? Text($", keep {keep:0.##}") : "") + Heads(row);
+        Name(row) + (row.Case.Keep is { } keep ? Text($", keep {keep:0.##}") : "");
 
-    private static string KeptLabel(BenchRow row) => $"{row.Implementation}, {BenchCase.LengthName(row.Case.Length)}{Heads(row)}";
+    private static string KeptLabel(BenchRow row) => $"{Name(row)}, {BenchCase.LengthName(row.Case.Length)}";
 
-    private static string Heads(BenchRow row) => row.IsOwn || row.Implementation.Contains("heads") ? "" : Text($", {row.Case.Heads} heads");
+    private static string Name(BenchRow row) => row.IsOwn ? row.Implementation : row.Peer;
 
-    private static string Panel(string title, string xTitle, string yTitle, Series[] lines, bool isLogarithmic, int offset)
+    private static string Panel(string title, string xTitle, Series[] lines, bool isLogarithmic, int offset)
     {
         var points = lines.SelectMany(line => line.Points).ToArray();
         Axis x = isLogarithmic
@@ -81,8 +92,9 @@ internal static class SvgPlots
             svg.Append(Text($"<path d=\"M{Left} {Y(tick):0.#}H{Width - Right}\" stroke=\"{Grey}\" stroke-opacity=\"0.25\"/>"));
             svg.Append(Text($"<text x=\"{Left - 8}\" y=\"{Y(tick) + 4:0.#}\" text-anchor=\"end\">{tick:0.######}</text>\n"));
         }
-        svg.Append(Text($"<text x=\"{(Left + Width - Right) / 2}\" y=\"{Height - 8}\" text-anchor=\"middle\">{Escape(xTitle)}</text>\n"));
-        svg.Append(Text($"<text transform=\"translate(16 {(Top + Height - Bottom) / 2}) rotate(-90)\" text-anchor=\"middle\">{Escape(yTitle)}</text>\n"));
+        (int middle, int centre) = ((Left + Width - Right) / 2, (Top + Height - Bottom) / 2);
+        svg.Append(Text($"<text x=\"{middle}\" y=\"{Height - 8}\" text-anchor=\"middle\">{Escape(xTitle)}</text>\n"));
+        svg.Append(Text($"<text transform=\"translate(16 {centre}) rotate(-90)\" text-anchor=\"middle\">ms</text>\n"));
         for (int i = 0; i < lines.Length; i++)
         {
             string colour = s_colours[i % s_colours.Length];
@@ -93,7 +105,8 @@ internal static class SvgPlots
                 svg.Append(Text($"<circle cx=\"{X(point.X):0.#}\" cy=\"{Y(point.Y):0.#}\" r=\"3\" fill=\"{colour}\"/>"));
             int line = Top + 8 + i * LegendLine;
             svg.Append(Text($"\n<path d=\"M{Width - Right + 12} {line}h18\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>"));
-            svg.Append(Text($"<text x=\"{Width - Right + 36}\" y=\"{line + 4}\" font-size=\"11\">{Escape(lines[i].Label)}</text>\n"));
+            string label = Escape(lines[i].Label);
+            svg.Append(Text($"<text x=\"{Width - Right + 36}\" y=\"{line + 4}\" font-size=\"11\">{label}</text>\n"));
         }
         return svg.Append("</g>\n").ToString();
     }
@@ -129,6 +142,7 @@ internal static class SvgPlots
             return Linear(0, step * Math.Ceiling(greatest / step), step);
         }
 
-        public double Share(double value) => IsLogarithmic ? Math.Log(value / Low) / Math.Log(High / Low) : (value - Low) / (High - Low);
+        public double Share(double value) =>
+            IsLogarithmic ? Math.Log(value / Low) / Math.Log(High / Low) : (value - Low) / (High - Low);
     }
 }

@@ -22,18 +22,27 @@ internal static class BenchCommand
         };
         var keep = new Option<string?>("--keep")
         {
-            Description = "Shares of the tokens that token-sparse pipelines are to keep; without it, their own parameters decide.",
+            Description = "Shares of the tokens that token-sparse pipelines are to keep; without it, their parameters decide.",
             HelpName = "0.25,0.5",
         };
-        var mask = new Option<string?>("--mask") { Description = "causal or full, where --pipeline does not say it.", HelpName = "causal|full" };
+        var mask = new Option<string?>("--mask")
+        {
+            Description = "causal or full, where --pipeline does not say it.",
+            HelpName = "causal|full",
+        };
         var heads = new Option<int>("--heads") { Description = "Query heads.", DefaultValueFactory = _ => 32 };
         var keyValueHeads = new Option<int>("--kv-heads") { Description = "Key/value heads.", DefaultValueFactory = _ => 8 };
         var headDim = new Option<int>("--head-dim") { Description = "Head dim.", DefaultValueFactory = _ => 128 };
-        var dtype = new Option<string>("--dtype") { Description = "bf16, fp16, or fp32 on the CPU.", DefaultValueFactory = _ => "bf16" };
-        var samples = new Option<int>("--samples") { Description = "Samples of a row, 7 at least.", DefaultValueFactory = _ => 9 };
+        var dtype = new Option<string>("--dtype")
+        {
+            Description = "Element type: bf16, fp16, or fp32 on the CPU.",
+            HelpName = "bf16|fp16|fp32",
+            DefaultValueFactory = _ => "bf16",
+        };
+        var samples = new Option<int>("--samples") { Description = "Samples a row, at least 7.", DefaultValueFactory = _ => 9 };
         var graph = new Option<string>("--graph")
         {
-            Description = $"Time calls as CUDA graphs, the peers' too: always, never, or up to {BenchRequest.LongestGraph} tokens (auto).",
+            Description = $"Time calls as CUDA graphs, peers' too: always, never, or up to {BenchRequest.LongestGraph} tokens.",
             HelpName = "auto|always|never",
             DefaultValueFactory = _ => "auto",
         };
@@ -42,15 +51,28 @@ internal static class BenchCommand
             Description = "Standard deviation of the keys: 0 makes all scores equal, 4 makes few tokens heavy.",
             DefaultValueFactory = _ => 1,
         };
+        var rest = new Option<int>("--rest")
+        {
+            Description = "Idle milliseconds before each sample: full clocks instead of those of a chip at its power limit.",
+            HelpName = "ms",
+            DefaultValueFactory = _ => 0,
+        };
         var stages = new Option<bool>("--stages") { Description = "Also time each kernel apart, its time alone." };
         var host = new Option<bool>("--host") { Description = "Also time what a call costs the host." };
-        var compile = new Option<bool>("--compile") { Description = "Also time compiling the kernels, and loading them from the cache." };
+        var compile = new Option<bool>("--compile")
+        {
+            Description = "Also time compiling the kernels, and loading them from the cache.",
+        };
         var peersCommand = new Option<string?>("--peers-command")
         {
-            Description = "Starts peers that take turns with our pipelines, sample by sample; stages and rows are compared.",
+            Description = "Starts peers that take turns with the pipelines, sample by sample, on the same device.",
             HelpName = "\"python3 benchmarks/peers.py --serve\"",
         };
-        var peers = new Option<string?>("--peers") { Description = "A report to compare with: bench's --json, or peers.py's.", HelpName = "peers.json" };
+        var peers = new Option<string?>("--peers")
+        {
+            Description = "A report to compare with: what bench or peers.py wrote by --json.",
+            HelpName = "peers.json",
+        };
         var json = new Option<string?>("--json") { Description = "Also write all samples to a file.", HelpName = "out.json" };
         var csv = new Option<string?>("--csv") { Description = "Also write a table to a file.", HelpName = "out.csv" };
         var svg = new Option<string?>("--svg") { Description = "Also draw the times to a file.", HelpName = "out.svg" };
@@ -58,8 +80,8 @@ internal static class BenchCommand
         Option<string[]> set = CommonOptions.Set();
         var command = new Command("bench", "Time pipelines, beside peers and what the machine can do at most.")
         {
-            pipeline, lengths, keep, mask, heads, keyValueHeads, headDim, dtype, samples, graph, deviation, stages, host, compile,
-            peersCommand, peers, json, csv, svg, device, set,
+            pipeline, lengths, keep, mask, heads, keyValueHeads, headDim, dtype, samples, graph, rest, deviation, stages, host,
+            compile, peersCommand, peers, json, csv, svg, device, set,
         };
         command.SetAction(parsed =>
         {
@@ -76,6 +98,7 @@ internal static class BenchCommand
                 Samples = parsed.GetValue(samples),
                 Graph = BenchRequest.ParseGraph(parsed.GetValue(graph)!),
                 KeyDeviation = parsed.GetValue(deviation),
+                RestMilliseconds = parsed.GetValue(rest),
                 Settings = CommonOptions.ParseSettings(parsed.GetValue(set)),
                 Stages = parsed.GetValue(stages),
                 Host = parsed.GetValue(host),
@@ -88,7 +111,8 @@ internal static class BenchCommand
             outputs.Check(request.PeersFile);
             BenchReport? others = request.PeersFile is { } file ? BenchJson.Read(file) : null;
             using AttentionDevice opened = CommonOptions.OpenDevice(parsed.GetValue(device)!);
-            string line = $"attncompose {string.Join(' ', parsed.Tokens.Select(token => token.Value.Contains(' ') ? $"\"{token.Value}\"" : token.Value))}";
+            IEnumerable<string> words = parsed.Tokens.Select(token => token.Value);
+            string line = $"attncompose {string.Join(' ', words.Select(word => word.Contains(' ') ? $"\"{word}\"" : word))}";
             return Run(context, request, opened, line, outputs, others);
         });
         return command;
@@ -126,7 +150,8 @@ internal static class BenchCommand
         ];
         PipelineDescriptor? other = chosen.FirstOrDefault(pipeline => mask is not null && pipeline.Plan.Mask != mask);
         return other is null ? chosen : throw new UsageException(
-            $"The mask of {other.Name} is {BenchCase.MaskName(other.Plan.Mask)}, as it is declared; --mask says {BenchCase.MaskName(mask!.Value)}.");
+            $"{other.Name} is declared with the mask {BenchCase.MaskName(other.Plan.Mask)};"
+            + $" --mask says {BenchCase.MaskName(mask!.Value)}.");
     }
 
     /// <summary>The files that are written.</summary>
