@@ -58,7 +58,8 @@ namespace AttnCompose.Cuda
         /// <exception cref="CudaUnavailableException">NVRTC was not found.</exception>
         /// <exception cref="OperationCanceledException">It was cancelled.</exception>
         void Warmup(
-            IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null, CancellationToken cancellation = default);
+            IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null,
+            CancellationToken cancellation = default);
     }
 
     /// <summary>The CUDA side of a generated pipeline: the workspace that it needs and the kernels that it launches.</summary>

@@ -191,12 +191,15 @@ public sealed class KernelCache
         }
     }
 
-    /// <summary>Half-written entries of processes that ended while they had the turn; who has it now is the only one to write.</summary>
+    /// <summary>
+    /// Half-written entries of processes that ended while they had the turn; who has it now is the only one to write.
+    /// </summary>
     private static void DeleteLeftovers(string file)
     {
         try
         {
-            foreach (string leftover in System.IO.Directory.GetFiles(Path.GetDirectoryName(file)!, Path.GetFileName(file) + ".*.tmp"))
+            string pattern = Path.GetFileName(file) + ".*.tmp";
+            foreach (string leftover in System.IO.Directory.GetFiles(Path.GetDirectoryName(file)!, pattern))
                 File.Delete(leftover);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

@@ -126,7 +126,9 @@ public sealed class CudaDevice : AttentionDevice
             return $"it does not tell its version: {driver.Describe(result).Name}";
         return version >= LeastDriver
             ? null
-            : string.Create(CultureInfo.InvariantCulture, $"it is for CUDA {version / 1000}.{version % 1000 / 10}, and {LeastDriver / 1000}.{LeastDriver % 1000 / 10} is the least that works. Install a newer NVIDIA driver");
+            : $"it is for CUDA {Text(version)}, and {Text(LeastDriver)} is the least that works. Install a newer NVIDIA driver";
+
+        static string Text(int number) => string.Create(CultureInfo.InvariantCulture, $"{number / 1000}.{number % 1000 / 10}");
     }
 
     private CudaStream MakeDefaultStream()
