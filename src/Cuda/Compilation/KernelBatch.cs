@@ -119,7 +119,8 @@ internal static class KernelBatch
         {
             try
             {
-                _process = Process.Start(command);
+                lock (command) // reading its environment for the first time changes it
+                    _process = Process.Start(command);
             }
             catch (Exception e) when (e is Win32Exception or IOException or PlatformNotSupportedException)
             {

@@ -13,6 +13,7 @@ internal abstract unsafe class CudaDriverApi
     public abstract CudaResult DeviceName(Span<byte> name, int device);
     public abstract CudaResult DeviceTotalMemory(out nuint bytes, int device);
     public abstract CudaResult GetDeviceAttribute(out int value, DeviceAttribute attribute, int device);
+    public abstract CudaResult DeviceBusId(Span<byte> id, int device);
 
     public abstract CudaResult PrimaryContextRetain(out nint context, int device);
     public abstract CudaResult PrimaryContextRelease(int device);

@@ -106,8 +106,8 @@ public sealed class CudaLaunch : IDisposable
         LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape.Tile, kernel.Name);
         if (grid.IsEmpty)
             return;
+        kernel.Module.Device.Observer?.BeforeKernel(kernel, _stream!);
         kernel.Launch(in grid, _arguments, _stream!);
-        kernel.Module.Device.Observer?.Launched(kernel.Name);
         if (_synchronize && !_stream!.IsCapturing)
             _stream.Synchronize(kernel.Name);
     }

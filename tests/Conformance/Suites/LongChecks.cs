@@ -347,10 +347,6 @@ internal sealed class LongChecks<T> : IDisposable
 
         public void BeforeLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream) => memory.FillBytes(0xFF, stream);
 
-        public void Launched(string entry)
-        {
-        }
-
         public void AfterLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream)
         {
             var (_, _, offset, bytes) = workspace.Buffers.Single(buffer => buffer.Name == "raw_scores");

@@ -163,6 +163,12 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
         return Note(nameof(GetDeviceAttribute));
     }
 
+    public override CudaResult DeviceBusId(Span<byte> id, int device)
+    {
+        "0000:00:00.0\0"u8.CopyTo(id);
+        return Note(nameof(DeviceBusId));
+    }
+
     public override CudaResult PrimaryContextRetain(out nint context, int device)
     {
         context = 7000 + device;
