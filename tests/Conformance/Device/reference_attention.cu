@@ -69,7 +69,8 @@ struct Attention {
 
     __device__ int position_of(int j) const {
         if (question.positions == nullptr) return j;
-        return question.positions[(static_cast<long long>(row.batch) * question.query_heads + row.query_head) * question.capacity + j];
+        const long long head = static_cast<long long>(row.batch) * question.query_heads + row.query_head;
+        return question.positions[head * question.capacity + j];
     }
 
     // Of key j, by a whole warp; -inf where the query does not see it.
@@ -78,7 +79,8 @@ struct Attention {
         if (position > row.position) return negative_infinity();
         const unsigned short* key = question.key.at(row.batch, key_head, position);
         double sum = 0;
-        for (int d = threadIdx.x % kWarp; d < question.head_dim; d += kWarp) sum += query[d] * to_double(key[d], question.is_bfloat16);
+        for (int d = threadIdx.x % kWarp; d < question.head_dim; d += kWarp)
+            sum += query[d] * to_double(key[d], question.is_bfloat16);
         for (int distance = kWarp / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, distance);
         return sum * question.scale;
     }

@@ -59,7 +59,10 @@ public sealed class GraphSuite(CudaDevice device)
             graph.Launch(stream);
             var replayed = SuiteResult<BFloat16>.Of(tensors.Output, tensors.LogSumExp, stream);
             if ((tensors.Run(called, arguments).Difference(replayed) ?? replayed.Poison()) is { } difference)
-                return $"replay {replay}, key lengths {string.Join(' ', keys)}, query lengths {string.Join(' ', queries)}: {difference}";
+            {
+                string lengths = $"key lengths {string.Join(' ', keys)}, query lengths {string.Join(' ', queries)}";
+                return $"replay {replay}, {lengths}: {difference}";
+            }
         }
         return null;
     }
