@@ -3,11 +3,17 @@ namespace AttnCompose.Generators.Plan;
 /// <summary>What a block owns, in words for plans and comments.</summary>
 internal static class ScopeWords
 {
+    /// <summary>In which calls a kernel is launched, after "launched".</summary>
+    public static string Of(KernelPath path) => path == KernelPath.InLoop
+        ? "below the gather length"
+        : "from the gather length on, for some heads at a time";
+
     public static string Of(PhaseScope scope) => scope switch
     {
         PhaseScope.Sequence => "sequence",
         PhaseScope.QueryHead => "query head",
         PhaseScope.KeyTile => "tile of keys",
+        PhaseScope.QueryHeadKeyTile => "tile of keys of a query head",
         PhaseScope.KeyValueHeadKeyTile => "tile of keys of a key/value head",
         _ => "tile of queries of a query head",
     };

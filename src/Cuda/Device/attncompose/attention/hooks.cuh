@@ -41,6 +41,17 @@ concept RowSource = requires(const T source, const Problem& problem, Sequence se
     { source.rows(problem, sequence, 0, 0) } -> SameAs<HeadRows<T::kIndexed>>;
 };
 
+// A row source may offer the copy engine tensor maps of keys and values, as member `maps`: those of the problem; or, with
+// `heads`, those of rows that were gathered ahead. Then each query head of the range has keys and values of its own, side by
+// side, with zeroes from key_count on for at least a key tile, and `positions` serve queries and score hooks alone.
+template <typename Rows>
+inline constexpr bool kHasMaps = requires(const Rows source) { source.maps; };
+template <typename Rows>
+inline constexpr bool kGatheredAhead = kHasMaps<Rows> && requires(const Rows source) { source.heads; };
+
+// Most keys of a tile: what is gathered ahead ends with so many rows of zeroes, where there is room.
+inline constexpr int kMostKeyTile = 128;
+
 // Where a score stands.
 struct ScorePosition {
     int batch, query_head, key_value_head, query, key;
