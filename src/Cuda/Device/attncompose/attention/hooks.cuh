@@ -66,8 +66,8 @@ concept ScoreHook = requires(const T hook, ScorePosition at) {
 };
 
 // rows() of one head say to which query row computed row i belongs, query_row(i), and for which query rows in [begin,
-// end) there is none: for_each_skipped<kWarps, kMost>(begin, end, fill), called by all threads of kWarps warps, calls
-// fill(row) once for each, on a whole warp; end - begin is at most kMost.
+// end) there is none: for_each_skipped<kWarps, kMost>(warp, begin, end, fill), called by all threads of kWarps warps, of
+// which this is number `warp`, calls fill(row) once for each, on a whole warp; end - begin is at most kMost.
 template <typename T>
 concept RowDestination = requires(const T destination, const Problem& problem, Sequence sequence) {
     { destination.rows(problem, sequence, 0, 0).query_row(0) } -> SameAs<int>;
@@ -110,8 +110,8 @@ struct DirectDestination {
         __device__ int query_row(int i) const { return i; }
 
         template <int kWarps, int kMost, typename Fill>
-        __device__ void for_each_skipped(int begin, int end, Fill fill) const {
-            for (int row = largest(begin, query_count) + warp_id(); row < end; row += kWarps) fill(row);
+        __device__ void for_each_skipped(int warp, int begin, int end, Fill fill) const {
+            for (int row = largest(begin, query_count) + warp; row < end; row += kWarps) fill(row);
         }
     };
 

@@ -61,7 +61,9 @@ struct WgmmaLoop {
 
     // Most ranges of the output whose skipped rows one block fills.
     static constexpr int kMostRanges = 8;
-    // And rows that it looks at together, in registers.
+    // Warps that do: the first one is the copy engine's.
+    static constexpr int kFillingWarps = kWarpgroup / kWarp - (kMapped ? 1 : 0);
+    // Rows that they look at together, in registers.
     static constexpr int kFilledRows = kProducerRegisters < 40 ? kConsumerRows : kQueryTile;
 
     using Softmax = OnlineSoftmax<1>;
@@ -86,10 +88,10 @@ struct WgmmaLoop {
                                unsigned char* shared) {
         const auto [b, h, tile] = work(problem, source);
         const HeadRows<kIndexed> rows = source.rows(problem, sequence_of(problem, b), b, h);
-        // Blocks that have queries also fill the skipped rows of the output, side by side with the main loop, so that the
-        // others can leave at once; with few queries more blocks share that.
-        const int busy = divide_up(rows.query_count, kQueryTile);
-        const int filling = largest(busy, divide_up(static_cast<int>(gridDim.x), kMostRanges));
+        // The producer's idle warps fill skipped rows of the output side by side with the main loop, so blocks without queries
+        // can leave at once; with few queries more blocks share that. A producer without idle warps fills its own tile's rows.
+        const int blocks = static_cast<int>(gridDim.x), busy = divide_up(rows.query_count, kQueryTile);
+        const int filling = kMapped ? largest(busy, divide_up(blocks, kMostRanges)) : blocks;
         if (tile >= filling) return;
         const WgmmaLoop loop{problem,
                              source,
@@ -111,7 +113,7 @@ struct WgmmaLoop {
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
             if (has_queries) loop.produce();
-            loop.fill_skipped_rows(filling * kQueryTile);
+            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.fill_skipped_rows(filling * kQueryTile);
         } else {
             ptx::grow_registers<kConsumerRegisters>();
             if (has_queries) loop.consume(warpgroup - 1);
@@ -424,7 +426,8 @@ struct WgmmaLoop {
     }
     __device__ void fill_skipped_rows(int begin, int end) const {
         constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
-        output_rows().template for_each_skipped<kWarpgroup / kWarp, kFilledRows>(begin, end, [&](int row) {
+        const int warp = warp_id() - (kWarpgroup / kWarp - kFillingWarps);
+        output_rows().template for_each_skipped<kFillingWarps, kFilledRows>(warp, begin, end, [&](int row) {
             auto* to = reinterpret_cast<Chunk*>(output_at(row));
             for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
             if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);
