@@ -29,6 +29,9 @@ internal static class LaunchEmitter
                 new[] { ElementType.Float16, ElementType.BFloat16, ElementType.Float32 }.AsEnumerable(),
                 (all, n) => all.Where(n.Device.Elements.Contains))
             .Select(e => $"global::AttnCompose.ElementType.{e}");
+        string gathered = plan.Kernels.FirstOrDefault(k => k.Path == KernelPath.Gathered && k.Steps.Any(s => s.TakesHooks)) is { } loop
+            ? $"\n    GatheredEntry = {Literals.CSharpString(loop.Entry)},"
+            : "";
         // Nothing here reads Plan: the order in which the parts of a class initialise their statics is not defined.
         writer.WriteLine($$"""
             private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
@@ -39,8 +42,7 @@ internal static class LaunchEmitter
                 HeadDim = {{Literals.Number("int", graph.HeadDim)}},
                 Element = global::AttnCompose.ElementType.{{graph.Element}},
                 Elements = [{{string.Join(", ", elements)}}],
-                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},
-                GatheredEntry = {{(GatheredLoop(plan) is { } kernel ? Literals.CSharpString(kernel.Entry) : "null")}},
+                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},{{gathered}}
             };
 
             """);
@@ -102,9 +104,6 @@ internal static class LaunchEmitter
         }
         writer.WriteLine("launch.Run();");
     }
-
-    private static KernelNode? GatheredLoop(FusionPlan plan) =>
-        plan.Kernels.FirstOrDefault(k => k.Path == KernelPath.Gathered && k.Steps.Any(s => s.TakesHooks));
 
     private static string GatheredBuffers(FusionPlan plan, ArgumentNode argument)
     {

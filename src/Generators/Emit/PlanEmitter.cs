@@ -96,7 +96,7 @@ internal static class PlanEmitter
 
     /// <summary>The words, with the number of the running library: which way is taken is chosen there, not here.</summary>
     private static string Condition(KernelPath path) =>
-        $"$\"{ScopeWords.Of(path)} ({{(global::AttnCompose.Cuda.CudaTuning.Default.GatherLength)}} queries unless CudaDevice.Tuning says otherwise)\"";
+        $"$\"{ScopeWords.Of(path, " ({(global::AttnCompose.Cuda.CudaTuning.Default.GatherLength)} queries; CudaTuning)")}\"";
 
     private static void WriteBuffers(SourceWriter writer, FusionPlan plan)
     {

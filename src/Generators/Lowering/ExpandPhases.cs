@@ -45,7 +45,8 @@ internal static class ExpandPhases
         foreach (PhaseSpec phase in node.Device.Phases)
         {
             EquatableArray<ArgumentNode> arguments = Arguments.Of(plan, stage, phase.Reads, phase.Writes, phase.Parameters);
-            IEnumerable<string> reads = arguments.Where(a => phase.Reads.Contains(a.Member)).Select(a => a.Name);
+            IEnumerable<string> reads = arguments
+                .Where(a => a.Kind != ArgumentKind.Heads && phase.Reads.Contains(a.Member)).Select(a => a.Name);
             IEnumerable<string> writes = arguments.Where(a => phase.Writes.Contains(a.Member)).Select(a => a.Name);
             var kernel = new KernelNode(Entry: "", phase.Scope, [], SplitReason: "", Arguments: []) { Path = path };
             if (isLoop)

@@ -4,9 +4,11 @@ namespace AttnCompose.Generators.Plan;
 internal static class ScopeWords
 {
     /// <summary>In which calls a kernel is launched, after "launched".</summary>
-    public static string Of(KernelPath path) => path == KernelPath.InLoop
-        ? "below the gather length"
-        : "from the gather length on, for some heads at a time";
+    /// <param name="path">The calls.</param>
+    /// <param name="length">What to say of the gather length.</param>
+    public static string Of(KernelPath path, string length = "") => path == KernelPath.InLoop
+        ? $"below the gather length{length}, and without a copy engine"
+        : $"from the gather length{length} on with a copy engine, for some heads at a time";
 
     public static string Of(PhaseScope scope) => scope switch
     {
