@@ -168,7 +168,7 @@ coarse_to_fine_weigh_prune_2(
 }
 
 // -- kernel 9 of 11: one block a tile of queries of a query head ---------------------------------------------------
-// launched below the gather length
+// launched below the gather length, and without a copy engine
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_attend_shape = attn::shape_of<Attention::Attend>();
 
@@ -180,7 +180,7 @@ coarse_to_fine_attend(const __grid_constant__ attn::Problem problem, const attn:
 }
 
 // -- kernel 10 of 11: one block a tile of keys of a query head -----------------------------------------------------
-// launched from the gather length on, for some heads at a time
+// launched from the gather length on with a copy engine, for some heads at a time
 // separate because gather reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_gather_shape = attn::shape_of<RowSource::Gather>();
 
@@ -197,7 +197,7 @@ coarse_to_fine_gather(
 }
 
 // -- kernel 11 of 11: one block a tile of queries of a query head --------------------------------------------------
-// launched from the gather length on, for some heads at a time
+// launched from the gather length on with a copy engine, for some heads at a time
 // separate because attend reads gathered_key in other blocks than wrote it (there one a tile of keys of a query head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_attend_gathered_shape = attn::shape_of<GatheredAttention::Attend>();
 

@@ -68,7 +68,7 @@ keep_best_rank_pick(
 }
 
 // -- kernel 3 of 5: one block a tile of queries of a query head ----------------------------------------------------
-// launched below the gather length
+// launched below the gather length, and without a copy engine
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape keep_best_attend_shape = attn::shape_of<Attention::Attend>();
 
@@ -80,7 +80,7 @@ keep_best_attend(const __grid_constant__ attn::Problem problem, const attn::Toke
 }
 
 // -- kernel 4 of 5: one block a tile of keys of a query head -------------------------------------------------------
-// launched from the gather length on, for some heads at a time
+// launched from the gather length on with a copy engine, for some heads at a time
 // separate because gather reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape keep_best_gather_shape = attn::shape_of<RowSource::Gather>();
 
@@ -97,7 +97,7 @@ keep_best_gather(
 }
 
 // -- kernel 5 of 5: one block a tile of queries of a query head ----------------------------------------------------
-// launched from the gather length on, for some heads at a time
+// launched from the gather length on with a copy engine, for some heads at a time
 // separate because attend reads gathered_key in other blocks than wrote it (there one a tile of keys of a query head)
 extern "C" __device__ attn::LaunchShape keep_best_attend_gathered_shape = attn::shape_of<GatheredAttention::Attend>();
 

@@ -17,7 +17,6 @@ partial class Model
                 Element = global::AttnCompose.ElementType.Any,
                 Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
                 SelectsTokens = false,
-                GatheredEntry = null,
             };
 
             /// <inheritdoc/>

@@ -122,7 +122,7 @@ small_window_select(
 }
 
 // -- kernel 7 of 9: one block a tile of queries of a query head ----------------------------------------------------
-// launched below the gather length
+// launched below the gather length, and without a copy engine
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape small_window_attend_shape = attn::shape_of<Attention::Attend>();
 
@@ -134,7 +134,7 @@ small_window_attend(const __grid_constant__ attn::Problem problem, const attn::T
 }
 
 // -- kernel 8 of 9: one block a tile of keys of a query head -------------------------------------------------------
-// launched from the gather length on, for some heads at a time
+// launched from the gather length on with a copy engine, for some heads at a time
 // separate because gather reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape small_window_gather_shape = attn::shape_of<RowSource::Gather>();
 
@@ -151,7 +151,7 @@ small_window_gather(
 }
 
 // -- kernel 9 of 9: one block a tile of queries of a query head ----------------------------------------------------
-// launched from the gather length on, for some heads at a time
+// launched from the gather length on with a copy engine, for some heads at a time
 // separate because attend reads gathered_key in other blocks than wrote it (there one a tile of keys of a query head)
 extern "C" __device__ attn::LaunchShape small_window_attend_gathered_shape = attn::shape_of<GatheredAttention::Attend>();
 
