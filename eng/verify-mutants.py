@@ -29,9 +29,11 @@ MUTANTS = [
     ("wgmma: no wait for full values", "Cuda",
      *dropped("ptx::wait(ring.barrier(Ring::kValuesFull, state.values.stage), state.values.parity);")),
     ("wgmma: no barrier behind the queries", "Cuda", *dropped("ptx::sync_named(kConsumerBarrier + consumer, kWarpgroup);")),
-    ("reversed ties", "Pipelines", "ties & lower_lanes", "ties &~lower_lanes"),
+    ("gather: no zeroes after the rows", "Pipelines", "count + kMostKeyTile - 1", "count                   "),
+    ("gather: another head's place", "Cuda", "h - source.heads.first", "h                     "),
+    ("reversed ties", "Cuda", "ties & lower_lanes", "ties &~lower_lanes"),
     ("budget off by one", "Pipelines", "count == 0 ? 0 : count + 1", "count == 0 ? 0 : count + 0"),
-    ("query begin off by one", "Pipelines", "taken && t < first_query", "taken && t <=first_query"),
+    ("query begin off by one", "Cuda", "taken && t < first_query", "taken && t <=first_query"),
 ]
 
 

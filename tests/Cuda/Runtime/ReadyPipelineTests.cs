@@ -48,7 +48,7 @@ public sealed class ReadyPipelineTests
                 Assert.Equal(!gathers ? others : major == 9 ? 3 : 0, kernel.Launches.Count);
                 for (int i = 0; i < kernel.Launches.Count; i++)
                 {
-                    (LaunchConfig config, byte[] arguments) = kernel.Launches[i];
+                    var (config, arguments) = kernel.Launches[i];
                     Assert.True(config is { GridX: > 0, GridY: > 0 } && config.GridZ == (gathers ? 1u : 2u), entry);
                     Assert.Equal((uint)kernel.Shape.Threads, config.BlockX);
                     Assert.Equal((0, 208), kernel.Parameters![0]);
