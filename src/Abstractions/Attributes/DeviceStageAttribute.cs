@@ -105,8 +105,8 @@ public sealed class DeviceGatherAttribute(string type) : Attribute
 
 /// <summary>A workspace buffer that the stage's phases share, and the CUDA type of its elements.</summary>
 /// <param name="name">Name used in <see cref="DevicePhaseAttribute.Reads"/> and <see cref="DevicePhaseAttribute.Writes"/>.</param>
-/// <param name="elementType">CUDA type of an element, such as <c>float</c> or <c>int</c>; <c>element</c> for that of query, key
-/// and value, two bytes.</param>
+/// <param name="elementType">CUDA type of an element, such as <c>float</c> or <c>int</c>; <c>element</c> for that of query,
+/// key and value, two bytes.</param>
 [AttributeUsage(AttributeTargets.Class, AllowMultiple = true)]
 public sealed class DeviceBufferAttribute(string name, string elementType) : Attribute
 {
