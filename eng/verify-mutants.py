@@ -28,6 +28,7 @@ def where(values, count, delays=False):
 FAR = ["--suite", "far"], False
 WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False"
 WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0"
+WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1"
 MMA_DENSE, MMA_SPARSE = "d=40 sparse=False", "d=32 sparse=True"
 
 # Name, assembly, text, what stands there instead, how it is looked for. The first two hang on an H200, so they
@@ -58,6 +59,9 @@ MUTANTS = [
      "from.head+position*int(from.row_bytes),valid", FAR),
     ("mma: offsets of rows in 32 bits", "Cuda", "(head + key_position(tile, row) * strides.row) *",
      "(head+ key_position(tile,row)*int(strides.row))*", FAR),
+    ("gather: no zeroes after the rows", "Pipelines", "count + kMostKeyTile - 1", "count                   ",
+     where(WGMMA_GATHERED, 100)),
+    ("gather: another head's place", "Cuda", "h - source.heads.first", "h                     ", where(WGMMA_GATHERED, 60)),
     ("reversed ties", "Cuda", "ties & lower_lanes", "ties &~lower_lanes", where(WGMMA_SPARSE + " content=Ties", 60)),
     ("budget off by one", "Pipelines", "count == 0 ? 0 : count + 1", "count == 0 ? 0 : count + 0", where(WGMMA_SPARSE, 60)),
     ("query begin off by one", "Cuda", "taken && t < first_query", "taken && t <=first_query", where(WGMMA_SPARSE, 100)),

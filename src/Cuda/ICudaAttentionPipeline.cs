@@ -95,5 +95,8 @@ namespace AttnCompose.Cuda
 
         /// <summary>Whether the pipeline has a token selection, for which memory is needed.</summary>
         public bool SelectsTokens { get; init; }
+
+        /// <summary>The attention loop over keys and values that were gathered ahead; null where they never are.</summary>
+        public string? GatheredEntry { get; init; }
     }
 }

@@ -79,6 +79,17 @@ public sealed class CudaDevice : AttentionDevice
     /// <summary>The stream that is used where a call names none.</summary>
     public CudaStream DefaultStream => Volatile.Read(ref _stream) ?? MakeDefaultStream();
 
+    /// <summary>Choices that change the time and memory of calls, and no result. Read at the beginning of each call.</summary>
+    public CudaTuning Tuning
+    {
+        get;
+        set
+        {
+            ArgumentNullException.ThrowIfNull(value);
+            field = value;
+        }
+    } = CudaTuning.Default;
+
     /// <summary>The first error that made the device unusable for this process; null while there was none.</summary>
     public CudaException? Fault => Context.Fault;
 

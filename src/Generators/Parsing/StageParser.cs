@@ -155,6 +155,7 @@ internal static class StageParser
     {
         AttributeData? device = null;
         HookSpec? hook = null;
+        GatherSpec? gather = null;
         var phases = new List<PhaseSpec>();
         var buffers = new List<BufferSpec>();
         foreach (AttributeData attribute in DeviceAttributes(type))
@@ -176,6 +177,12 @@ internal static class StageParser
                     attribute.ConstructorArgument(0, FusionPoint.None), attribute.Strings("Reads"),
                     attribute.Strings("Parameters"), attribute.Argument("Summary", ""));
             }
+            else if (attribute.IsNamed(KnownTypeNames.DeviceGather))
+            {
+                gather = new GatherSpec(
+                    attribute.ConstructorArgument(0, ""), attribute.Argument("Key", ""), attribute.Argument("Value", ""),
+                    attribute.Strings("Reads"), attribute.Argument("Summary", ""));
+            }
             else if (attribute.IsNamed(KnownTypeNames.DeviceBuffer))
             {
                 buffers.Add(new BufferSpec(
@@ -187,6 +194,6 @@ internal static class StageParser
             : new DeviceSpec(
                 type.ContainingAssembly?.Name ?? "", device.ConstructorArgument(0, ""), device.Argument("Type", ""),
                 device.Argument("Offers", FusionPoint.None), new EquatableArray<ElementType>(device.Enums<ElementType>("Elements")),
-                phases.ToEquatableArray(), hook, buffers.ToEquatableArray());
+                phases.ToEquatableArray(), hook, buffers.ToEquatableArray()) { Gather = gather };
     }
 }

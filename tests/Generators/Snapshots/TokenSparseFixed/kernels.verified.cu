@@ -2,14 +2,16 @@
 //
 // pipeline   token-sparse-fixed, causal mask
 // stages     1. token selector   FixedCount       kernels 1 to 5
-//            2. compress         GatherTokens     row source of kernel 6
-//            3. attention kernel FlashAttention   kernel 6
-//            4. decompress       ScatterTokens    row destination of kernel 6
+//            2. compress         GatherTokens     kernel 7, row source of kernels 6 and 8
+//            3. attention kernel FlashAttention   kernels 6 and 8
+//            4. decompress       ScatterTokens    row destination of kernels 6 and 8
 // tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1
 // buffers    row_partials: float2 [batch, query heads, key chunks, window]
 //            row_stats: float2 [batch, query heads, window]
 //            raw_scores: float [batch, query heads, key length]
 //            scores: float [batch, query heads, key length]
+//            gathered_key: element [heads at a time, key length, head dim]
+//            gathered_value: element [heads at a time, key length, head dim]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>
@@ -35,9 +37,11 @@ using Selector = attn::FixedCount<SelectorConfig>;
 using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
 using Score = attn::NoScore;  // hook: scores as they are
 using RowDestination = attn::ScatterTokens<Config>;  // hook: rows go back to their places, +0 elsewhere
+using GatheredRowSource = attn::GatheredTokens<Config>;  // hook: rows of query are the selected tokens, keys and values come by tensor maps of what was gathered
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;
+using GatheredAttention = attn::FlashAttention<Config, GatheredRowSource, Score, RowDestination>;
 
-// -- kernel 1 of 6: one block a tile of keys of a key/value head ---------------------------------------------------
+// -- kernel 1 of 8: one block a tile of keys of a key/value head ---------------------------------------------------
 extern "C" __device__ attn::LaunchShape token_sparse_fixed_row_partials_shape = attn::shape_of<Selector::RowPartials>();
 
 extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads, 1)
@@ -47,7 +51,7 @@ token_sparse_fixed_row_partials(const __grid_constant__ attn::Problem problem, f
     Selector::RowPartials::run(problem, {.row_partials = row_partials}, shared);
 }
 
-// -- kernel 2 of 6: one block a query head -------------------------------------------------------------------------
+// -- kernel 2 of 8: one block a query head -------------------------------------------------------------------------
 // separate because row_stats reads row_partials in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_fixed_row_stats_shape = attn::shape_of<Selector::RowStats>();
 
@@ -61,7 +65,7 @@ token_sparse_fixed_row_stats(
     Selector::RowStats::run(problem, {.row_partials = row_partials, .row_stats = row_stats}, shared);
 }
 
-// -- kernel 3 of 6: one block a tile of keys of a key/value head ---------------------------------------------------
+// -- kernel 3 of 8: one block a tile of keys of a key/value head ---------------------------------------------------
 // separate because column_scores reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_fixed_column_scores_shape = attn::shape_of<Selector::ColumnScores>();
 
@@ -75,7 +79,7 @@ token_sparse_fixed_column_scores(
     Selector::ColumnScores::run(problem, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
 }
 
-// -- kernel 4 of 6: one block a tile of keys -----------------------------------------------------------------------
+// -- kernel 4 of 8: one block a tile of keys -----------------------------------------------------------------------
 // separate because pool reads raw_scores in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_fixed_pool_shape = attn::shape_of<Selector::Pool>();
 
@@ -86,7 +90,7 @@ token_sparse_fixed_pool(const __grid_constant__ attn::Problem problem, const flo
     Selector::Pool::run(problem, {.raw_scores = raw_scores, .scores = scores}, shared);
 }
 
-// -- kernel 5 of 6: one block a query head -------------------------------------------------------------------------
+// -- kernel 5 of 8: one block a query head -------------------------------------------------------------------------
 // separate because select reads scores in other blocks than wrote it (there one a tile of keys)
 extern "C" __device__ attn::LaunchShape token_sparse_fixed_select_shape = attn::shape_of<Selector::Select>();
 
@@ -101,7 +105,8 @@ token_sparse_fixed_select(
     Selector::Select::run(problem, {.scores = scores, .token_index = token_index, .count = count}, shared);
 }
 
-// -- kernel 6 of 6: one block a tile of queries of a query head ----------------------------------------------------
+// -- kernel 6 of 8: one block a tile of queries of a query head ----------------------------------------------------
+// launched below the gather length, and without a copy engine
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_fixed_attend_shape = attn::shape_of<Attention::Attend>();
 
@@ -110,4 +115,37 @@ token_sparse_fixed_attend(const __grid_constant__ attn::Problem problem, const a
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync
     Attention::Attend::run(problem, RowSource{.token_index = token_index}, Score{}, RowDestination{.token_index = token_index}, {}, shared);
+}
+
+// -- kernel 7 of 8: one block a tile of keys of a query head -------------------------------------------------------
+// launched from the gather length on with a copy engine, for some heads at a time
+// separate because gather reads token_index in other blocks than wrote it (there one a query head)
+extern "C" __device__ attn::LaunchShape token_sparse_fixed_gather_shape = attn::shape_of<RowSource::Gather>();
+
+extern "C" __global__ void __launch_bounds__(RowSource::Gather::kThreads, 1)
+token_sparse_fixed_gather(
+    const __grid_constant__ attn::Problem problem,
+    const attn::HeadRange heads,
+    const attn::TokenIndex token_index,
+    Config::Element* gathered_key,
+    Config::Element* gathered_value) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    // compress: selected rows of key and value side by side, zeroes after them
+    RowSource::Gather::run(problem, {.heads = heads, .token_index = token_index, .gathered_key = gathered_key, .gathered_value = gathered_value}, shared);
+}
+
+// -- kernel 8 of 8: one block a tile of queries of a query head ----------------------------------------------------
+// launched from the gather length on with a copy engine, for some heads at a time
+// separate because attend reads gathered_key in other blocks than wrote it (there one a tile of keys of a query head)
+extern "C" __device__ attn::LaunchShape token_sparse_fixed_attend_gathered_shape = attn::shape_of<GatheredAttention::Attend>();
+
+extern "C" __global__ void __launch_bounds__(GatheredAttention::Attend::kThreads, 1)
+token_sparse_fixed_attend_gathered(
+    const __grid_constant__ attn::Problem problem,
+    const attn::HeadRange heads,
+    const attn::TokenIndex token_index,
+    const __grid_constant__ attn::TensorMaps tensor_maps) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    // attention kernel: online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync
+    GatheredAttention::Attend::run(problem, GatheredRowSource{.heads = heads, .token_index = token_index, .maps = &tensor_maps}, Score{}, RowDestination{.token_index = token_index}, {}, shared);
 }
