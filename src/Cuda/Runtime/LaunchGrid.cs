@@ -1,23 +1,36 @@
 namespace AttnCompose.Cuda;
 
-/// <summary>Thread blocks of a launch. A grid with a 0 in it has nothing to do.</summary>
-internal readonly record struct LaunchGrid(int X, int Y, int Z)
+/// <summary>
+/// Thread blocks of a launch. A grid with a 0 in it has nothing to do. Blocks along X are one cluster where there is a
+/// <paramref name="Team"/> of them.
+/// </summary>
+internal readonly record struct LaunchGrid(int X, int Y, int Z, int Team = 1)
 {
     private const int MaxYz = 65_535;
+    private const int KeyQuantum = 32; // runs of keys are whole multiples of this, as in the device code
 
     public bool IsEmpty => X == 0 || Y == 0 || Z == 0;
 
     /// <summary>The grid of a scope.</summary>
+    /// <param name="scope">What one block, or one team of blocks, owns.</param>
+    /// <param name="shape">Sizes.</param>
+    /// <param name="kernel">What the kernel says of its launch.</param>
+    /// <param name="multiprocessors">Of the device.</param>
+    /// <param name="entry">The kernel, for messages.</param>
     /// <exception cref="NotSupportedException">Heads or batch pass what a grid can hold.</exception>
-    public static LaunchGrid Of(PhaseScope scope, in ProblemShape shape, int tile, string entry)
+    public static LaunchGrid Of(
+        PhaseScope scope, in ProblemShape shape, in LaunchShape kernel, int multiprocessors, string entry)
     {
         LaunchGrid grid = scope switch
         {
-            PhaseScope.Sequence => new(1, 1, shape.Batch),
-            PhaseScope.QueryHead => new(1, shape.QueryHeads, shape.Batch),
-            PhaseScope.KeyTile => new(Tiles(shape.KeyLength, tile, entry), 1, shape.Batch),
-            PhaseScope.KeyValueHeadKeyTile => new(Tiles(shape.KeyLength, tile, entry), shape.KeyValueHeads, shape.Batch),
-            PhaseScope.QueryHeadQueryTile => new(Tiles(shape.QueryLength, tile, entry), shape.QueryHeads, shape.Batch),
+            PhaseScope.Sequence => Shared(1, shape.Batch, in shape, in kernel, multiprocessors),
+            PhaseScope.QueryHead => Shared(shape.QueryHeads, shape.Batch, in shape, in kernel, multiprocessors),
+            PhaseScope.KeyTile => new(Tiles(shape.KeyLength, kernel.Tile, entry), 1, shape.Batch),
+            PhaseScope.KeyValueHeadKeyTile =>
+                new(Tiles(shape.KeyLength, kernel.Tile, entry), shape.KeyValueHeads, shape.Batch),
+            PhaseScope.KeyValueHeadKeySegment => Segmented(in shape, in kernel, multiprocessors, entry),
+            PhaseScope.QueryHeadQueryTile =>
+                new(Tiles(shape.QueryLength, kernel.Tile, entry), shape.QueryHeads, shape.Batch),
             _ => throw new ArgumentOutOfRangeException(nameof(scope), scope, $"{entry} has an unknown scope."),
         };
         if (grid.Y > MaxYz)
@@ -29,11 +42,46 @@ internal readonly record struct LaunchGrid(int X, int Y, int Z)
         return grid;
     }
 
+    /// <summary>
+    /// Dynamic shared memory of a block, bytes: what the kernel says, and room for the keys of its run, if they fit.
+    /// </summary>
+    public int SharedBytes(in ProblemShape shape, in LaunchShape kernel)
+    {
+        if (kernel.HeldKeys == 0 || X == 0)
+            return kernel.SharedBytes;
+        long run = (Up(shape.KeyLength, X) + KeyQuantum - 1) / KeyQuantum * KeyQuantum;
+        return kernel.SharedBytes + (int)Math.Min(run, kernel.HeldKeys) * sizeof(int);
+    }
+
+    // As many blocks a head or sequence as have an eighth of what they can hold, but no more than run at once, unless it takes
+    // them to hold all keys.
+    private static LaunchGrid Shared(int units, int batch, in ProblemShape shape, in LaunchShape kernel, int multiprocessors)
+    {
+        int team = 1;
+        while (2 * team <= kernel.Team && (long)team * (kernel.HeldKeys / 8) < shape.KeyLength)
+            team *= 2;
+        while (team > 1 && (long)team * units * batch > multiprocessors && team / 2 * (long)kernel.HeldKeys >= shape.KeyLength)
+            team /= 2;
+        return new(team, units, batch, team);
+    }
+
+    // The batch is left out, so that a sequence's scores do not depend on its neighbours.
+    private static LaunchGrid Segmented(in ProblemShape shape, in LaunchShape kernel, int multiprocessors, string entry)
+    {
+        int group = shape.KeyValueHeads == 0 ? 0 : shape.QueryHeads / shape.KeyValueHeads;
+        long units = shape.KeyValueHeads * Up(group, kernel.Heads == 0 ? Math.Max(1, group) : kernel.Heads);
+        int tiles = Tiles(shape.KeyLength, kernel.Tile, entry);
+        long filling = (long)multiprocessors * Math.Max(1, kernel.Resident) / Math.Max(1, units);
+        return new((int)Math.Min(tiles, Math.Clamp(filling, 1, Math.Max(1, kernel.Segments))), checked((int)units), shape.Batch);
+    }
+
     private static int Tiles(int length, int tile, string entry)
     {
         if (tile <= 0)
             throw new InvalidOperationException(
                 $"{entry}_shape says a tile of {tile}; a scope that is cut into tiles needs a positive one.");
-        return (int)(((long)length + tile - 1) / tile);
+        return (int)Up(length, tile);
     }
+
+    private static long Up(long value, int divisor) => (value + divisor - 1) / divisor;
 }

@@ -9,6 +9,7 @@ internal static class ScopeWords
         PhaseScope.QueryHead => "query head",
         PhaseScope.KeyTile => "tile of keys",
         PhaseScope.KeyValueHeadKeyTile => "tile of keys of a key/value head",
+        PhaseScope.KeyValueHeadKeySegment => "segment of the keys of a key/value head",
         _ => "tile of queries of a query head",
     };
 }

@@ -32,8 +32,8 @@ namespace AttnCompose;
     Summary = "mean probability of each prefix token over the window queries")]
 public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
 {
-    /// <summary>Keys that one thread block scores: the length of a key chunk of <c>row_partials</c>.</summary>
-    public const int KeyTile = 128;
+    /// <summary>Most segments that the keys are cut into, a thread block each, to be scored.</summary>
+    public const int MaxSegments = 64;
 
     /// <summary>Most tokens before the window: the attention mass of more could pass 64 bits.</summary>
     public const int MaxPrefix = TokenBudget.MaxPrefix;
@@ -64,10 +64,8 @@ public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
         ArgumentNullException.ThrowIfNull(workspace);
         CheckParameters();
         // An upper bound: sequences of a batch may be shorter than the key tensor, never longer.
-        long keyChunks = ((long)shape.KeyLength + KeyTile - 1) / KeyTile;
         long rows = (long)shape.Batch * shape.QueryHeads;
-        workspace.Add("row_partials", checked(rows * keyChunks * Window), 2 * sizeof(float));
-        workspace.Add("row_stats", checked(rows * Window), 2 * sizeof(float));
+        workspace.Add("row_partials", checked(rows * MaxSegments * Window), 2 * sizeof(float));
         workspace.Add("raw_scores", checked(rows * shape.KeyLength), sizeof(float));
         workspace.Add("scores", checked(rows * shape.KeyLength), sizeof(float));
     }

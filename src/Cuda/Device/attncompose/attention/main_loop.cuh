@@ -6,12 +6,6 @@
 
 namespace attn {
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL  // sm_90a
-inline constexpr bool kHasWgmma = true;
-#else
-inline constexpr bool kHasWgmma = false;
-#endif
-
 template <bool kWgmma, typename... Hooks>
 struct MainLoopChoice {
     using Type = MmaLoop<Hooks...>;
