@@ -53,16 +53,24 @@ internal readonly record struct LaunchGrid(int X, int Y, int Z, int Team = 1)
         return kernel.SharedBytes + (int)Math.Min(run, kernel.HeldKeys) * sizeof(int);
     }
 
-    // As many blocks a head or sequence as have an eighth of what they can hold, but no more than run at once, unless it takes
-    // them to hold all keys.
+    // The team that is done first: blocks of a head share out its keys, but fewer heads run at once. A cluster lies within one
+    // group of multiprocessors; the groups' sizes differ, and about an eleventh of the device is left over. Costs are in keys
+    // that a block walks: what it does however few there are, what a team adds to that, and four times as many where the keys
+    // are read from memory again in every pass.
     private static LaunchGrid Shared(int units, int batch, in ProblemShape shape, in LaunchShape kernel, int multiprocessors)
     {
-        int team = 1;
-        while (2 * team <= kernel.Team && (long)team * (kernel.HeldKeys / 8) < shape.KeyLength)
-            team *= 2;
-        while (team > 1 && (long)team * units * batch > multiprocessors && team / 2 * (long)kernel.HeldKeys >= shape.KeyLength)
-            team /= 2;
-        return new(team, units, batch, team);
+        const int Block = 8192, Together = 4096, Streamed = 4;
+        (long Cost, int Team) best = (long.MaxValue, 1);
+        for (int team = 1; team <= Math.Max(1, kernel.Team); team++)
+        {
+            int room = Math.Max(1, (team == 1 ? multiprocessors : multiprocessors - multiprocessors / 11) / team);
+            long run = Up(shape.KeyLength, team);
+            long keys = run * (run <= kernel.HeldKeys ? 1 : Streamed);
+            long cost = Up((long)units * batch, room) * (Block + (team > 1 ? Together : 0) + keys);
+            if (cost < best.Cost)
+                best = (cost, team);
+        }
+        return new(best.Team, units, batch, best.Team);
     }
 
     // The batch is left out, so that a sequence's scores do not depend on its neighbours.

@@ -25,7 +25,7 @@ struct FixedCount {
 
     // pooled.
     struct Pool {
-        static constexpr int kThreads = Pooled::kThreads, kTile = Pooled::kTile, kSharedBytes = 0;
+        static constexpr int kThreads = Pooled::kThreads, kTile = Pooled::kTile, kSharedBytes = Pooled::kSharedBytes;
         static constexpr bool kWaits = true;
 
         struct Arguments {

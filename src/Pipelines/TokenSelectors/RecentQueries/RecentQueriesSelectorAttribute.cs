@@ -19,16 +19,13 @@ namespace AttnCompose;
 /// <para>With fewer queries than keys (chunked prefill) there is one set over all keys; the query rows kept are those of the
 /// set that have a query. Without any query everything is kept.</para>
 /// </remarks>
-[DeviceBuffer("row_partials", "float2", Shape = "[batch, query heads, key chunks, window]")]
-[DeviceBuffer("row_stats", "float2", Shape = "[batch, query heads, window]")]
+[DeviceBuffer("row_partials", "float2", Shape = "[batch, query heads, key segments, window]")]
 [DeviceBuffer("raw_scores", "float", Shape = "[batch, query heads, key length]")]
 [DeviceBuffer("scores", "float", Shape = "[batch, query heads, key length]")]
-[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["query", "key"], Writes = ["row_partials"],
-    Summary = "row maximum and sum of the window queries over one tile of keys")]
-[DevicePhase("row_stats", Scope = PhaseScope.QueryHead, Reads = ["row_partials"], Writes = ["row_stats"],
-    Summary = "row maximum and sum of the window queries over all keys")]
-[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeyTile,
-    Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"],
+[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeySegment, Reads = ["query", "key"], Writes = ["row_partials"],
+    Summary = "row maximum and sum of the window queries over one segment of the keys")]
+[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeySegment,
+    Reads = ["query", "key", "row_partials"], Writes = ["raw_scores"],
     Summary = "mean probability of each prefix token over the window queries")]
 public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
 {

@@ -51,12 +51,12 @@ struct TokenCoverage {
         static constexpr int kThreads = 1024;
         static constexpr int kTile = 1;
         static constexpr bool kWaits = true;
-        using Descent = RadixDescent<unsigned long long, kThreads>;
+        using Descent = RadixDescent<unsigned long long, true, kThreads>;
         using Keys = HeldKeys<kThreads, finite_mass_key>;
         static constexpr int kTeam = Team::kMostBlocks;
         static constexpr int kHeldKeys = Keys::kMost;
 
-        struct Shared {
+        struct alignas(16) Shared {  // the held keys follow, which are read four at a time
             typename Descent::Shared descent;
             unsigned of_warps[kThreads / kWarp];
             unsigned highest, of_blocks[Team::kMostBlocks];
@@ -81,41 +81,35 @@ struct TokenCoverage {
                 const Keys keys(arguments.mean_scores + static_cast<long long>(b) * problem.key_length, Run(team, prefix),
                                 shared_memory + kSharedBytes);
                 Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
-                const int count = keys.run.count;
-                kept = keys.is_held() ? kept_prefix(arguments, keys.from_memory(), count, prefix, team, shared)
-                                      : kept_prefix(arguments, keys.from_scores(), count, prefix, team, shared);
+                const unsigned highest = highest_key(keys, team, shared);
+                if (highest == 0 || highest == kNotFinite)
+                    team.sync();  // others may still read what is this block's
+                else
+                    kept = keys.is_held() ? kept_prefix(arguments, keys.from_memory(), highest, prefix, team, shared)
+                                          : kept_prefix(arguments, keys.from_scores(), highest, prefix, team, shared);
             }
             if (team.rank == 0 && threadIdx.x == 0) arguments.budget[b] = kept + sequence.key_length - prefix;
         }
 
         // What thread 0 of block 0 gets counts.
-        template <typename KeyAt>
-        static __device__ int kept_prefix(const Arguments& arguments, KeyAt key_at, int count, int prefix, const Team& team,
-                                          Shared& shared) {
-            const unsigned highest = highest_key(key_at, count, team, shared);
-            if (highest == 0 || highest == kNotFinite) {
-                team.sync();  // others may still read what is this block's
-                return prefix;
-            }
-
+        template <typename KeySource>
+        static __device__ int kept_prefix(const Arguments& arguments, const KeySource& keys, unsigned highest, int prefix,
+                                          const Team& team, Shared& shared) {
             const MassScale scale(highest);
-            const auto weighed = [=](int i, unsigned& key, unsigned long long& mass) {
-                key = key_at(i);
-                mass = scale.mass(key);
-            };
-            const Descent descent{team, shared.descent, count};
-            descent.start(weighed);
+            const auto mass_of = [=](unsigned key) { return scale.mass(key); };
+            const Descent descent{team, shared.descent};
+            descent.start(keys, mass_of);
             unsigned long long target = 0;
-            const auto crossing = descent.template finish<true>(
-                [&](unsigned long long total) { return target = coverage_target(arguments.coverage, total); }, weighed);
+            const auto target_of = [&](unsigned long long total) {
+                return target = coverage_target(arguments.coverage, total);
+            };
+            const auto crossing = descent.finish(target_of, keys, mass_of);
             if (!crossing.exists) {
                 team.sync();
                 return prefix;
             }
-
             unsigned below = 0;
-#pragma unroll 4
-            for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) below += key_at(i) < crossing.key;
+            for_each_key<kThreads>(keys, 0, keys.count, [&](unsigned key) { below += key < crossing.key; });
             below = block_reduce<kThreads>(below, shared.of_warps, Sum{});
             below = team.sum(below, shared.of_blocks);
             // The tokens at the crossing are equal: j of them stay below the target while before + j * mass < target.
@@ -125,13 +119,12 @@ struct TokenCoverage {
             return largest(arguments.min_tokens, prefix - dropped);
         }
 
-        // Of the team's keys.
-        template <typename KeyAt>
-        static __device__ unsigned highest_key(KeyAt key_at, int count, const Team& team, Shared& shared) {
+        // Of the team's keys, which are read here.
+        static __device__ unsigned highest_key(const Keys& keys, const Team& team, Shared& shared) {
             const auto larger = [](unsigned a, unsigned b) { return largest(a, b); };
+            Descent{team, shared.descent}.clear();
             unsigned highest = 0;
-#pragma unroll 4
-            for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) highest = largest(highest, key_at(i));
+            keys.load([&](unsigned key) { highest = largest(highest, key); });
             highest = block_reduce<kThreads>(highest, shared.of_warps, larger);
             if (team.is_alone()) return highest;
             if (threadIdx.x == 0) shared.highest = highest;

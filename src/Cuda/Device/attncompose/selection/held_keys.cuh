@@ -8,35 +8,72 @@ namespace attn {
 // kOf(score) is the key of a score.
 template <int kThreads, unsigned (*kOf)(float)>
 struct HeldKeys {
-    // The run of a team of eight on sm_90 covers 2^18 keys; on older chips there is less shared memory, and one block.
-    static constexpr int kMost = kHasClusters ? 1 << 15 : 3 << 12;
+    // The runs of a team of eight on sm_90 cover 360448 keys. Older chips have less shared memory, and one block.
+    static constexpr int kMost = kHasClusters ? 11 << 12 : 3 << 12;
+    // Keys that a pass takes at once: four of memory's words.
+    static constexpr int kQuad = 4;
 
-    const float* scores;  // of the whole sequence
+    const float* scores;  // of the run
     Run run;
     unsigned* held;  // as many as the host gave room for: those of the longest run if they are at most kMost
 
     __device__ HeldKeys(const float* scores, Run run, void* memory)
-        : scores(scores + run.begin), run(run), held(static_cast<unsigned*>(memory)) {
-        if (!is_held()) return;
-#pragma unroll 8
-        for (int i = static_cast<int>(threadIdx.x); i < run.count; i += kThreads) held[i] = kOf(this->scores[i]);
-        __syncthreads();
-    }
+        : scores(scores + run.begin), run(run), held(static_cast<unsigned*>(memory)) {}
 
     __device__ bool is_held() const { return run.length <= kMost; }
 
-    // The key of item i of the run, by way of one or the other; which of them is a matter of types, so that the passes over
-    // the keys are compiled for both.
-    struct Held {
-        const unsigned* keys;
-        __device__ unsigned operator()(int i) const { return keys[i]; }
+    // The first pass, over the scores: calls visit(key) for each key of the run. Others see the held keys after a barrier.
+    template <typename Visit>
+    __device__ void load(Visit visit) const {
+        constexpr int kBatch = 8;  // loads under way at a time
+        const bool holds = is_held();
+        for (int first = static_cast<int>(threadIdx.x); first < run.count; first += kBatch * kThreads) {
+            float batch[kBatch];
+#pragma unroll
+            for (int n = 0; n < kBatch; n++) batch[n] = first + n * kThreads < run.count ? scores[first + n * kThreads] : 0;
+#pragma unroll
+            for (int n = 0; n < kBatch; n++) {
+                const int i = first + n * kThreads;
+                if (i >= run.count) continue;
+                const unsigned key = kOf(batch[n]);
+                if (holds) held[i] = key;
+                visit(key);
+            }
+        }
+    }
+
+    // Keys by way of one or the other; which of them is a matter of types, so that the passes are compiled for both.
+    struct FromMemory {
+        const unsigned* held;
+        int count;
+
+        __device__ unsigned operator()(int i) const { return held[i]; }
+        // Keys i to i + 3, i a multiple of four; those past the run are of no meaning.
+        __device__ uint4 quad(int i) const { return *reinterpret_cast<const uint4*>(held + i); }
     };
-    struct Streamed {
+    struct FromScores {
         const float* scores;
+        int count;
+
         __device__ unsigned operator()(int i) const { return kOf(scores[i]); }
+        __device__ uint4 quad(int i) const { return make_uint4(at(i), at(i + 1), at(i + 2), at(i + 3)); }
+        __device__ unsigned at(int i) const { return i < count ? kOf(scores[i]) : 0; }
     };
-    __device__ Held from_memory() const { return {held}; }
-    __device__ Streamed from_scores() const { return {scores}; }
+    __device__ FromMemory from_memory() const { return {held, run.count}; }
+    __device__ FromScores from_scores() const { return {scores, run.count}; }
 };
+
+// Calls visit(key) for the keys [begin, end) of a source, `begin` a multiple of four.
+template <int kThreads, typename Keys, typename Visit>
+__device__ inline void for_each_key(const Keys& keys, int begin, int end, Visit visit) {
+#pragma unroll 2
+    for (int i = begin + 4 * static_cast<int>(threadIdx.x); i < end; i += 4 * kThreads) {
+        const uint4 quad = keys.quad(i);
+        visit(quad.x);
+        if (i + 1 < end) visit(quad.y);
+        if (i + 2 < end) visit(quad.z);
+        if (i + 3 < end) visit(quad.w);
+    }
+}
 
 }  // namespace attn

@@ -14,12 +14,12 @@ struct HighestTokens {
     static constexpr int kThreads = 1024;
     static constexpr int kWarps = kThreads / kWarp;
     static_assert(kWarps == kWarp);  // a lane for each warp's counts
-    using Descent = RadixDescent<unsigned, kThreads>;
+    using Descent = RadixDescent<unsigned, false, kThreads>;
     using Keys = HeldKeys<kThreads, rank_key>;
     static constexpr int kTeam = Team::kMostBlocks;
     static constexpr int kHeldKeys = Keys::kMost;
 
-    struct Shared {
+    struct alignas(16) Shared {  // the held keys follow, which are read four at a time
         typename Descent::Shared descent;
         int above[kWarps], tied[kWarps];
         int total_above, total_tied;  // of the block; the team reads them
@@ -43,11 +43,10 @@ struct HighestTokens {
         const Run run(team, prefix);
 
         const Keys keys(scores + row_of(problem, b, h) * problem.key_length, run, shared_memory + kSharedBytes);
-        const Descent descent{team, shared.descent, run.count};
-        if (keys.is_held())
-            descent.start(ranked(keys.from_memory()));
-        else
-            descent.start(ranked(keys.from_scores()));
+        const Descent descent{team, shared.descent};
+        descent.clear();
+        keys.load([&](unsigned key) { descent.add_first(key, 1); });
+        descent.end_first();
         const int kept = kept_of(prefix);
 
         int query_begin = least(first_query, prefix);  // kept tokens of the prefix that have no query
@@ -57,8 +56,8 @@ struct HighestTokens {
             query_begin = 0;
         } else {
             query_begin = keys.is_held()
-                              ? compact(keys.from_memory(), descent, run, kept, first_query, positions, shared)
-                              : compact(keys.from_scores(), descent, run, kept, first_query, positions, shared);
+                              ? compact(keys.from_memory(), descent, run.begin, kept, first_query, positions, shared)
+                              : compact(keys.from_scores(), descent, run.begin, kept, first_query, positions, shared);
         }
         if (team.rank != 0) return;
         for (int t = static_cast<int>(threadIdx.x); t < window; t += kThreads) positions[kept + t] = prefix + t;
@@ -69,35 +68,63 @@ struct HighestTokens {
     }
 
   private:
-    template <typename KeyAt>
-    static __device__ auto ranked(KeyAt key_at) {
-        return [=](int i, unsigned& key, unsigned& count) {
-            key = key_at(i);
-            count = 1;
-        };
-    }
+    // A warp's piece of the run, and where its output goes.
+    struct Piece {
+        int begin, end;      // of the run's keys
+        int to;              // index of its first output
+        int tied_before;     // keys equal to the threshold that come before it in the head,
+        int wanted_ties;     // of which so many are kept
+        bool has_ties;       // it has some itself
+    };
 
     // Writes the positions of the `kept` highest scores; thread 0 of the team's block 0 learns how many of them are below
     // first_query. Each warp owns a piece of the run: it counts, learns where its output begins, and writes.
-    template <typename KeyAt>
-    static __device__ int compact(KeyAt key_at, const Descent& descent, const Run& run, int kept, int first_query,
+    template <typename KeySource>
+    static __device__ int compact(const KeySource& keys, const Descent& descent, int run_begin, int kept, int first_query,
                                   int* positions, Shared& shared) {
-        const Team& team = descent.team;
-        const auto crossing =
-            descent.template finish<false>([&](unsigned) { return static_cast<unsigned>(kept); }, ranked(key_at));
-        const int wanted_ties = kept - static_cast<int>(crossing.before);
+        const auto crossing = descent.finish([&](unsigned) { return static_cast<unsigned>(kept); }, keys,
+                                             [](unsigned) { return 1u; });
+        const unsigned threshold = crossing.key;
+        const Piece piece =
+            piece_of_warp(keys, descent.team, threshold, kept - static_cast<int>(crossing.before), shared);
+        const int first = run_begin + piece.begin;  // the same of positions
+        unsigned before_queries = 0;
+        if (piece.has_ties)
+            before_queries = write<true>(keys, threshold, piece, run_begin, first_query, positions);
+        else if (first < first_query)
+            before_queries = write<false>(keys, threshold, piece, run_begin, first_query, positions);
+        else
+            write<false>(keys, threshold, piece, run_begin, 0, positions);
+        if (lane_id() == 0 && before_queries != 0) atomicAdd(&shared.before_queries, before_queries);
+        __syncthreads();
+        return static_cast<int>(descent.team.sum(shared.before_queries, shared.of_blocks));
+    }
 
-        const int piece = divide_up(divide_up(run.count, kWarps), kWarp) * kWarp;
-        const int begin = least(warp_id() * piece, run.count), end = least(begin + piece, run.count);
+    template <typename KeySource>
+    static __device__ Piece piece_of_warp(const KeySource& keys, const Team& team, unsigned threshold, int wanted_ties,
+                                          Shared& shared) {
+        constexpr int kChunk = 4 * kWarp;  // a quad for each lane
+        const int length = divide_up(divide_up(keys.count, kWarps), kChunk) * kChunk;
+        Piece piece;
+        piece.begin = least(warp_id() * length, keys.count);
+        piece.end = least(piece.begin + length, keys.count);
         int above = 0, tied = 0;
-#pragma unroll 4
-        for (int i = begin + lane_id(); i < end; i += kWarp) {
-            const unsigned key = key_at(i);
-            above += key > crossing.key;
-            tied += key == crossing.key;
+        const auto count = [&](unsigned key, int i) {
+            above += i < piece.end && key > threshold;
+            tied += i < piece.end && key == threshold;
+        };
+#pragma unroll 2
+        for (int i = piece.begin + 4 * lane_id(); i < piece.end; i += kChunk) {
+            const uint4 quad = keys.quad(i);
+            count(quad.x, i);
+            count(quad.y, i + 1);
+            count(quad.z, i + 2);
+            count(quad.w, i + 3);
         }
         above = warp_reduce(above, Sum{});
         tied = warp_reduce(tied, Sum{});
+        piece.has_ties = tied != 0;
+        piece.wanted_ties = wanted_ties;
         if (lane_id() == 0) {
             shared.above[warp_id()] = above;
             shared.tied[warp_id()] = tied;
@@ -107,7 +134,7 @@ struct HighestTokens {
         above = shared.above[lane_id()];
         tied = shared.tied[lane_id()];
         int above_before = warp_reduce(lane_id() < warp_id() ? above : 0, Sum{});
-        int tied_before = warp_reduce(lane_id() < warp_id() ? tied : 0, Sum{});
+        piece.tied_before = warp_reduce(lane_id() < warp_id() ? tied : 0, Sum{});
         if (!team.is_alone()) {
             if (warp_id() == 0) {
                 above = warp_reduce(above, Sum{});
@@ -120,30 +147,38 @@ struct HighestTokens {
             team.sync();
             const bool is_before = lane_id() < team.rank;
             above_before += warp_reduce(is_before ? team.read(shared.total_above, lane_id()) : 0, Sum{});
-            tied_before += warp_reduce(is_before ? team.read(shared.total_tied, lane_id()) : 0, Sum{});
+            piece.tied_before += warp_reduce(is_before ? team.read(shared.total_tied, lane_id()) : 0, Sum{});
         }
+        piece.to = above_before + least(piece.tied_before, wanted_ties);
+        return piece;
+    }
 
-        int to = above_before + least(tied_before, wanted_ties);
+    // Returns, to all lanes, how many of the written positions are below first_query.
+    template <bool kHasTies, typename KeySource>
+    static __device__ unsigned write(const KeySource& keys, unsigned threshold, const Piece& piece, int run_begin,
+                                     int first_query, int* positions) {
+        int to = piece.to, tied_before = piece.tied_before;
+        const int run_queries = first_query - run_begin;  // first_query, counted in the run
         unsigned before_queries = 0;
         const unsigned lower_lanes = (1u << lane_id()) - 1;
-#pragma unroll 2
-        for (int first = begin; first < end; first += kWarp) {
-            const int i = first + lane_id(), t = run.begin + i;
-            const unsigned key = i < end ? key_at(i) : 0;
-            const bool is_tied = i < end && key == crossing.key;
-            const unsigned ties = __ballot_sync(kAllLanes, is_tied);
-            const bool taken =
-                is_tied ? tied_before + __popc(ties & lower_lanes) < wanted_ties : i < end && key > crossing.key;
+#pragma unroll 4
+        for (int first = piece.begin; first < piece.end; first += kWarp) {
+            const int i = first + lane_id();
+            const unsigned key = i < piece.end ? keys(i) : 0;
+            bool taken = i < piece.end && key > threshold;
+            if constexpr (kHasTies) {
+                const bool is_tied = i < piece.end && key == threshold;
+                const unsigned ties = __ballot_sync(kAllLanes, is_tied);
+                taken = taken || (is_tied && tied_before + __popc(ties & lower_lanes) < piece.wanted_ties);
+                tied_before += __popc(ties);
+            }
             const unsigned all_taken = __ballot_sync(kAllLanes, taken);
-            if (taken) positions[to + __popc(all_taken & lower_lanes)] = t;
-            before_queries += taken && t < first_query;
+            if (taken) positions[to + __popc(all_taken & lower_lanes)] = run_begin + i;
             to += __popc(all_taken);
-            tied_before += __popc(ties);
+            if (first < run_queries)
+                before_queries += __popc(__ballot_sync(kAllLanes, taken && i < run_queries));
         }
-        before_queries = warp_reduce(before_queries, Sum{});
-        if (lane_id() == 0 && before_queries != 0) atomicAdd(&shared.before_queries, before_queries);
-        __syncthreads();
-        return static_cast<int>(team.sum(shared.before_queries, shared.of_blocks));
+        return before_queries;
     }
 };
 

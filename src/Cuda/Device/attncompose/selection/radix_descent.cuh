@@ -6,11 +6,12 @@
 //   words      a digit's part of the histogram, one for each lane, so that lanes that meet at a digit do not meet at an
 //              address or a bank. A 64-bit weight, a mass below 2^40, takes two of 20 bits each, which lanes l and
 //              l + 16 share: memory adds 32 bits at once, not 64.
-//   totals     weights of all digits, of one block's keys; sums: of the team's
+//   totals     weights of all digits, of one block's keys
+//   place      of a digit, in the order in which they are summed
 #pragma once
 
 #include <attncompose/selection/block_reduce.cuh>
-#include <attncompose/team.cuh>
+#include <attncompose/selection/held_keys.cuh>
 
 namespace attn {
 
@@ -18,95 +19,80 @@ inline constexpr int kDigitBits = 8;
 inline constexpr int kDigits = 1 << kDigitBits;
 
 // Weight is unsigned (counts) or unsigned long long (masses).
-template <typename Weight, int kThreads>
+template <typename Weight, bool kAscending, int kThreads>
 struct RadixDescent {
     static constexpr bool kIsMass = sizeof(Weight) == 8;
     static constexpr int kWords = kWarp, kCopies = kIsMass ? kWords / 2 : kWords;
     static constexpr int kHalfBits = 20;
-    // Items that may be added before the words are folded away: so many of a copy cannot pass 32 bits.
-    static constexpr int kMostItems = kIsMass ? kCopies << (32 - kHalfBits) : 1 << 30;
+    // Keys that may be added before the words are folded away: so many of a copy cannot pass 32 bits.
+    static constexpr int kMostKeys = kIsMass ? kCopies << (32 - kHalfBits) : 1 << 30;
     static constexpr int kParts = 4;  // threads that fold a digit
+    static constexpr int kScanWarps = kDigits / kWarp;
+    static constexpr int kFirstShift = 32 - kDigitBits;
     static_assert(kThreads == kParts * kDigits && kHalfBits * 2 == 40);
 
     struct Shared {
         unsigned words[kDigits * kWords];
-        Weight totals[2][kDigits];  // by turns, so that a team synchronises once a pass
-        Weight sums[kDigits];
+        Weight totals[2][kDigits];  // by place, and by turns, so that a team synchronises once a pass
+        Weight of_warps[kScanWarps];
+        Weight before;
+        unsigned digit;
     };
 
     struct Crossing {
         bool exists;    // the target is not 0
-        unsigned key;   // of the items at which the total reaches the target
-        Weight before;  // weight of the items that come before them
+        unsigned key;   // of the keys at which the total reaches the target
+        Weight before;  // weight of the keys that come before them
     };
 
     Team team;
     Shared& shared;
-    int count;  // of this block's items
 
-    // The first pass over the items, which needs no target. item(i, key, weight) sets key and weight of item i < count.
-    // All threads of the team call it.
-    template <typename Item>
-    __device__ void start(Item item) const {
+    // Before anything else. All threads of the team call it, as everything here.
+    __device__ void clear() const {
         for (int i = static_cast<int>(threadIdx.x); i < kDigits * kWords; i += kThreads) shared.words[i] = 0;
         __syncthreads();
-        add_items<kFirstShift>(0, item);
     }
 
-    // The crossing of a target, at least 1 and at most the total, in ascending or descending order of key; target_of(total)
-    // is asked for it once, by all threads. All get the result.
-    template <bool kAscending, typename TargetOf, typename Item>
-    __device__ Crossing finish(TargetOf target_of, Item item) const {
+    // The first pass, which needs no target: add_first() for every key, then end_first(); or start() with the keys.
+    __device__ void add_first(unsigned key, Weight weight) const { add<kFirstShift>(key, weight); }
+    __device__ void end_first() const {
+        __syncthreads();
+        fold<kFirstShift>(0);
+    }
+    template <typename Keys, typename WeightOf>
+    __device__ void start(const Keys& keys, WeightOf weight_of) const {
+        add_keys<kFirstShift>(0, keys, weight_of);
+    }
+
+    // The crossing of a target, at least 1 and at most the total; target_of(total) is asked for it once, by all threads. All
+    // get the result.
+    template <typename TargetOf, typename Keys, typename WeightOf>
+    __device__ Crossing finish(TargetOf target_of, const Keys& keys, WeightOf weight_of) const {
         Crossing crossing{true, 0, 0};
         Weight target = 0;
-        find_digit<kAscending, kFirstShift>(crossing, target, [&](Weight total) {
-            target = target_of(total);
-            crossing.exists = target != 0;
-        });
+        find_digit<kFirstShift>(crossing, target, target_of);
         if (!crossing.exists) return crossing;
-        const auto known = [](Weight) {};
-        add_items<16>(crossing.key, item);
-        find_digit<kAscending, 16>(crossing, target, known);
-        add_items<8>(crossing.key, item);
-        find_digit<kAscending, 8>(crossing, target, known);
-        add_items<0>(crossing.key, item);
-        find_digit<kAscending, 0>(crossing, target, known);
+        add_keys<16>(crossing.key, keys, weight_of);
+        find_digit<16>(crossing, target, target_of);
+        add_keys<8>(crossing.key, keys, weight_of);
+        find_digit<8>(crossing, target, target_of);
+        add_keys<0>(crossing.key, keys, weight_of);
+        find_digit<0>(crossing, target, target_of);
         return crossing;
     }
 
   private:
-    static constexpr int kFirstShift = 32 - kDigitBits;
+    static __device__ int place_of(int digit) { return kAscending ? digit : kDigits - 1 - digit; }
 
     template <int kShift>
     __device__ Weight (&totals() const)[kDigits] {
         return shared.totals[kShift / kDigitBits % 2];
     }
 
-    // Totals of the digit at kShift over the items that begin like `found`. The words are 0 before and after.
-    template <int kShift, typename Item>
-    __device__ void add_items(unsigned found, Item item) const {
-        const int digit = static_cast<int>(threadIdx.x) / kParts;
-        Weight total = 0;
-        int begin = 0;
-        do {
-            const int end = least(count - begin, kMostItems) + begin;
-#pragma unroll 4
-            for (int i = begin + static_cast<int>(threadIdx.x); i < end; i += kThreads) {
-                unsigned key;
-                Weight weight;
-                item(i, key, weight);
-                if (kShift == kFirstShift || (key ^ found) >> (kShift + kDigitBits) % 32 == 0)
-                    add(static_cast<int>(key >> kShift) & (kDigits - 1), weight);
-            }
-            __syncthreads();
-            total += fold(digit);
-            begin = end;
-            if (begin < count) __syncthreads();
-        } while (begin < count);
-        if (threadIdx.x % kParts == 0) totals<kShift>()[digit] = total;
-    }
-
-    __device__ void add(int digit, Weight weight) const {
+    template <int kShift>
+    __device__ void add(unsigned key, Weight weight) const {
+        const unsigned digit = (key >> kShift) % kDigits;
         unsigned* word = &shared.words[digit * kWords + lane_id() % kCopies];
         if constexpr (kIsMass) {
             const unsigned low = static_cast<unsigned>(weight) & ((1u << kHalfBits) - 1);
@@ -118,59 +104,94 @@ struct RadixDescent {
         }
     }
 
-    // Sums a digit's words and sets them to 0; kParts threads of a warp do it together and get the sum.
-    __device__ Weight fold(int digit) const {
+    // Totals of the digit at kShift over the keys that begin like `found`.
+    template <int kShift, typename Keys, typename WeightOf>
+    __device__ void add_keys(unsigned found, const Keys& keys, WeightOf weight_of) const {
+        Weight total = 0;
+        int begin = 0;
+        do {
+            const int end = begin + least(keys.count - begin, kMostKeys);
+            for_each_key<kThreads>(keys, begin, end, [&](unsigned key) {
+                if (kShift == kFirstShift || (key ^ found) >> (kShift + kDigitBits) % 32 == 0) add<kShift>(key, weight_of(key));
+            });
+            __syncthreads();
+            total = fold<kShift>(total);
+            begin = end;
+            if (begin < keys.count) __syncthreads();
+        } while (begin < keys.count);
+    }
+
+    // Adds to `before` a digit's words, which are 0 then, and makes that the digit's total. kParts threads of a warp do it
+    // together and get the sum.
+    template <int kShift>
+    __device__ Weight fold(Weight before) const {
         constexpr int kPart = kWords / kParts;
-        const int part = static_cast<int>(threadIdx.x) % kParts;
+        const int digit = static_cast<int>(threadIdx.x) / kParts, part = static_cast<int>(threadIdx.x) % kParts;
         unsigned* words = shared.words + digit * kWords + part * kPart;
+        unsigned read[kPart];
+        // Rotated, so that the lanes of a warp meet different banks.
+#pragma unroll
+        for (int i = 0; i < kPart; i++) read[i] = words[(i + digit) % kPart];
+#pragma unroll
+        for (int i = 0; i < kPart; i++) words[(i + digit) % kPart] = 0;
         Weight sum = 0;
 #pragma unroll
-        for (int i = 0; i < kPart; i++) {
-            unsigned& word = words[(i + digit) % kPart];  // rotated, so that the lanes of a warp read different banks
-            sum += word;
-            word = 0;
-        }
+        for (int i = 0; i < kPart; i++) sum += read[i];
         if (kIsMass && part * kPart >= kCopies) sum <<= kHalfBits % (8 * sizeof(Weight));
 #pragma unroll
         for (int distance = 1; distance < kParts; distance *= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
+        sum += before;
+        if (part == 0) totals<kShift>()[place_of(digit)] = sum;
         return sum;
     }
 
-    // Every warp finds the digit for itself: each lane sums kDigits / kWarp digits, a scan finds the lane that crosses, and
-    // that lane finds the digit. with_total(total) is called before.
-    template <bool kAscending, int kShift, typename WithTotal>
-    __device__ void find_digit(Crossing& crossing, const Weight& target, WithTotal with_total) const {
-        constexpr int kPerLane = kDigits / kWarp;
+    // The totals of the team are summed in order of place, a thread each, until the target lies between two.
+    template <int kShift, typename TargetOf>
+    __device__ void find_digit(Crossing& crossing, Weight& target, TargetOf target_of) const {
         team.sync();
-        const Weight* weights = totals<kShift>();
-        if (!team.is_alone()) {
-            if (threadIdx.x < kDigits) {
-                Weight sum = 0;
-                for (int of = 0; of < team.size; of++) sum += team.read(totals<kShift>()[threadIdx.x], of);
-                shared.sums[threadIdx.x] = sum;
+        const int place = static_cast<int>(threadIdx.x);
+        Weight total = 0, inclusive = 0;
+        if (place < kDigits) {
+            total = team_total(totals<kShift>()[place]);
+            inclusive = total;
+#pragma unroll
+            for (int distance = 1; distance < kWarp; distance *= 2) {
+                const Weight other = __shfl_up_sync(kAllLanes, inclusive, distance);
+                if (lane_id() >= distance) inclusive += other;
             }
-            __syncthreads();
-            weights = shared.sums;
+            if (lane_id() == kWarp - 1) shared.of_warps[warp_id()] = inclusive;
         }
-        const auto digit_at = [](int place) { return kAscending ? place : kDigits - 1 - place; };
-        const int begin = lane_id() * kPerLane;
-        Weight sum = 0;
-        for (int i = 0; i < kPerLane; i++) sum += weights[digit_at(begin + i)];
-        Weight inclusive = sum;
-        for (int distance = 1; distance < kWarp; distance *= 2) {
-            const Weight other = __shfl_up_sync(kAllLanes, inclusive, distance);
-            if (lane_id() >= distance) inclusive += other;
+        __syncthreads();
+        Weight running = crossing.before, all = 0;
+#pragma unroll
+        for (int warp = 0; warp < kScanWarps; warp++) {
+            const Weight of_warp = shared.of_warps[warp];
+            if (warp < warp_id()) running += of_warp;
+            if (kShift == kFirstShift) all += of_warp;
         }
-        with_total(__shfl_sync(kAllLanes, inclusive, kWarp - 1));
-        Weight running = crossing.before + inclusive - sum;
-        const bool crosses = running < target && target <= running + sum;
-        int place = begin;
-        if (crosses)
-            while (running + weights[digit_at(place)] < target) running += weights[digit_at(place++)];
-        const unsigned lanes = __ballot_sync(kAllLanes, crosses);
-        const int lane = lanes == 0 ? 0 : __ffs(static_cast<int>(lanes)) - 1;  // there is none where the target is 0
-        crossing.key |= static_cast<unsigned>(__shfl_sync(kAllLanes, digit_at(place), lane)) << kShift;
-        crossing.before = __shfl_sync(kAllLanes, running, lane);
+        if constexpr (kShift == kFirstShift) {
+            target = target_of(all);
+            crossing.exists = target != 0;
+        }
+        running += inclusive - total;
+        if (place < kDigits && running < target && target <= running + total) {
+            shared.digit = static_cast<unsigned>(place_of(place));
+            shared.before = running;
+        }
+        __syncthreads();
+        crossing.key |= shared.digit << kShift;
+        crossing.before = shared.before;
+    }
+
+    __device__ Weight team_total(const Weight& mine) const {
+        if (team.is_alone()) return mine;
+        Weight of_block[Team::kMostBlocks], total = 0;
+#pragma unroll
+        for (int block = 0; block < Team::kMostBlocks; block++)  // all on their way at once
+            of_block[block] = block < team.size ? team.read(mine, block) : 0;
+#pragma unroll
+        for (int block = 0; block < Team::kMostBlocks; block++) total += of_block[block];
+        return total;
     }
 };
 
