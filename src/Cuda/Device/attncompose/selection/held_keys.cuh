@@ -10,8 +10,6 @@ template <int kThreads, unsigned (*kOf)(float)>
 struct HeldKeys {
     // The runs of a team of eight on sm_90 cover 360448 keys. Older chips have less shared memory, and one block.
     static constexpr int kMost = kHasClusters ? 11 << 12 : 3 << 12;
-    // Keys that a pass takes at once: four of memory's words.
-    static constexpr int kQuad = 4;
 
     const float* scores;  // of the run
     Run run;
@@ -25,19 +23,21 @@ struct HeldKeys {
     // The first pass, over the scores: calls visit(key) for each key of the run. Others see the held keys after a barrier.
     template <typename Visit>
     __device__ void load(Visit visit) const {
-        constexpr int kBatch = 8;  // loads under way at a time
         const bool holds = is_held();
-        for (int first = static_cast<int>(threadIdx.x); first < run.count; first += kBatch * kThreads) {
-            float batch[kBatch];
-#pragma unroll
-            for (int n = 0; n < kBatch; n++) batch[n] = first + n * kThreads < run.count ? scores[first + n * kThreads] : 0;
+        float batch[kBatch], next[kBatch];
+        int first = static_cast<int>(threadIdx.x);
+        fetch(first, batch);
+        for (; first < run.count; first += kBatch * kThreads) {
+            fetch(first + kBatch * kThreads, next);  // on their way while these are visited
 #pragma unroll
             for (int n = 0; n < kBatch; n++) {
                 const int i = first + n * kThreads;
-                if (i >= run.count) continue;
-                const unsigned key = kOf(batch[n]);
-                if (holds) held[i] = key;
-                visit(key);
+                if (i < run.count) {
+                    const unsigned key = kOf(batch[n]);
+                    if (holds) held[i] = key;
+                    visit(key);
+                }
+                batch[n] = next[n];
             }
         }
     }
@@ -61,6 +61,14 @@ struct HeldKeys {
     };
     __device__ FromMemory from_memory() const { return {held, run.count}; }
     __device__ FromScores from_scores() const { return {scores, run.count}; }
+
+  private:
+    static constexpr int kBatch = 8;
+
+    __device__ void fetch(int first, float (&batch)[kBatch]) const {
+#pragma unroll
+        for (int n = 0; n < kBatch; n++) batch[n] = first + n * kThreads < run.count ? scores[first + n * kThreads] : 0;
+    }
 };
 
 // Calls visit(key) for the keys [begin, end) of a source, `begin` a multiple of four.

@@ -87,14 +87,12 @@ struct HighestTokens {
         const unsigned threshold = crossing.key;
         const Piece piece =
             piece_of_warp(keys, descent.team, threshold, kept - static_cast<int>(crossing.before), shared);
-        const int first = run_begin + piece.begin;  // the same of positions
         unsigned before_queries = 0;
-        if (piece.has_ties)
+        // What most pieces do without, none equal to the threshold and none before the first query, is left out for them.
+        if (piece.has_ties || run_begin + piece.begin < first_query)
             before_queries = write<true>(keys, threshold, piece, run_begin, first_query, positions);
-        else if (first < first_query)
-            before_queries = write<false>(keys, threshold, piece, run_begin, first_query, positions);
         else
-            write<false>(keys, threshold, piece, run_begin, 0, positions);
+            write<false>(keys, threshold, piece, run_begin, first_query, positions);
         if (lane_id() == 0 && before_queries != 0) atomicAdd(&shared.before_queries, before_queries);
         __syncthreads();
         return static_cast<int>(descent.team.sum(shared.before_queries, shared.of_blocks));
@@ -154,7 +152,7 @@ struct HighestTokens {
     }
 
     // Returns, to all lanes, how many of the written positions are below first_query.
-    template <bool kHasTies, typename KeySource>
+    template <bool kAny, typename KeySource>
     static __device__ unsigned write(const KeySource& keys, unsigned threshold, const Piece& piece, int run_begin,
                                      int first_query, int* positions) {
         int to = piece.to, tied_before = piece.tied_before;
@@ -166,7 +164,7 @@ struct HighestTokens {
             const int i = first + lane_id();
             const unsigned key = i < piece.end ? keys(i) : 0;
             bool taken = i < piece.end && key > threshold;
-            if constexpr (kHasTies) {
+            if constexpr (kAny) {
                 const bool is_tied = i < piece.end && key == threshold;
                 const unsigned ties = __ballot_sync(kAllLanes, is_tied);
                 taken = taken || (is_tied && tied_before + __popc(ties & lower_lanes) < piece.wanted_ties);
@@ -175,8 +173,8 @@ struct HighestTokens {
             const unsigned all_taken = __ballot_sync(kAllLanes, taken);
             if (taken) positions[to + __popc(all_taken & lower_lanes)] = run_begin + i;
             to += __popc(all_taken);
-            if (first < run_queries)
-                before_queries += __popc(__ballot_sync(kAllLanes, taken && i < run_queries));
+            if constexpr (kAny)
+                if (first < run_queries) before_queries += __popc(__ballot_sync(kAllLanes, taken && i < run_queries));
         }
         return before_queries;
     }

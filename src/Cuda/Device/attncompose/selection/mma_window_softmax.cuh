@@ -105,8 +105,10 @@ struct MmaWindowSoftmax {
             if (segment.begin == segment.end) return;
             for (int i = static_cast<int>(threadIdx.x); i < heads.count * kWindow; i += kThreads) {
                 const int r = i % kWindow;
-                if (r < rows)
-                    stats[i] = row_stats<kWindow>(problem, arguments.row_partials, window.b, heads.first + i / kWindow, r);
+                if (r >= rows) continue;
+                const float2 row =
+                    whole_row<kWindow>(problem, arguments.row_partials, window.b, heads.first + i / kWindow, r);
+                stats[i] = make_float2(row.x, row.y == 0 ? 0 : 1 / row.y);
             }
             for (int tile = segment.begin; tile < segment.end; tile++) {
                 window.start_keys(tile);

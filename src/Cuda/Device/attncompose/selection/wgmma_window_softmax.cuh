@@ -43,8 +43,8 @@ struct WgmmaWindow {
 
     enum Barrier { kFull, kFree, kBarriers };
     static constexpr int kKeysOffset = kSlots * QueryTile::kBytes;
-    static constexpr int kStatsOffset = kKeysOffset + kStages * KeyTile::kBytes;
-    static constexpr int kBarriersOffset = kStatsOffset + kSlots * kQueryRows * static_cast<int>(sizeof(float2));
+    static constexpr int kExponentsOffset = kKeysOffset + kStages * KeyTile::kBytes;
+    static constexpr int kBarriersOffset = kExponentsOffset + kSlots * kQueryRows * static_cast<int>(sizeof(float));
     static constexpr int kSharedBytes = kBarriersOffset + kStages * kBarriers * 8;
     static_assert(kSharedBytes <= 227 * 1024);
 
@@ -70,7 +70,9 @@ struct WgmmaWindow {
     int rows;  // of the window, valid
     Segment segment;
     unsigned shared;
-    float2* stats;  // [kSlots, kQueryRows]
+    // [kSlots, kQueryRows]: the exponent x with which 2^(S - x) is a row's probability over the rows of the window; +inf for
+    // a row that is none.
+    float* exponents;
 
     // Walks all keys, or those of the prefix. All threads call it.
     __device__ WgmmaWindow(const Problem& problem, bool prefix_only, unsigned char* memory)
@@ -81,7 +83,7 @@ struct WgmmaWindow {
           rows(window_rows<kWindow>(sequence)),
           segment(Segment::of_block<kKeyTile>(prefix_only ? prefix_length<kWindow>(sequence) : sequence.key_length)),
           shared(ptx::shared_address(memory)),
-          stats(reinterpret_cast<float2*>(memory + kStatsOffset)) {
+          exponents(reinterpret_cast<float*>(memory + kExponentsOffset)) {
         if (threadIdx.x == 0) {
             for (int stage = 0; stage < kStages; stage++) {
                 ptx::init_barrier(barrier(kFull, stage), kWarpgroup);
@@ -342,7 +344,7 @@ struct WgmmaWindowSoftmax {
     // This lane's first row of a product, which has another one eight further down.
     static __device__ int lane_row() { return static_cast<int>(threadIdx.x) % kWarpgroup / kWarp * 16 + lane_id() / 4; }
 
-    // raw: sums of probabilities over the window in a fixed order: rows of a lane, query tiles, lanes, rounds.
+    // raw: sums over the window, in a fixed order: rows of a lane, query tiles, lanes, rounds.
     struct ColumnScores {
         static constexpr int kThreads = Window::kThreads, kTile = Window::kKeyTile, kSharedBytes = Window::kSharedBytes;
         static constexpr int kSegments = kMostSegments, kHeads = Window::kHeads, kResident = 1;
@@ -378,21 +380,25 @@ struct WgmmaWindowSoftmax {
             for (int round = 0; round < Window::kRounds; round++) {
                 window.load_queries(round);
                 if (round == 0) wait_for_earlier_kernels();
-                merge_stats(window, round, arguments.row_partials);
+                merge_rows(window, round, arguments.row_partials);
                 for (int tile = window.segment.begin; tile < window.segment.end; tile++)
                     score_tile(window, round, consumer, tile, keys, arguments.raw_scores);
             }
         }
 
-        static __device__ void merge_stats(const Window& window, int round, const float2* row_partials) {
+        static __device__ void merge_rows(const Window& window, int round, const float2* row_partials) {
             for (int i = static_cast<int>(threadIdx.x); i < Window::kSlots * Window::kQueryRows;
                  i += Window::kConsumerThreads) {
                 const int slot = i / Window::kQueryRows;
                 const int r = Window::row_of_slot(slot, round) + i % Window::kQueryRows, head = Window::head_of(slot);
                 const bool valid = head < window.heads.count && r < window.rows;
-                window.stats[i] =
-                    valid ? row_stats<kWindow>(window.problem, row_partials, window.b, window.heads.first + head, r)
-                          : make_float2(0, 0);
+                float exponent = kInfinity;
+                if (valid) {
+                    const int h = window.heads.first + head;
+                    const float2 row = whole_row<kWindow>(window.problem, row_partials, window.b, h, r);
+                    exponent = row.y == 0 ? kInfinity : row.x + log2f(row.y * static_cast<float>(window.rows));
+                }
+                window.exponents[i] = exponent;
             }
             Window::sync_consumers();
         }
@@ -423,18 +429,19 @@ struct WgmmaWindowSoftmax {
             }
         }
 
-        // A column is a row of the window; two neighbours' stats are read at once.
+        // A column is a row of the window; two neighbours' exponents are read at once.
         static __device__ void add(const Window& window, Scores& s, int slot, float (&sums)[2]) {
             window.apply_scale(s);
             const float factor = window.factor();
-            const auto* stats = reinterpret_cast<const float4*>(window.stats + slot * Window::kQueryRows) + lane_id() % 4;
+            const auto* exponents =
+                reinterpret_cast<const float2*>(window.exponents + slot * Window::kQueryRows) + lane_id() % 4;
 #pragma unroll
             for (int n = 0; n < Window::kQueryRows / 8; n++) {
-                const float4 pair = stats[4 * n];
+                const float2 pair = exponents[4 * n];
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
-                    sums[half] = fmaf(ptx::exp2(fmaf(s[n][2 * half], factor, -pair.x)), pair.y, sums[half]);
-                    sums[half] = fmaf(ptx::exp2(fmaf(s[n][2 * half + 1], factor, -pair.z)), pair.w, sums[half]);
+                    sums[half] += ptx::exp2(fmaf(s[n][2 * half], factor, -pair.x));
+                    sums[half] += ptx::exp2(fmaf(s[n][2 * half + 1], factor, -pair.y));
                 }
             }
         }
@@ -448,9 +455,7 @@ struct WgmmaWindowSoftmax {
                 float sum = row_sum(sums[half]);
                 const int t = key_begin + lane_row() + 8 * half;
                 if (lane_id() % 4 != 0 || t >= prefix) continue;
-                if (round > 0) sum += raw[t];
-                const bool is_last = round == Window::kRounds - 1;
-                raw[t] = window.rows == 0 ? 0 : is_last ? sum / static_cast<float>(window.rows) : sum;
+                raw[t] = round == 0 ? sum : raw[t] + sum;
             }
         }
     };

@@ -69,9 +69,9 @@ __device__ inline float2 merge_partials(float2 a, float2 b) {
     return make_float2(highest, a.y * ptx::exp2(a.x - origin) + b.y * ptx::exp2(b.x - origin));
 }
 
-// What turns S of window row r into a probability, 2^(S - x) * y, from the partials of all segments, in order.
+// The partial of window row r over all keys, from those of all segments, in order; its origin is 0 where nothing is seen.
 template <int kWindow>
-__device__ inline float2 row_stats(const Problem& problem, const float2* row_partials, int b, int h, int r) {
+__device__ inline float2 whole_row(const Problem& problem, const float2* row_partials, int b, int h, int r) {
     const float2* partials = row_partials + partials_of<kWindow>(problem, b, h, 0) + r;
     const int segments = static_cast<int>(gridDim.x);
     float origin = -kInfinity, sum = 0;
@@ -83,7 +83,7 @@ __device__ inline float2 row_stats(const Problem& problem, const float2* row_par
         const float2 partial = partials[s * kWindow];
         sum += partial.y * ptx::exp2(partial.x - origin);
     }
-    return make_float2(origin, sum == 0 ? 0 : 1 / sum);
+    return make_float2(origin, sum);
 }
 
 }  // namespace attn
