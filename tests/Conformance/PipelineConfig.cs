@@ -181,6 +181,21 @@ public sealed record PipelineConfig
         $"rule={Rule} threads={Threads} sparse={Sparse} coverage={Coverage:R} count={Count} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
 
+    /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
+    /// <exception cref="FormatException">A part is none of a configuration.</exception>
+    public bool Has(string values)
+    {
+        string[] own = ToString().Split(' ');
+        string[] wanted = values.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        foreach (string part in wanted)
+        {
+            string name = part[..(part.IndexOf('=') + 1)];
+            if (name.Length == 0 || !own.Any(value => value.StartsWith(name, StringComparison.Ordinal)))
+                throw new FormatException($"'{part}' is not one name=value of a configuration.");
+        }
+        return wanted.All(part => own.Contains(part));
+    }
+
     /// <summary>Reads the line that <see cref="ToString"/> writes.</summary>
     /// <exception cref="FormatException">A part is missing or malformed.</exception>
     public static PipelineConfig Parse(string line)

@@ -185,8 +185,8 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         var truthLse = new double[length];
         var single = new float[length * dim];
         var singleLse = new float[length];
-        Attend(batch, head, keys, queries, truth, truthLse, ElementType.Any);
-        Attend(batch, head, keys, queries, single, singleLse, result.ProbabilityElement);
+        inputs.Attend<double>(batch, head, keys, queries, truth, truthLse);
+        inputs.Attend<float>(batch, head, keys, queries, single, singleLse, result.ProbabilityElement);
         for (int i = 0; i < single.Length; i++)
             single[i] = (float)Tolerance.Round(single[i], inputs.OutputElement);
         float[] output = result.Output[(row * length * dim)..((row + 1) * length * dim)];
@@ -217,7 +217,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
     {
         SequenceShape sequence = inputs.Sequence(batch);
         int dim = _config.HeadDim;
-        float[] values = KeyHead(inputs.Value, batch, head).ToArray();
+        float[] values = inputs.KeyHead(inputs.Value, batch, head).ToArray();
         foreach (int query in queries)
         {
             int position = sequence.FirstQuery + query;
@@ -227,19 +227,12 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         }
     }
 
-    private void Attend<TReal>(int batch, int head, int[] keys, int[] queries, TReal[] output, TReal[] logSumExp, ElementType probability)
-        where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal> =>
-        AttentionOracle.Attend(
-            QueryHead(batch, head), KeyHead(inputs.Key, batch, head), KeyHead(inputs.Value, batch, head), _config.HeadDim,
-            inputs.Sequence(batch).FirstQuery, keys, queries, _config.Mask == AttentionMask.Causal, inputs.Scale, inputs.Rule,
-            output.AsSpan(), logSumExp.AsSpan(), probability);
-
     private TReal[] RawScores<TReal>(int batch, int head, int prefix)
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
     {
         SequenceShape sequence = inputs.Sequence(batch);
         return AttentionOracle.PrefixScores<TReal>(
-            QueryHead(batch, head), KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength, sequence.KeyLength,
+            inputs.QueryHead(batch, head), inputs.KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength, sequence.KeyLength,
             _config.Window, prefix, inputs.Scale, inputs.Rule);
     }
 
@@ -250,8 +243,8 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
     {
         SequenceShape sequence = inputs.Sequence(batch);
         double roundings = _config.Content == TensorContent.OneHot ? Math.Sqrt(_config.HeadDim) : 1;
-        return roundings * inputs.Scale * LongestRow(QueryHead(batch, head), sequence.QueryLength)
-            * LongestRow(KeyHead(inputs.Key, batch, head), sequence.KeyLength);
+        return roundings * inputs.Scale * LongestRow(inputs.QueryHead(batch, head), sequence.QueryLength)
+            * LongestRow(inputs.KeyHead(inputs.Key, batch, head), sequence.KeyLength);
     }
 
     private double LongestRow(ReadOnlySpan<float> rows, int count)
@@ -265,19 +258,6 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             longest = Math.Max(longest, Math.Sqrt(squares));
         }
         return longest;
-    }
-
-    private ReadOnlySpan<float> QueryHead(int batch, int head)
-    {
-        int size = _config.QueryLength * _config.HeadDim;
-        return inputs.Query.AsSpan((batch * _config.QueryHeads + head) * size, size);
-    }
-
-    private ReadOnlySpan<float> KeyHead(float[] tensor, int batch, int head)
-    {
-        int size = _config.KeyLength * _config.HeadDim;
-        int keyHead = head / (_config.QueryHeads / _config.KeyValueHeads);
-        return tensor.AsSpan((batch * _config.KeyValueHeads + keyHead) * size, size);
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -1,3 +1,5 @@
+using AttnCompose.Cuda;
+
 namespace AttnCompose.Conformance;
 
 /// <summary>
@@ -8,23 +10,29 @@ public static class ReadyConfigs
 {
     private const long UsualMultiplyAdds = 1L << 25;
     private const long MostMultiplyAdds = 1L << 29;
+    private const long SmallMultiplyAdds = 1L << 21;
 
-    /// <summary>(head dim, element, float output): every combination of types at the usual head dims, two at the others.</summary>
+    /// <summary>
+    /// (head dim, element, float output): every combination of types at 128, and each main loop and tile shape at two or one of
+    /// them. Twelve texts of each pipeline.
+    /// </summary>
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_kernels =
     [
-        (64, ElementType.BFloat16, false), (64, ElementType.BFloat16, true),
-        (64, ElementType.Float16, false), (64, ElementType.Float16, true),
+        (64, ElementType.BFloat16, false), (64, ElementType.Float16, true),
         (128, ElementType.BFloat16, false), (128, ElementType.BFloat16, true),
         (128, ElementType.Float16, false), (128, ElementType.Float16, true),
-        (32, ElementType.BFloat16, false), (32, ElementType.Float16, true),
-        (40, ElementType.Float16, false), (40, ElementType.BFloat16, true),
-        (96, ElementType.BFloat16, false), (96, ElementType.Float16, true),
-        (256, ElementType.Float16, false), (256, ElementType.BFloat16, true),
+        (32, ElementType.Float16, false), (40, ElementType.BFloat16, true),
+        (96, ElementType.Float16, false), (96, ElementType.BFloat16, true),
+        (192, ElementType.BFloat16, false), (256, ElementType.Float16, true),
     ];
 
     /// <summary>Those for which the pipeline with a given number of tokens is compiled too.</summary>
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_fixedKernels =
         [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
+
+    /// <summary>What the kernels of the configurations are compiled for.</summary>
+    public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
+        new KernelVariant(kernel.HeadDim, kernel.Element, kernel.FloatOutput ? ElementType.Float32 : kernel.Element))];
 
     /// <summary>The configuration of a seed.</summary>
     public static PipelineConfig Random(int seed)
@@ -35,9 +43,9 @@ public static class ReadyConfigs
         bool isFixed = sparse && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
         bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
-        int queryLength = random.Next(3) != 0 ? keyLength : Length(random, sparse, isLong);
+        int queryLength = random.Next(2) != 0 ? keyLength : Length(random, sparse, isLong);
         // Under the causal mask, Lk - Lq says which tiles of keys are whole: the edges of tiles, and their neighbours.
-        int offset = PipelineConfig.Pick(random, 64, 80, 96, 128) * random.Next(1, 3) - random.Next(0, 4);
+        int offset = PipelineConfig.Pick(random, 64, 80, 96, 128) * random.Next(1, 3) - random.Next(0, 3);
         if (queryLength != keyLength && random.Next(2) == 0 && offset < Math.Max(queryLength, keyLength))
             (queryLength, keyLength) = (Math.Max(queryLength, keyLength) - offset, Math.Max(queryLength, keyLength));
         int group = random.Next(1, 9);
@@ -69,6 +77,31 @@ public static class ReadyConfigs
             RoundScores = false,
         };
         return config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false);
+    }
+
+    /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
+    public static int Texts => 2 * s_kernels.Length + s_fixedKernels.Length;
+
+    /// <summary>
+    /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
+    /// selects tokens, it selects some and not all.
+    /// </summary>
+    public static PipelineConfig Small(int number, int seed)
+    {
+        int text = number % Texts;
+        bool sparse = text >= s_kernels.Length, isFixed = text >= 2 * s_kernels.Length;
+        var kernel = isFixed ? s_fixedKernels[text - 2 * s_kernels.Length] : s_kernels[text % s_kernels.Length];
+        PipelineConfig config = Random(seed).Within(SmallMultiplyAdds, anyHeadDim: false);
+        // Halved until it was small, it may have lost its prefix.
+        int keyLength = sparse && config.KeyLength < config.Window + 40 ? config.KeyLength + config.Window : config.KeyLength;
+        return config with
+        {
+            Sparse = sparse, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
+            KeyLength = keyLength,
+            Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
+            MinTokens = config.MinTokens % 64,
+            Count = isFixed ? (config.Window + keyLength) / 2 : 0,
+        };
     }
 
     /// <summary>The pipeline of a configuration.</summary>

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Globalization;
 using AttnCompose.Cpu;
 using AttnCompose.Cuda;
 
@@ -22,6 +23,9 @@ public sealed record VerifyProgress
 
     /// <summary>Kernels in these texts.</summary>
     public required int Kernels { get; init; }
+
+    /// <summary>Of these, the ones that no configuration launched: entry point, head dim and types.</summary>
+    public required IReadOnlyList<string> NotLaunched { get; init; }
 
     /// <summary>Largest error of an output in units of what is allowed.</summary>
     public required double LargestError { get; init; }
@@ -53,6 +57,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     private readonly Lock _gate = new();
     private readonly Lock _deviceGate = new();
     private readonly Dictionary<KernelKey, TaskCompletionSource> _compiled = [];
+    private readonly HashSet<(KernelKey Key, string Entry)> _launched = [];
     private readonly Dictionary<int, CpuDevice> _cpus = [];
     private readonly Stopwatch _clock = new();
     private readonly Stopwatch _deviceClock = new();
@@ -64,6 +69,15 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     private PipelineConfig? _worst;
     private PipelineConfig? _onDevice;
     private long _since;
+
+    /// <summary>Whether workspaces are poisoned; see <see cref="CudaCaseRunner(CudaDevice, bool)"/>.</summary>
+    public bool PoisonsWorkspace { get; init; } = true;
+
+    /// <summary>Whether five configurations are run a thousand times and twenty twenty times, or all of them twice.</summary>
+    public bool RepeatsOften { get; init; } = true;
+
+    /// <summary>Whether the first configuration with a failure is the last one.</summary>
+    public bool StopsAtFailure { get; init; }
 
     /// <summary>The configuration that the device has, and since when; null where it has none.</summary>
     public (PipelineConfig Config, TimeSpan Since)? OnDevice
@@ -92,10 +106,9 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
             if (_compiled.TryAdd(KernelKey.Of(config), new(TaskCreationOptions.RunContinuationsAsynchronously)))
                 order.Add(config);
         }
-        // Five configurations are run a thousand times, twenty twenty times, the others twice.
-        Dictionary<PipelineConfig, int> times = configs.Take(25).Distinct()
+        Dictionary<PipelineConfig, int> times = configs.Take(RepeatsOften ? 25 : 0).Distinct()
             .Select((config, i) => (config, i)).ToDictionary(pair => pair.config, pair => pair.i < 5 ? 1000 : 20);
-        using CudaCaseRunner? runner = device is CudaDevice cuda ? new CudaCaseRunner(cuda) : null;
+        using CudaCaseRunner? runner = device is CudaDevice cuda ? new CudaCaseRunner(cuda, PoisonsWorkspace) : null;
         var compiling = new Thread(() => CompileAhead(order)) { IsBackground = true };
         compiling.Start();
         try
@@ -122,7 +135,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
                             onFailure(failures);
                         }
                         onProgress(Progress(configs.Count));
-                        if (device is CudaDevice { Fault: not null })
+                        if (device is CudaDevice { Fault: not null } || (StopsAtFailure && _failed > 0))
                             loop.Stop();
                     }
                 });
@@ -145,6 +158,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         Kernels = device is CudaDevice
             ? _compiled.Where(pair => pair.Value.Task.IsCompletedSuccessfully).Sum(pair => pair.Key.Plan.Kernels.Count)
             : 0,
+        NotLaunched = device is CudaDevice && _done == total ? NotLaunched() : [],
         LargestError = _largest,
         SelectionsCompared = _selections,
         Repeats = _repeats,
@@ -152,6 +166,14 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         Elapsed = _clock.Elapsed,
         DeviceTime = _deviceClock.Elapsed,
     };
+
+    private string[] NotLaunched() =>
+    [
+        .. from key in _compiled.Keys
+           from kernel in key.Plan.Kernels
+           where !_launched.Contains((key, kernel.Name))
+           select $"{kernel.Name}, {key}",
+    ];
 
     private void CompileAhead(List<PipelineConfig> configs)
     {
@@ -191,6 +213,8 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
                     result = runner is null
                         ? inputs.RunTwice(pipeline)
                         : runner.Run(inputs, (ICudaAttentionPipeline)pipeline, times);
+                    foreach (string entry in runner?.TakeLaunched() ?? [])
+                        _launched.Add((KernelKey.Of(config), entry));
                 }
                 finally
                 {
@@ -218,6 +242,9 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     {
         public static KernelKey Of(PipelineConfig config) =>
             new(ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput);
+
+        public override string ToString() =>
+            string.Create(CultureInfo.InvariantCulture, $"d={HeadDim} element={Element} floatout={FloatOutput}");
 
         /// <summary>Runs a configuration's smallest problem, which compiles the kernels into the cache.</summary>
         public static void Compile(PipelineConfig config, CudaDevice compiler)

@@ -52,7 +52,16 @@ public sealed class CudaLaunch : IDisposable
     {
         if (_kernel is not null)
             throw new InvalidOperationException($"{_kernel.Name} was begun and not run.");
-        _kernel = (_module ?? throw Outside()).Kernel(entry);
+        CudaModule module = _module ?? throw Outside();
+        if (module.Find(entry) is { } known)
+        {
+            _kernel = known;
+        }
+        else
+        {
+            _stream!.RefuseCapture($"Loading {entry}");
+            _kernel = module.Kernel(entry);
+        }
         _scope = scope;
         _arguments.Clear();
         return this;
@@ -98,6 +107,7 @@ public sealed class CudaLaunch : IDisposable
         LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape, multiprocessors, kernel.Name);
         if (grid.IsEmpty)
             return;
+        kernel.Module.Device.Observer?.BeforeKernel(kernel, _stream!);
         kernel.Launch(in grid, grid.SharedBytes(in _shape, kernel.Shape), _arguments, _stream!);
         if (_synchronize && !_stream!.IsCapturing)
             _stream.Synchronize(kernel.Name);

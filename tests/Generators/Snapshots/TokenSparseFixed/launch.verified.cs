@@ -26,34 +26,27 @@ partial class TokenSparseFixed : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 6: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("token_sparse_fixed_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 1 of 5: one block a segment of the keys of a key/value head ------------------------------------
+        launch.Begin("token_sparse_fixed_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._fixedCount, "row_partials"));
         launch.Run();
 
-        // -- kernel 2 of 6: one block a query head -----------------------------------------------------------------
-        launch.Begin("token_sparse_fixed_row_stats", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 2 of 5: one block a segment of the keys of a key/value head ------------------------------------
+        launch.Begin("token_sparse_fixed_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._fixedCount, "row_partials"));
-        launch.Pass(launch.Buffer(this._fixedCount, "row_stats"));
-        launch.Run();
-
-        // -- kernel 3 of 6: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("token_sparse_fixed_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._fixedCount, "row_stats"));
         launch.Pass(launch.Buffer(this._fixedCount, "raw_scores"));
         launch.Run();
 
-        // -- kernel 4 of 6: one block a tile of keys ---------------------------------------------------------------
+        // -- kernel 3 of 5: one block a tile of keys ---------------------------------------------------------------
         launch.Begin("token_sparse_fixed_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._fixedCount, "raw_scores"));
         launch.Pass(launch.Buffer(this._fixedCount, "scores"));
         launch.Run();
 
-        // -- kernel 5 of 6: one block a query head -----------------------------------------------------------------
+        // -- kernel 4 of 5: one block a query head -----------------------------------------------------------------
         launch.Begin("token_sparse_fixed_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._fixedCount, "scores"));
@@ -61,7 +54,7 @@ partial class TokenSparseFixed : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._fixedCount.Count);
         launch.Run();
 
-        // -- kernel 6 of 6: one block a tile of queries of a query head --------------------------------------------
+        // -- kernel 5 of 5: one block a tile of queries of a query head --------------------------------------------
         launch.Begin("token_sparse_fixed_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
