@@ -62,7 +62,7 @@ MUTANTS = [
     ("budget off by one", "Pipelines", "== 0 ? 0 : dropped_whole + 1", "== 0 ? 0 : dropped_whole + 0", where(WGMMA_SPARSE, 60)),
     ("query begin off by one", "Cuda", "taken && i < run_queries", "taken && i <=run_queries", where(WGMMA_SPARSE, 100)),
     ("selection: no barrier of the team", "Cuda", *dropped("team.sync();", "TargetOf target_of) const {\n        "), SELECTION),
-    ("selection: a team's first block alone", "Cuda", "block < team.size ? team.read", "block < 1         ? team.read", SELECTION),
+    ("selection: a first block alone", "Cuda", "block < team.size ? team.read", "block < 1         ? team.read", SELECTION),
     ("scores: no wait for free keys", "Cuda", *dropped("ptx::wait(barrier(kFree, place.stage), place.parity ^ 1);"),
      where(WGMMA_SPARSE, 100, delays=True)),
     ("scores: no wait for full keys", "Cuda", *dropped("ptx::wait(barrier(kFull, place.stage), place.parity);"),
