@@ -26,6 +26,7 @@ def where(values, count, delays=False):
 
 
 FAR = ["--suite", "far"], False
+SELECTION = ["--suite", "selection"], True
 WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False"
 WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0"
 WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1"
@@ -63,8 +64,16 @@ MUTANTS = [
      where(WGMMA_GATHERED, 100)),
     ("gather: another head's place", "Cuda", "h - source.heads.first", "h                     ", where(WGMMA_GATHERED, 60)),
     ("reversed ties", "Cuda", "ties & lower_lanes", "ties &~lower_lanes", where(WGMMA_SPARSE + " content=Ties", 60)),
-    ("budget off by one", "Pipelines", "count == 0 ? 0 : count + 1", "count == 0 ? 0 : count + 0", where(WGMMA_SPARSE, 60)),
-    ("query begin off by one", "Cuda", "taken && t < first_query", "taken && t <=first_query", where(WGMMA_SPARSE, 100)),
+    ("budget off by one", "Pipelines", "== 0 ? 0 : dropped_whole + 1", "== 0 ? 0 : dropped_whole + 0", where(WGMMA_SPARSE, 60)),
+    ("query begin off by one", "Cuda", "taken && i < run_queries", "taken && i <=run_queries", where(WGMMA_SPARSE, 100)),
+    ("selection: no barrier of the team", "Cuda", *dropped("team.sync();", "TargetOf target_of) const {\n        "), SELECTION),
+    ("selection: a first block alone", "Cuda", "block < team.size ? team.read", "block < 1         ? team.read", SELECTION),
+    ("scores: no wait for free keys", "Cuda", *dropped("ptx::wait(barrier(kFree, place.stage), place.parity ^ 1);"),
+     where(WGMMA_SPARSE, 100, delays=True)),
+    ("scores: no wait for full keys", "Cuda", *dropped("ptx::wait(barrier(kFull, place.stage), place.parity);"),
+     where(WGMMA_SPARSE, 100, delays=True)),
+    ("scores: a mask off by one", "Cuda", "kTile - 1 > first_seen + first_row", "kTile - 2 > first_seen + first_row",
+     where(WGMMA_SPARSE, 300)),
 ]
 
 

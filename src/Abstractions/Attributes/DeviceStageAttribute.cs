@@ -26,7 +26,7 @@ public sealed class DeviceStageAttribute(string header) : Attribute
 /// kernel when the same thread block consumes what it produced, and the plan says why where they do not. A stage that derives
 /// from another has its phases and buffers first.
 /// </summary>
-/// <param name="name">The static member function of the stage's struct, such as <c>row_stats</c>.</param>
+/// <param name="name">The static member function of the stage's struct, such as <c>row_partials</c>.</param>
 [AttributeUsage(AttributeTargets.Class, AllowMultiple = true)]
 public sealed class DevicePhaseAttribute(string name) : Attribute
 {

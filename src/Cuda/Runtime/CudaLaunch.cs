@@ -139,13 +139,14 @@ public sealed class CudaLaunch : IDisposable
     {
         CudaKernel kernel = _kernel ?? throw new InvalidOperationException("There is no kernel to run: call Begin first.");
         _kernel = null;
-        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape.Tile, kernel.Name);
+        int multiprocessors = kernel.Module.Device.MultiprocessorCount;
+        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape, multiprocessors, kernel.Name);
         if (_heads.Count > 0)
             grid = grid with { Y = _heads.Count, Z = 1 };
         if (grid.IsEmpty)
             return;
         kernel.Module.Device.Observer?.BeforeKernel(kernel, _stream!);
-        kernel.Launch(in grid, _arguments, _stream!);
+        kernel.Launch(in grid, grid.SharedBytes(in _shape, kernel.Shape), _arguments, _stream!);
         if (_synchronize && !_stream!.IsCapturing)
             _stream.Synchronize(kernel.Name);
     }

@@ -46,7 +46,7 @@ internal static class Names
     /// <summary>A name as it is spelt in C#. Every keyword, contextual ones too, is in lower case, and <c>@</c> harms no other name.</summary>
     public static string CSharp(string name) => name.All(c => c is >= 'a' and <= 'z') ? "@" + name : name;
 
-    /// <summary><c>row_stats</c> becomes <c>RowStats</c>.</summary>
+    /// <summary><c>row_partials</c> becomes <c>RowPartials</c>.</summary>
     public static string Pascal(string snake)
     {
         var text = new StringBuilder(snake.Length);

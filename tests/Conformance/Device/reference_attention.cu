@@ -3,7 +3,7 @@
 // then the weights and what they add up to. Nothing is kept between tiles of keys but sums, and nothing is fast.
 
 struct LaunchShape {
-    int threads, tile, shared_bytes, main_loop, box_columns, box_rows;
+    int threads, tile, shared_bytes, others[9];
 };
 
 // Elements of 16 bits, [batch, heads, rows, dim], rows without gaps; strides in elements.
@@ -86,7 +86,7 @@ struct Attention {
     }
 };
 
-extern "C" __device__ LaunchShape reference_attention_shape = {kThreads, 1, 0, 0, 0, 0};
+extern "C" __device__ LaunchShape reference_attention_shape = {kThreads, 1, 0, {}};
 
 extern "C" __global__ void __launch_bounds__(kThreads) reference_attention(const __grid_constant__ Question question) {
     __shared__ double query[kMostDim];

@@ -31,6 +31,9 @@ public sealed class DeviceSuiteTests
         AssertFails(Run(device => new ReferenceSuite(device).Run()), "the oracle has");
 
     [NvrtcFact]
+    public void Selections_that_nobody_made_fail() => AssertFails(Run(device => new SelectionSuite(device, 300).Run()), "keeps -1 tokens");
+
+    [NvrtcFact]
     public void Replays_that_compute_nothing_fail() => AssertFails(Run(device => new GraphSuite(device).Run()), "NaN");
 
     [NvrtcFact]

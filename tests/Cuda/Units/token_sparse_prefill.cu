@@ -22,7 +22,7 @@ using GatheredRowSource = attn::GatheredTokens<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
 using GatheredAttention = attn::FlashAttention<Config, GatheredRowSource, Score, Destination>;
 
-// TokenCoverage.row_partials: row maximum and sum of the window queries over one tile of keys.
+// TokenCoverage.row_partials: row maximum and sum of the window queries over one segment of the keys.
 extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads, 1)
     token_sparse_prefill_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -31,22 +31,12 @@ extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThread
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_partials_shape =
     attn::shape_of<TokenCoverage::RowPartials>();
 
-// TokenCoverage.row_stats: row maximum and sum of the window queries over all keys.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::RowStats::kThreads, 1)
-    token_sparse_prefill_row_stats(const __grid_constant__ attn::Problem problem, const float2* row_partials,
-                                   float2* row_stats) {
-    extern __shared__ __align__(1024) unsigned char shared[];
-    TokenCoverage::RowStats::run(problem, {.row_partials = row_partials, .row_stats = row_stats}, shared);
-}
-extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_stats_shape =
-    attn::shape_of<TokenCoverage::RowStats>();
-
 // TokenCoverage.column_scores: mean probability of each prefix token over the window queries.
 extern "C" __global__ void __launch_bounds__(TokenCoverage::ColumnScores::kThreads, 1)
-    token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_stats,
+    token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_partials,
                                        float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    TokenCoverage::ColumnScores::run(problem, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
+    TokenCoverage::ColumnScores::run(problem, {.row_partials = row_partials, .raw_scores = raw_scores}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_column_scores_shape =
     attn::shape_of<TokenCoverage::ColumnScores>();

@@ -137,6 +137,7 @@ public sealed class LoweringTests
     [InlineData("Sequence", "sequence")]
     [InlineData("KeyTile", "tile of keys")]
     [InlineData("KeyValueHeadKeyTile", "tile of keys of a key/value head")]
+    [InlineData("KeyValueHeadKeySegment", "segment of the keys of a key/value head")]
     public void FuseSequentialPhases_splits_where_a_block_owns_something_else(string scope, string words) =>
         Equal(
             $"""

@@ -6,12 +6,6 @@
 
 namespace attn {
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL  // sm_90a
-inline constexpr bool kHasWgmma = true;
-#else
-inline constexpr bool kHasWgmma = false;
-#endif
-
 // In place of a loop over rows that only the copy engine brings, where there is none. The host sees that it reads no tensor
 // map and launches the kernel that copies row by row.
 struct NoLoop {
