@@ -33,7 +33,7 @@ internal static class CudaEmitter
         List<int> own = Enumerable.Range(0, plan.Kernels.Count).Where(k => plan.Kernels[k].Steps.Any(s => s.Stage == stage)).ToList();
         if (own.Count > 0)
             return own.Count == 1 ? $"kernel {own[0] + 1}" : $"kernels {own[0] + 1} to {own[own.Count - 1] + 1}";
-        int loop = Enumerable.Range(0, plan.Kernels.Count).First(k => plan.Kernels[k].Steps.Any(s => s.TakesHooks)) + 1;
+        int loop = Enumerable.Range(0, plan.Kernels.Count).Last(k => plan.Kernels[k].Steps.Any(s => s.TakesHooks)) + 1;
         return plan.Hooks.FirstOrDefault(h => h.Stage == stage) is { } hook
             ? $"{Words(hook.Point)} of kernel {loop}"
             : $"part of kernel {loop}";
@@ -77,9 +77,11 @@ internal static class CudaEmitter
             writer.WriteLine($"using Output = ATTNCOMPOSE_OUTPUT;{Bound(true)}");
         }
         writer.WriteLine();
-        foreach (StageNode node in graph.Nodes.Where(HasConfig))
+        // A block selector's config derives from the attention kernel's, which has the block sizes.
+        foreach (StageNode node in graph.Nodes.Where(HasConfig).OrderBy(n => n.Stage.Kind == StageKind.BlockSelector))
         {
-            using (writer.WriteDeviceBlock($"struct {node.Role}Config : Config", "};"))
+            string parent = node.Stage.Kind == StageKind.BlockSelector ? ConfigOf(graph, graph.Kernel) : "Config";
+            using (writer.WriteDeviceBlock($"struct {node.Role}Config : {parent}", "};"))
             {
                 foreach (ParameterSpec p in node.Stage.Parameters.Where(p => p.IsConstant))
                     writer.WriteLine($"static constexpr {p.Type} k{p.Name} = {Literals.Number(p.Type, p.Value)};  // [{node.Stage.Name}({p.Name})]");
@@ -93,17 +95,32 @@ internal static class CudaEmitter
     private static void WriteTypes(SourceWriter writer, FusionPlan plan)
     {
         foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector))
-            writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(node)}>;");
+            writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}>;");
         foreach (HookNode hook in plan.Hooks)
         {
-            string type = hook.Stage >= 0
-                ? $"attn::{plan.Graph.Nodes[hook.Stage].Device.Type}<{ConfigOf(plan.Graph.Nodes[hook.Stage])}>"
-                : $"attn::{DefaultOf(hook.Point)}";
+            string type = $"attn::{DefaultOf(hook.Point)}";
+            if (hook.Point == FusionPoint.BlockList)
+            {
+                WriteBlockSelector(writer, plan, plan.Graph.Nodes[hook.Stage]);
+                type = $"attn::ListedBlocks<{ConfigOf(plan.Graph, plan.Graph.Kernel)}, {plan.Graph.Nodes[hook.Stage].Role}>";
+            }
+            else if (hook.Stage >= 0)
+            {
+                type = $"attn::{plan.Graph.Nodes[hook.Stage].Device.Type}<{ConfigOf(plan.Graph, plan.Graph.Nodes[hook.Stage])}>";
+            }
             writer.WriteLine($"using {hook.Alias} = {type};  // hook: {Literals.Comment(hook.Summary)}");
         }
         StageNode kernel = plan.Graph.Kernel;
         string hooks = string.Concat(plan.Hooks.Select(h => ", " + h.Alias));
-        writer.WriteLine($"using {kernel.Role} = attn::{kernel.Device.Type}<{ConfigOf(kernel)}{hooks}>;");
+        writer.WriteLine($"using {kernel.Role} = attn::{kernel.Device.Type}<{ConfigOf(plan.Graph, kernel)}{hooks}>;");
+    }
+
+    private static void WriteBlockSelector(SourceWriter writer, FusionPlan plan, StageNode node)
+    {
+        IEnumerable<string> hooks = node.Device.Phases.Count == 0
+            ? []
+            : plan.Hooks.Where(h => h.Point is FusionPoint.RowSource or FusionPoint.Score).Select(h => ", " + h.Alias);
+        writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}{string.Concat(hooks)}>;");
     }
 
     private static void WriteKernel(SourceWriter writer, FusionPlan plan, int index)
@@ -124,7 +141,7 @@ internal static class CudaEmitter
                 StepNode step = kernel.Steps[s];
                 writer.WriteLineIf(s > 0, "__syncthreads();  // the block reads what it wrote");
                 writer.WriteLine($"// {KindWords(plan.Graph.Nodes[step.Stage].Stage.Kind)}: {Literals.Comment(step.Summary)}");
-                string hooks = step.TakesHooks ? string.Concat(plan.Hooks.Select(h => $"{h.Alias}{Members(h.Arguments)}, ")) : "";
+                string hooks = string.Concat(plan.HooksOf(step).Select(h => $"{h.Alias}{Members(h.Arguments)}, "));
                 writer.WriteLine($"{PhaseType(plan, step)}::run(problem, {hooks}{Members(step.Arguments)}, shared);");
             }
         }
@@ -152,7 +169,10 @@ internal static class CudaEmitter
 
     private static bool HasConfig(StageNode node) => node.Stage.Parameters.Any(p => p.IsConstant);
 
-    private static string ConfigOf(StageNode node) => HasConfig(node) ? node.Role + "Config" : "Config";
+    private static string ConfigOf(StageGraph graph, StageNode node) =>
+        HasConfig(node) ? node.Role + "Config"
+        : node.Stage.Kind == StageKind.BlockSelector ? ConfigOf(graph, graph.Kernel)
+        : "Config";
 
     private static string DefaultOf(FusionPoint point) => point switch
     {
@@ -172,6 +192,7 @@ internal static class CudaEmitter
     {
         FusionPoint.RowSource => "row source",
         FusionPoint.RowDestination => "row destination",
+        FusionPoint.BlockList => "block list",
         _ => "score hook",
     };
 

@@ -9,6 +9,7 @@ namespace AttnCompose.Generators.Lowering;
 internal static class Arguments
 {
     private const string TokenIndex = "token_index";
+    private const string BlockList = "block_list";
 
     public static EquatableArray<ArgumentNode> Of(
         FusionPlan plan, int stage, IEnumerable<string> reads, IEnumerable<string> writes, IEnumerable<string> parameters)
@@ -38,6 +39,8 @@ internal static class Arguments
             }
             if (name == TokenIndex)
                 arguments.Add(new ArgumentNode(ArgumentKind.TokenIndex, name, name, "attn::TokenIndex", stage, isWritten));
+            else if (name == BlockList)
+                arguments.Add(new ArgumentNode(ArgumentKind.BlockList, name, name, "attn::BlockList", stage, isWritten));
             else if (plan.Buffers.FirstOrDefault(b => b.Stage == stage && b.Local == name) is { } buffer)
                 arguments.Add(new ArgumentNode(ArgumentKind.Buffer, name, buffer.Name, buffer.ElementType + "*", stage, isWritten));
             // query, key, value and output are members of the problem.

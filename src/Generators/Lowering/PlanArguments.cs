@@ -27,8 +27,7 @@ internal static class PlanArguments
         var arguments = new List<ArgumentNode>();
         foreach (StepNode step in kernel.Steps)
         {
-            if (step.TakesHooks)
-                Add(plan.Hooks.SelectMany(h => h.Arguments));
+            Add(plan.HooksOf(step).SelectMany(h => h.Arguments));
             Add(step.Arguments);
         }
         return arguments.ToEquatableArray();

@@ -1,3 +1,5 @@
+using System.Collections.Generic;
+using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Support;
 
@@ -12,7 +14,11 @@ namespace AttnCompose.Generators.Plan;
 /// <param name="Buffers">Workspace buffers.</param>
 /// <param name="Hooks">What hooks into the attention loop.</param>
 internal sealed record FusionPlan(
-    StageGraph Graph, EquatableArray<KernelNode> Kernels, EquatableArray<BufferNode> Buffers, EquatableArray<HookNode> Hooks);
+    StageGraph Graph, EquatableArray<KernelNode> Kernels, EquatableArray<BufferNode> Buffers, EquatableArray<HookNode> Hooks)
+{
+    /// <summary>The hooks that a phase is given, in the order of its template parameters.</summary>
+    public IEnumerable<HookNode> HooksOf(StepNode step) => Hooks.Where(h => (step.Given & h.Point) != 0);
+}
 
 /// <summary>One kernel.</summary>
 /// <param name="Entry">Name of its entry point.</param>
@@ -30,7 +36,8 @@ internal sealed record KernelNode(
 /// <param name="Reads">What it reads of other phases' results, by plan-wide buffer name.</param>
 /// <param name="Writes">What it writes for other phases, by plan-wide buffer name.</param>
 /// <param name="Arguments">What it is given, in the order of its device struct.</param>
-/// <param name="TakesHooks">Whether it is the attention loop, which is given the hooks.</param>
+/// <param name="TakesHooks">Whether it is the attention loop, which the hooks become part of.</param>
+/// <param name="Given">Fusion points whose hooks it is given: all of them for the attention loop.</param>
 internal sealed record StepNode(
     int Stage,
     string Phase,
@@ -38,7 +45,8 @@ internal sealed record StepNode(
     EquatableArray<string> Reads,
     EquatableArray<string> Writes,
     EquatableArray<ArgumentNode> Arguments,
-    bool TakesHooks);
+    bool TakesHooks,
+    FusionPoint Given);
 
 /// <summary>Something given to a kernel or a hook.</summary>
 /// <param name="Kind">What it is.</param>
@@ -54,6 +62,7 @@ internal enum ArgumentKind
 {
     Buffer,
     TokenIndex,
+    BlockList,
     TensorMaps,
     Parameter,
 }
