@@ -1,4 +1,4 @@
-namespace AttnCompose.Pipelines.Tests.BlockSparse;
+namespace AttnCompose.Pipelines.Tests.BlockLists;
 
 /// <summary>The host's block list: what goes in comes out, in every form, and what cannot be is refused.</summary>
 public sealed class BlockMaskTests
