@@ -45,8 +45,7 @@ public sealed class CpuPipelineRunner : IDisposable
         ProblemShape shape = ArgumentChecks.Check(in arguments, _name, _mask, _headDim, _element);
         BlockStages? blocks = pipeline.Blocks;
         ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _name, blocks);
-        if (Interlocked.Exchange(ref _busy, 1) != 0)
-            throw new InvalidOperationException($"{_name}: a call is running on this instance already. Make one instance a thread.");
+        Begin();
         try
         {
             if (shape.IsEmpty)
@@ -89,6 +88,22 @@ public sealed class CpuPipelineRunner : IDisposable
         }
     }
 
+    /// <summary>Does something that no call may see half done.</summary>
+    /// <exception cref="InvalidOperationException">A call is running.</exception>
+    public void BetweenCalls(Action change)
+    {
+        ArgumentNullException.ThrowIfNull(change);
+        Begin();
+        try
+        {
+            change();
+        }
+        finally
+        {
+            Volatile.Write(ref _busy, 0);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -107,6 +122,12 @@ public sealed class CpuPipelineRunner : IDisposable
             shape.Batch, shape.QueryHeads, shape.QueryLength, shape.KeyLength, kernel.BlockQuery, kernel.BlockKey,
             selector.HasColumns, selector.HasSlashes);
         return blocks;
+    }
+
+    private void Begin()
+    {
+        if (Interlocked.Exchange(ref _busy, 1) != 0)
+            throw new InvalidOperationException($"{_name}: a call is running on this instance already. Make one instance a thread.");
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

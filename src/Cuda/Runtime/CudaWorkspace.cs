@@ -84,7 +84,7 @@ internal sealed class WorkspacePool(CudaDevice device) : IDisposable
                 continue;
             if (_blocks[i].Memory.Bytes >= bytes)
                 return _blocks[i].Memory.Value;
-            RefuseCapture(stream, bytes);
+            stream.RefuseCapture($"Growing the workspace to {bytes} bytes");
             stream.Synchronize(); // earlier calls may still use the block
             _blocks[i].Memory.Dispose();
             _blocks.RemoveAt(i);
@@ -92,7 +92,7 @@ internal sealed class WorkspacePool(CudaDevice device) : IDisposable
         }
         if (bytes == 0)
             return 0;
-        RefuseCapture(stream, bytes);
+        stream.RefuseCapture($"Growing the workspace to {bytes} bytes");
         DropDisposedStreams();
         DeviceMemory memory = device.Context.Allocate(bytes, "workspace");
         _blocks.Add((stream, memory));
@@ -104,13 +104,6 @@ internal sealed class WorkspacePool(CudaDevice device) : IDisposable
         foreach (var block in _blocks)
             block.Memory.Dispose();
         _blocks.Clear();
-    }
-
-    private static void RefuseCapture(CudaStream stream, long bytes)
-    {
-        if (stream.IsCapturing)
-            throw new InvalidOperationException(
-                $"The workspace must grow to {bytes} bytes, which cannot be part of a graph. Run the pipeline once on this stream with this shape, then capture.");
     }
 
     private void DropDisposedStreams()
