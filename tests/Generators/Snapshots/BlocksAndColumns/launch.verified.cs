@@ -2,7 +2,7 @@
 // blocks-and-columns: the code that launches the kernels.
 #nullable enable
 
-namespace Declarations;
+namespace Acme.Experiments;
 
 partial class BlocksAndColumns : global::AttnCompose.Cuda.ICudaPipeline
 {

@@ -2,7 +2,7 @@
 // blocks-of-tokens: the code that launches the kernels.
 #nullable enable
 
-namespace Declarations;
+namespace Acme.Experiments;
 
 partial class BlocksOfTokens : global::AttnCompose.Cuda.ICudaPipeline
 {
