@@ -65,6 +65,9 @@ namespace AttnCompose.Cuda
     /// <summary>The CUDA side of a generated pipeline: the workspace that it needs and the kernels that it launches.</summary>
     public interface ICudaPipeline
     {
+        /// <summary>The stages of its block list; null where it has none.</summary>
+        BlockStages? Blocks => null;
+
         /// <summary>Names the stages that have workspace buffers, in order.</summary>
         void DescribeWorkspace(in ProblemShape shape, CudaWorkspace workspace);
 

@@ -7,6 +7,8 @@ internal static class KnownTypeNames
     public const string Stage = "AttnCompose.StageAttribute";
     public const string TokenSelector = "AttnCompose.TokenSelectorAttribute";
     public const string Compress = "AttnCompose.CompressAttribute";
+    public const string BlockSelector = "AttnCompose.BlockSelectorAttribute";
+    public const string BlockAttentionKernel = "AttnCompose.BlockAttentionKernelAttribute";
     public const string AttentionKernel = "AttnCompose.AttentionKernelAttribute";
     public const string Decompress = "AttnCompose.DecompressAttribute";
     public const string RuntimeParameter = "AttnCompose.RuntimeParameterAttribute";

@@ -57,13 +57,14 @@ public sealed class CudaCaseRunner : IDisposable
         using var queryBegins = new DeviceImage<int>(_device, Rows<int>(batch, heads, 1));
         using CudaTensor<int>? keyLengths = inputs.KeyLengths is { } k ? CudaTensor.From<int>(_device, k) : null;
         using CudaTensor<int>? queryLengths = inputs.QueryLengths is { } q ? CudaTensor.From<int>(_device, q) : null;
+        using CudaBlockMask? blocks = inputs.Blocks is { } mask ? CudaBlockMask.From(_device, mask) : null;
         var selection = new CudaTokenSelection(
             positions.Dense(batch, heads, keys), keyCounts.Dense(batch, heads), queryBegins.Dense(batch, heads));
         var arguments = new CudaAttentionArguments<T, TOut>
         {
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = logSumExp.Dense(batch, heads, queries), KeyLengths = keyLengths, QueryLengths = queryLengths,
-            Selection = config.Sparse ? selection : null,
+            Selection = config.Sparse ? selection : null, Blocks = blocks,
         };
         _workspace.Copies = true;
         pipeline.Run(in arguments);

@@ -84,6 +84,9 @@ public sealed record PipelineConfig
     /// <summary>Whether tokens are selected; where not, the selector's parameters mean nothing.</summary>
     public required bool Sparse { get; init; }
 
+    /// <summary>Whether attention visits the blocks of a list, drawn from the seed; not together with <see cref="Sparse"/>.</summary>
+    public bool Blocks { get; init; }
+
     public required double Coverage { get; init; }
 
     /// <summary>Tokens that each head keeps, the window among them; 0 where <see cref="Coverage"/> is the budget.</summary>
@@ -183,7 +186,8 @@ public sealed record PipelineConfig
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
         $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
-        $"rule={Rule} threads={Threads} sparse={Sparse} coverage={Coverage:R} count={Count} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
+        $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} coverage={Coverage:R} count={Count} gather={GatherHeads} " +
+        $"window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
 
     /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
@@ -230,6 +234,7 @@ public sealed record PipelineConfig
             Rule = Enum.Parse<RuleKind>(Text("rule")),
             Threads = Integer("threads"),
             Sparse = bool.Parse(Text("sparse")),
+            Blocks = parts.TryGetValue("blocks", out string? blocks) && bool.Parse(blocks), // older lines have no such part
             Coverage = double.Parse(Text("coverage"), CultureInfo.InvariantCulture),
             // Lines from before there were these.
             Count = parts.ContainsKey("count") ? Integer("count") : 0,

@@ -30,6 +30,13 @@ public static class ReadyConfigs
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_fixedKernels =
         [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
 
+    /// <summary>Those for which the pipeline with a block list is compiled too.</summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_blockKernels =
+    [
+        (64, ElementType.BFloat16, false), (128, ElementType.BFloat16, false), (128, ElementType.Float16, true),
+        (40, ElementType.BFloat16, true), (192, ElementType.BFloat16, false),
+    ];
+
     /// <summary>What the kernels of the configurations are compiled for.</summary>
     public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
         new KernelVariant(kernel.HeadDim, kernel.Element, kernel.FloatOutput ? ElementType.Float32 : kernel.Element))];
@@ -40,6 +47,8 @@ public static class ReadyConfigs
         var random = new Random(seed);
         var kernel = s_kernels[random.Next(s_kernels.Length)];
         bool sparse = random.Next(4) != 0;
+        bool blocks = s_blockKernels.Contains(kernel) && random.Next(3) == 0;
+        sparse &= !blocks;
         bool isFixed = sparse && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
         bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
@@ -66,6 +75,7 @@ public static class ReadyConfigs
             Layout = (TensorLayout)random.Next(4),
             Threads = random.Next(1, 4),
             Sparse = sparse,
+            Blocks = blocks,
             Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
             MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
             GatherHeads = PipelineConfig.Pick(random, 0, 0, 1, 2, 5, 1000),
@@ -81,7 +91,7 @@ public static class ReadyConfigs
     }
 
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
-    public static int Texts => 2 * s_kernels.Length + s_fixedKernels.Length;
+    public static int Texts => 2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length;
 
     /// <summary>
     /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
@@ -90,14 +100,18 @@ public static class ReadyConfigs
     public static PipelineConfig Small(int number, int seed)
     {
         int text = number % Texts;
-        bool sparse = text >= s_kernels.Length, isFixed = text >= 2 * s_kernels.Length;
-        var kernel = isFixed ? s_fixedKernels[text - 2 * s_kernels.Length] : s_kernels[text % s_kernels.Length];
+        int others = text - 2 * s_kernels.Length;
+        bool blocks = others >= s_fixedKernels.Length, isFixed = others >= 0 && !blocks;
+        bool sparse = text >= s_kernels.Length && !blocks;
+        var kernel = blocks ? s_blockKernels[others - s_fixedKernels.Length]
+            : isFixed ? s_fixedKernels[others]
+            : s_kernels[text % s_kernels.Length];
         PipelineConfig config = Random(seed).Within(SmallMultiplyAdds, anyHeadDim: false);
         // Halved until it was small, it may have lost its prefix.
         int keyLength = sparse && config.KeyLength < config.Window + 40 ? config.KeyLength + config.Window : config.KeyLength;
         return config with
         {
-            Sparse = sparse, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
+            Sparse = sparse, Blocks = blocks, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
             MinTokens = config.MinTokens % 64,
@@ -113,6 +127,7 @@ public static class ReadyConfigs
             cuda.Tuning = TuningOf(config);
         return config switch
         {
+            { Blocks: true } => Pipelines.BlockSparse.Create(device),
             { Sparse: false } => Pipelines.DenseAttention.Create(device),
             { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
             _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
@@ -131,6 +146,7 @@ public static class ReadyConfigs
     /// <summary>The plan of the pipeline of a configuration.</summary>
     public static PipelinePlan PlanOf(PipelineConfig config) => config switch
     {
+        { Blocks: true } => Pipelines.BlockSparse.Plan,
         { Sparse: false } => Pipelines.DenseAttention.Plan,
         { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,
         _ => Pipelines.TokenSparsePrefill.Plan,

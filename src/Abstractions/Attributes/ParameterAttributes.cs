@@ -30,4 +30,7 @@ public sealed class ConstantParameterAttribute(double defaultValue) : Attribute
 
     /// <summary>Greatest value allowed.</summary>
     public double Max { get; set; } = double.PositiveInfinity;
+
+    /// <summary>What every value is a multiple of; 0 where any value in the range will do.</summary>
+    public double MultipleOf { get; set; }
 }

@@ -63,7 +63,46 @@ public abstract class CompressAttribute<TRows> : CompressAttribute
     public abstract TRows Rows(TokenSelection selection);
 }
 
-/// <summary>An attention main loop.</summary>
+/// <summary>
+/// Decides, per query head, which blocks of keys each block of queries visits, and perhaps single columns and diagonals beside
+/// them. It runs between compress and attention kernel, over the rows that take part: after a token selection, positions are
+/// those of the compressed sequence. The result is a <see cref="BlockMask"/>.
+/// </summary>
+/// <remarks>
+/// Its <see cref="DevicePhaseAttribute"/>s write <c>block_list</c>, <c>attn::BlockList</c> of
+/// <c>attncompose/block_list.cuh</c>: every word of the bitmaps of each query block that has a query, and, where the stage has
+/// them, count and columns, and the words of the slashes; the memory is not cleared. Its device config derives from the attention
+/// kernel's, so it has <c>kBlockQuery</c> and <c>kBlockKey</c>. Its device struct also says
+/// <c>static constexpr bool kColumns, kSlashes</c>, which are <see cref="HasColumns"/> and <see cref="HasSlashes"/>.
+/// </remarks>
+[AttributeUsage(AttributeTargets.Class, Inherited = false)]
+public abstract class BlockSelectorAttribute : StageAttribute
+{
+    /// <summary>Whether it chooses columns.</summary>
+    public virtual bool HasColumns => false;
+
+    /// <summary>Whether it chooses slashes.</summary>
+    public virtual bool HasSlashes => false;
+
+    /// <summary>Whether its list is the caller's, <see cref="AttentionArguments{T, TOut}.Blocks"/>, instead of its own choice.</summary>
+    public virtual bool IsGiven => false;
+
+    /// <summary>Chooses the blocks of every sequence and query head on the CPU.</summary>
+    /// <param name="problem">The call's tensors, pinned.</param>
+    /// <param name="cpu">Workers and scratch memory.</param>
+    /// <param name="rows">Which rows take part.</param>
+    /// <param name="scores">The pipeline's score and mask rules, for selectors that score by attention.</param>
+    /// <param name="blocks">
+    /// Where the choice goes, sized for the problem and with nothing visited. Query blocks without a query need no choice.
+    /// </param>
+    public abstract void Select<T, TRows, TScore>(
+        in CpuInputs<T> problem, CpuExecution cpu, TRows rows, TScore scores, BlockMask blocks)
+        where T : unmanaged
+        where TRows : struct, IRowSource
+        where TScore : struct, IScoreHook;
+}
+
+/// <summary>An attention main loop over all keys that take part.</summary>
 [AttributeUsage(AttributeTargets.Class, Inherited = false)]
 public abstract class AttentionKernelAttribute : StageAttribute
 {
@@ -76,6 +115,34 @@ public abstract class AttentionKernelAttribute : StageAttribute
         where TScore : struct, IScoreHook
         where TDestination : struct, IRowDestination;
 }
+
+/// <summary>
+/// An attention main loop over the key blocks that a block selector chose. The kind is that of
+/// <see cref="AttentionKernelAttribute"/>; a pipeline has one of the two.
+/// </summary>
+[AttributeUsage(AttributeTargets.Class, Inherited = false)]
+public abstract class BlockAttentionKernelAttribute : StageAttribute
+{
+    /// <summary>Queries of a block: a constant parameter of the stage, <c>kBlockQuery</c> of its device config.</summary>
+    public abstract int BlockQuery { get; set; }
+
+    /// <summary>Keys of a block: a constant parameter of the stage, <c>kBlockKey</c> of its device config.</summary>
+    public abstract int BlockKey { get; set; }
+
+    /// <summary>Runs the loop on the CPU, with the other stages hooked in.</summary>
+    public abstract void Attend<T, TOut, TRows, TScore, TDestination>(
+        in CpuProblem<T, TOut> problem, CpuExecution cpu, TRows rows, BlockMask blocks, TScore scores, TDestination destination)
+        where T : unmanaged
+        where TOut : unmanaged
+        where TRows : struct, IRowSource
+        where TScore : struct, IScoreHook
+        where TDestination : struct, IRowDestination;
+}
+
+/// <summary>What a pipeline's block list is made by and for: its block selector and its attention kernel.</summary>
+/// <param name="Selector">Chooses the blocks.</param>
+/// <param name="Kernel">Visits them.</param>
+public readonly record struct BlockStages(BlockSelectorAttribute Selector, BlockAttentionKernelAttribute Kernel);
 
 /// <summary>Puts result rows back at their places. Derive from <see cref="DecompressAttribute{TDestination}"/>.</summary>
 [AttributeUsage(AttributeTargets.Class, Inherited = false)]

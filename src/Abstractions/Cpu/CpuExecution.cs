@@ -35,6 +35,12 @@ public sealed unsafe class CpuExecution : IDisposable
         return Selection;
     }
 
+    /// <summary>
+    /// The block list of this call: the caller's where the block selector takes it, else one that is sized for the problem and
+    /// that the selector fills.
+    /// </summary>
+    public BlockMask Blocks { get; internal set; } = new();
+
     /// <summary>Scratch bytes that the largest call so far used.</summary>
     public long ScratchBytes => _peak;
 

@@ -14,6 +14,7 @@ public sealed class CpuPipelineRunner : IDisposable
     private readonly ElementType _element;
     private readonly string _name;
     private readonly TokenSelection _ownSelection = new();
+    private readonly BlockMask _ownBlocks = new();
     private int _busy;
     private bool _disposed;
 
@@ -42,6 +43,8 @@ public sealed class CpuPipelineRunner : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, pipeline);
         ProblemShape shape = ArgumentChecks.Check(in arguments, _name, _mask, _headDim, _element);
+        BlockStages? blocks = pipeline.Blocks;
+        ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _name, blocks);
         Begin();
         try
         {
@@ -71,12 +74,15 @@ public sealed class CpuPipelineRunner : IDisposable
                 // Empty until a selector fills it, so that a dense pipeline does not leave another call's selection in place.
                 arguments.Selection?.Reset(0, 0, 0);
                 _cpu.Selection = arguments.Selection ?? _ownSelection;
+                arguments.BlockSelection?.Clear();
+                _cpu.Blocks = BlocksFor(in arguments, in shape, blocks);
                 pipeline.Execute(in problem, _cpu);
             }
         }
         finally
         {
             _cpu.Selection = _ownSelection;
+            _cpu.Blocks = _ownBlocks;
             _cpu.Reset();
             Volatile.Write(ref _busy, 0);
         }
@@ -103,6 +109,19 @@ public sealed class CpuPipelineRunner : IDisposable
     {
         _disposed = true;
         _cpu.Dispose();
+    }
+
+    private BlockMask BlocksFor<T, TOut>(in AttentionArguments<T, TOut> arguments, in ProblemShape shape, BlockStages? stages)
+        where T : unmanaged
+        where TOut : unmanaged
+    {
+        if (stages is not (var selector, var kernel) || selector.IsGiven)
+            return arguments.Blocks ?? _ownBlocks;
+        BlockMask blocks = arguments.BlockSelection ?? _ownBlocks;
+        blocks.Reset(
+            shape.Batch, shape.QueryHeads, shape.QueryLength, shape.KeyLength, kernel.BlockQuery, kernel.BlockKey,
+            selector.HasColumns, selector.HasSlashes);
+        return blocks;
     }
 
     private void Begin()

@@ -96,6 +96,9 @@ public readonly unsafe struct CpuProblem<T, TOut>
 /// <summary>The CPU path of a generated pipeline: its stages in order, over pinned tensors.</summary>
 public interface ICpuPipeline
 {
+    /// <summary>The stages of its block list; null where it has none.</summary>
+    BlockStages? Blocks => null;
+
     /// <summary>Runs the stages.</summary>
     void Execute<T, TOut>(in CpuProblem<T, TOut> problem, CpuExecution cpu)
         where T : unmanaged

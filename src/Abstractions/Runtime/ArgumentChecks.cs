@@ -115,6 +115,45 @@ internal static class ArgumentChecks
         }
     }
 
+    /// <summary>The block list of a call, against the problem and against what the pipeline's stages take.</summary>
+    public static void CheckBlocks(BlockMask? blocks, in ProblemShape shape, string pipeline, BlockStages? stages) =>
+        CheckBlocks(blocks is null ? null : ShapeOf(blocks), in shape, pipeline, stages);
+
+    public static BlockListShape ShapeOf(BlockMask blocks) => new(
+        blocks.Batch, blocks.QueryHeads, blocks.QueryLength, blocks.KeyLength, blocks.BlockQuery, blocks.BlockKey,
+        blocks.HasColumns, blocks.HasSlashes);
+
+    public static void CheckBlocks(BlockListShape? blocks, in ProblemShape shape, string pipeline, BlockStages? stages)
+    {
+        if (stages is not { Selector.IsGiven: true } taken)
+        {
+            if (blocks is not null)
+                throw new ArgumentException($"{pipeline} takes no block list; a pipeline with [GivenBlocks] does.", "Blocks");
+            return;
+        }
+        (BlockSelectorAttribute selector, BlockAttentionKernelAttribute kernel) = taken;
+        if (blocks is not { } list)
+            throw new ArgumentException($"{pipeline} visits the blocks of a list that the caller gives; set Blocks.", "Blocks");
+        if (list.BlockQuery != kernel.BlockQuery || list.BlockKey != kernel.BlockKey)
+        {
+            throw new ArgumentException(
+                $"Blocks has blocks of {list.BlockQuery} queries by {list.BlockKey} keys; {pipeline} visits blocks of "
+                + $"{kernel.BlockQuery} by {kernel.BlockKey}.", "Blocks");
+        }
+        if ((list.Batch != 1 && list.Batch != shape.Batch) || (list.QueryHeads != 1 && list.QueryHeads != shape.QueryHeads)
+            || list.QueryLength != shape.QueryLength || list.KeyLength != shape.KeyLength)
+        {
+            throw new ArgumentException(
+                $"Blocks is made for [{list.Batch}, {list.QueryHeads}, {list.QueryLength}, {list.KeyLength}] (batch, query heads, Lq, Lk); "
+                + $"the problem is [{shape.Batch}, {shape.QueryHeads}, {shape.QueryLength}, {shape.KeyLength}].", "Blocks");
+        }
+        if ((list.HasColumns && !selector.HasColumns) || (list.HasSlashes && !selector.HasSlashes))
+        {
+            string what = list.HasColumns && !selector.HasColumns ? "columns" : "slashes";
+            throw new ArgumentException($"Blocks has {what}, which the block selector of {pipeline} does not take.", "Blocks");
+        }
+    }
+
     private static ReadOnlySpan<nint> Rank4(ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides, string name)
     {
         if (lengths.Length != 4)
@@ -207,3 +246,7 @@ internal static class ArgumentChecks
 
     private static string Text(ReadOnlySpan<nint> values) => $"[{string.Join(", ", values.ToArray())}]";
 }
+
+/// <summary>Sizes of a block list, on whatever device.</summary>
+internal readonly record struct BlockListShape(
+    int Batch, int QueryHeads, int QueryLength, int KeyLength, int BlockQuery, int BlockKey, bool HasColumns, bool HasSlashes);

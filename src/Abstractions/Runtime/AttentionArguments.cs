@@ -44,4 +44,13 @@ public readonly ref struct AttentionArguments<T, TOut>
 
     /// <summary>Optional: receives the token selection.</summary>
     public TokenSelection? Selection { get; init; }
+
+    /// <summary>
+    /// The key blocks that each query block visits, for a pipeline whose block selector takes the caller's list, such as
+    /// [GivenBlocks]; its block sizes are those of the pipeline's attention kernel.
+    /// </summary>
+    public BlockMask? Blocks { get; init; }
+
+    /// <summary>Optional: receives the blocks that a block selector chose.</summary>
+    public BlockMask? BlockSelection { get; init; }
 }

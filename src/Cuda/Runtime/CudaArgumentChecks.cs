@@ -9,7 +9,7 @@ internal static class CudaArgumentChecks
     private const int Alignment = 16; // bytes: one vector load
 
     public static ProblemShape Check<T, TOut>(
-        in CudaAttentionArguments<T, TOut> arguments, CudaProgram program, CudaDevice device)
+        in CudaAttentionArguments<T, TOut> arguments, CudaProgram program, CudaDevice device, BlockStages? blocks = null)
         where T : unmanaged
         where TOut : unmanaged
     {
@@ -39,6 +39,10 @@ internal static class CudaArgumentChecks
         if (arguments.Scale is { } scale && !float.IsFinite(scale))
             throw new ArgumentException($"Scale is {scale}; it must be finite.", "Scale");
         CheckSelection(arguments.Selection, in shape, device, program);
+        ArgumentChecks.CheckBlocks(arguments.Blocks?.Shape, in shape, program.Name, blocks);
+        if (arguments.Blocks is { } given)
+            CheckDevice(given.Visit, device, "Blocks");
+        CheckBlockSelection(arguments.BlockSelection, in shape, device, program, blocks);
         CheckOutputMemory(in arguments);
         return shape;
     }
@@ -130,6 +134,25 @@ internal static class CudaArgumentChecks
                 $"Selection is made for {CudaTensor.Text(selection.Positions.Lengths)}; the problem is [{shape.Batch}, {shape.QueryHeads}, {shape.KeyLength}].", "Selection");
         }
     }
+
+    private static void CheckBlockSelection(
+        CudaBlockMask? selection, in ProblemShape shape, CudaDevice device, CudaProgram program, BlockStages? stages)
+    {
+        if (selection is null)
+            return;
+        if (stages is not ({ IsGiven: false } selector, var kernel))
+            throw new ArgumentException($"{program.Name} chooses no blocks, so there is no choice to receive.", "BlockSelection");
+        CheckDevice(selection.Visit, device, "BlockSelection");
+        BlockListShape needed = BlocksOf(in shape, selector, kernel);
+        if (selection.Shape != needed)
+            throw new ArgumentException($"BlockSelection is made for {selection.Shape}; the problem is {needed}.", "BlockSelection");
+    }
+
+    /// <summary>The block list that a selector fills for a problem.</summary>
+    public static BlockListShape BlocksOf(
+        in ProblemShape shape, BlockSelectorAttribute selector, BlockAttentionKernelAttribute kernel) => new(
+            shape.Batch, shape.QueryHeads, shape.QueryLength, shape.KeyLength, kernel.BlockQuery, kernel.BlockKey,
+            selector.HasColumns, selector.HasSlashes);
 
     private static void CheckOutputMemory<T, TOut>(in CudaAttentionArguments<T, TOut> arguments)
         where T : unmanaged

@@ -44,6 +44,15 @@ public readonly record struct CudaAttentionArguments<T, TOut>
 
     /// <summary>Optional: receives the token selection.</summary>
     public CudaTokenSelection? Selection { get; init; }
+
+    /// <summary>
+    /// The key blocks that each query block visits, for a pipeline whose block selector takes the caller's list, such as
+    /// [GivenBlocks]; its block sizes are those of the pipeline's attention kernel.
+    /// </summary>
+    public CudaBlockMask? Blocks { get; init; }
+
+    /// <summary>Optional: receives the blocks that a block selector chose.</summary>
+    public CudaBlockMask? BlockSelection { get; init; }
 }
 
 /// <summary>Which tokens take part, in device memory. Pass one to a call to have what its token selectors chose.</summary>

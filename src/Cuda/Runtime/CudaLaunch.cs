@@ -19,6 +19,7 @@ public sealed class CudaLaunch : IDisposable
     private ProblemShape _shape;
     private DeviceProblem _problem;
     private DeviceTokenIndex _tokens;
+    private DeviceBlockList _blocks;
     private CudaModule? _module;
     private CudaStream? _stream;
     private CudaKernel? _kernel;
@@ -38,6 +39,11 @@ public sealed class CudaLaunch : IDisposable
 
     /// <summary>The token selection, the caller's or the instance's own; all 0 in a pipeline that selects no tokens.</summary>
     public ref readonly DeviceTokenIndex TokenIndex => ref _tokens;
+
+    /// <summary>
+    /// The block list, the caller's or the instance's own; all 0 in a pipeline whose attention kernel visits every block.
+    /// </summary>
+    public ref readonly DeviceBlockList BlockList => ref _blocks;
 
     /// <summary>Whether selected keys and values are gathered ahead of the attention loop: see <see cref="NextHeads"/>.</summary>
     public bool GathersAhead => Workspace.HeadsAtATime > 0;
@@ -153,11 +159,12 @@ public sealed class CudaLaunch : IDisposable
 
     internal void Open(
         CudaModule module, CudaStream stream, ElementType element,
-        in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, nint workspace)
+        in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, in DeviceBlockList blocks,
+        nint workspace)
     {
         _element = element;
         (_module, _stream, _workspace) = (module, stream, workspace);
-        (_shape, _problem, _tokens) = (shape, problem, tokens);
+        (_shape, _problem, _tokens, _blocks) = (shape, problem, tokens, blocks);
         _kernel = null;
         _heads = default;
     }

@@ -22,6 +22,7 @@ public sealed unsafe partial class CudaPipelineRunner
             CudaArgumentChecks.CheckElements<T, TOut>(_program);
             ProblemShape shape = ArgumentChecks.Check(
                 in arguments, _program.Name, _program.Mask, _program.HeadDim, _program.Element);
+            ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _program.Name, pipeline.Blocks);
             if (!shape.IsEmpty)
                 RunHost(pipeline, in arguments, in shape);
         }
@@ -71,6 +72,8 @@ public sealed unsafe partial class CudaPipelineRunner
         keyLengths?.CopyFrom(arguments.KeyLengths, stream);
         queryLengths?.CopyFrom(arguments.QueryLengths, stream);
         CudaTokenSelection? selection = arguments.Selection is null || !_program.SelectsTokens ? null : SelectionFor(in shape);
+        using CudaBlockMask? blocks = arguments.Blocks is { } given ? CudaBlockMask.From(Device, given, stream) : null;
+        using CudaBlockMask? blockSelection = BlockSelectionFor(pipeline, arguments.BlockSelection, in shape);
         RunCore(
             pipeline,
             new CudaAttentionArguments<T, TOut>
@@ -84,12 +87,15 @@ public sealed unsafe partial class CudaPipelineRunner
                 QueryLengths = queryLengths,
                 Scale = arguments.Scale,
                 Selection = selection,
+                Blocks = blocks,
+                BlockSelection = blockSelection,
             },
             stream);
         stream.Synchronize($"{_program.Name} on {Device.Name}");
         Download(output, arguments.Output, stream);
         if (logSumExp is not null)
             Download(logSumExp, arguments.LogSumExp, stream);
+        blockSelection?.CopyTo(arguments.BlockSelection!, stream);
         if (selection is null)
             return;
         selection.CopyTo(arguments.Selection!, stream);
@@ -126,6 +132,16 @@ public sealed unsafe partial class CudaPipelineRunner
                 row[scored..].Clear();
             }
         }
+    }
+
+    private CudaBlockMask? BlockSelectionFor(ICudaPipeline pipeline, BlockMask? wanted, in ProblemShape shape)
+    {
+        wanted?.Clear(); // as on the CPU, where no block selector fills it
+        return wanted is not null && OwnBlocks(pipeline, in shape) is { } own
+            ? new CudaBlockMask(
+                Device, own.Batch, own.QueryHeads, own.QueryLength, own.KeyLength, own.BlockQuery, own.BlockKey, own.HasColumns,
+                own.HasSlashes)
+            : null;
     }
 
     private CudaTokenSelection SelectionFor(in ProblemShape shape)

@@ -49,6 +49,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         var workspace = new CudaWorkspace();
         workspace.Clear(GatherRoom(Prepare<T, TOut>(shape.HeadDim), in shape));
         Describe(pipeline, workspace, in shape, ownSelection: _program.SelectsTokens);
+        ReserveBlocks(workspace, OwnBlocks(pipeline, in shape));
         return workspace.TotalBytes;
     }
 
@@ -125,7 +126,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         where T : unmanaged
         where TOut : unmanaged
     {
-        ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, Device);
+        ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, Device, pipeline.Blocks);
         if (shape.IsEmpty)
             return;
         KernelVariant variant = VariantOf<T, TOut>(shape.HeadDim);
@@ -134,6 +135,9 @@ public sealed partial class CudaPipelineRunner : IDisposable
         CudaWorkspace workspace = _launch.Workspace;
         workspace.Clear(GatherRoom(module, in shape));
         SelectionOffsets offsets = Describe(pipeline, workspace, in shape, ownSelection);
+        CudaBlockMask? blockMask = arguments.Blocks ?? arguments.BlockSelection;
+        BlockListShape? ownBlocks = blockMask is null ? OwnBlocks(pipeline, in shape) : null;
+        BlockListOffsets blockOffsets = ReserveBlocks(workspace, ownBlocks);
         ICudaRunObserver? observer = Device.Observer;
         if (observer is not null)
             workspace.Reserve(observer.GuardBytes);
@@ -149,8 +153,9 @@ public sealed partial class CudaPipelineRunner : IDisposable
                 Capacity = shape.KeyLength,
             };
         }
+        DeviceBlockList blocks = ownBlocks is { } own ? blockOffsets.List(own, memory) : blockMask?.List ?? default;
         DeviceProblem problem = ProblemOf(in arguments, in shape);
-        _launch.Open(module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, memory);
+        _launch.Open(module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
         observer?.AfterLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
@@ -163,6 +168,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         GC.KeepAlive(arguments.KeyLengths);
         GC.KeepAlive(arguments.QueryLengths);
         GC.KeepAlive(arguments.Selection);
+        GC.KeepAlive(blockMask);
     }
 
     /// <summary>
@@ -189,6 +195,20 @@ public sealed partial class CudaPipelineRunner : IDisposable
             workspace.Reserve(checked(heads * shape.KeyLength * sizeof(int))),
             workspace.Reserve(heads * sizeof(int)),
             workspace.Reserve(heads * sizeof(int)));
+    }
+
+    /// <summary>The block list that an instance keeps for itself; null where the list is the caller's or there is none.</summary>
+    private static BlockListShape? OwnBlocks(ICudaPipeline pipeline, in ProblemShape shape) =>
+        pipeline.Blocks is ({ IsGiven: false } selector, var kernel) ? CudaArgumentChecks.BlocksOf(in shape, selector, kernel) : null;
+
+    private static BlockListOffsets ReserveBlocks(CudaWorkspace workspace, BlockListShape? blocks)
+    {
+        if (blocks is not { } shape)
+            return default;
+        var sizes = new BlockListSizes(shape);
+        return new(
+            workspace.Reserve(sizes.BitmapBytes), workspace.Reserve(sizes.BitmapBytes), workspace.Reserve(sizes.ColumnBytes),
+            workspace.Reserve(sizes.ColumnCountBytes), workspace.Reserve(sizes.SlashBytes));
     }
 
     private static KernelVariant VariantOf<T, TOut>(int headDim) =>
@@ -259,4 +279,10 @@ public sealed partial class CudaPipelineRunner : IDisposable
         new(tensor.Strides[0], tensor.Strides[1], tensor.Strides[2]);
 
     private readonly record struct SelectionOffsets(long Positions, long KeyCount, long QueryBegin);
+
+    private readonly record struct BlockListOffsets(long Visit, long Partial, long Columns, long ColumnCount, long Slashes)
+    {
+        public DeviceBlockList List(BlockListShape shape, nint memory) => new BlockListSizes(shape).List(
+            memory + (nint)Visit, memory + (nint)Partial, memory + (nint)Columns, memory + (nint)ColumnCount, memory + (nint)Slashes);
+    }
 }

@@ -4,7 +4,7 @@ using Microsoft.CodeAnalysis;
 
 namespace AttnCompose.Generators.Diagnostics;
 
-/// <summary>Every rule, in numeric order: 00xx the declaring class, 001x the order of stages, 002x values, 01xx stages themselves.</summary>
+/// <summary>Every rule, in numeric order: 00xx the declaring class, 001x the order of stages, 002x values, 004x block lists, 01xx stages themselves.</summary>
 internal static class DiagnosticDescriptors
 {
     public static readonly DiagnosticDescriptor NotPartial = Rule(
@@ -75,6 +75,14 @@ internal static class DiagnosticDescriptors
         "ATTN0023", "Mask and Element must be members of their enums",
         "{0} = {1} is not a member of {2}");
 
+    public static readonly DiagnosticDescriptor BlocksWithoutKernel = Rule(
+        "ATTN0040", "A block selector needs a block-sparse kernel",
+        "'{0}' chooses key blocks, and '{1}' visits every block; use a kernel that takes a block list, such as [BlockSparseAttention], or remove '{0}'");
+
+    public static readonly DiagnosticDescriptor KernelWithoutBlocks = Rule(
+        "ATTN0041", "A block-sparse kernel needs a block selector",
+        "'{0}' visits the key blocks of a list, and no stage makes one; add a block selector, such as [GivenBlocks], or use [FlashAttention]");
+
     public static readonly DiagnosticDescriptor NoParameterKind = Rule(
         "ATTN0101", "A stage parameter must say what it is",
         "'{0}' is a settable property of a stage; mark it [RuntimeParameter] (an option) or [ConstantParameter] (a constant of the emitted code), or make it read-only");
@@ -95,7 +103,7 @@ internal static class DiagnosticDescriptors
     {
         NotPartial, CannotExtend, NotDeclared, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
         DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, SelectorIgnoresChoice, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
-        NoParameterKind, NoHeader, BadParameter, UnknownName,
+        BlocksWithoutKernel, KernelWithoutBlocks, NoParameterKind, NoHeader, BadParameter, UnknownName,
     }.ToDictionary(rule => rule.Id);
 
     public static IEnumerable<DiagnosticDescriptor> All => s_byId.Values.OrderBy(rule => rule.Id, System.StringComparer.Ordinal);

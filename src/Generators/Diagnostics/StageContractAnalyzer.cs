@@ -21,7 +21,7 @@ namespace AttnCompose.Generators.Diagnostics;
 [DiagnosticAnalyzer(LanguageNames.CSharp)]
 public sealed class StageContractAnalyzer : DiagnosticAnalyzer
 {
-    private static readonly string[] s_tensors = ["query", "key", "value", "output", "token_index", "heads"];
+    private static readonly string[] s_tensors = ["query", "key", "value", "output", "token_index", "block_list", "heads"];
 
     /// <inheritdoc/>
     public override ImmutableArray<DiagnosticDescriptor> SupportedDiagnostics { get; } =
@@ -120,6 +120,9 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
             return value is 0 or 1 ? null : $"its default is {Text(value)}, and the default of a bool is 0 or 1";
         if (!(value >= min && value <= max))
             return $"its default of {Text(value)} lies outside its own range [{Text(min)}, {Text(max)}]";
+        double multiple = kind.Argument("MultipleOf", 0.0);
+        if (!ParameterSpec.IsMultiple(value, multiple))
+            return $"its default of {Text(value)} is no multiple of {Text(multiple)}";
         return ParameterSpec.CanHold(type, value) ? null : $"its default of {Text(value)} is no {type}";
     }
 

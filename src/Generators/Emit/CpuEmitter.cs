@@ -7,6 +7,7 @@ internal static class CpuEmitter
 {
     public static void Emit(SourceWriter writer, StageGraph graph)
     {
+        EmitBlocks(writer, graph, "global::AttnCompose.Cpu.ICpuPipeline");
         writer.WriteLine("/// <inheritdoc/>");
         using (writer.WriteBlock(
             "void global::AttnCompose.Cpu.ICpuPipeline.Execute<T, TOut>(in global::AttnCompose.Cpu.CpuProblem<T, TOut> problem, global::AttnCompose.Cpu.CpuExecution cpu)"))
@@ -22,6 +23,7 @@ internal static class CpuEmitter
                 writer.WriteLine(node.Stage.Kind switch
                 {
                     StageKind.TokenSelector => $"this.{node.Field}.Select(in inputs, cpu, scores, selection);",
+                    StageKind.BlockSelector => $"this.{node.Field}.Select(in inputs, cpu, {RowsOf(graph)}, scores, cpu.Blocks);",
                     StageKind.Compress => $"var rows = this.{node.Field}.Rows(selection);",
                     // The destination is a hook of the loop, so it is made before the loop runs.
                     StageKind.AttentionKernel => Attend(graph, node),
@@ -31,19 +33,31 @@ internal static class CpuEmitter
         }
     }
 
+    /// <summary>The property that tells a runner which stages make and use the block list; nothing where there is none.</summary>
+    public static void EmitBlocks(SourceWriter writer, StageGraph graph, string contract)
+    {
+        if (graph.BlockSelector is not { } selector)
+            return;
+        writer.WriteLine("/// <inheritdoc/>");
+        writer.WriteLine($"global::AttnCompose.BlockStages? {contract}.Blocks => new(this.{selector.Field}, this.{graph.Kernel.Field});");
+        writer.WriteLine();
+    }
+
     private static string Attend(StageGraph graph, StageNode kernel)
     {
-        string rows = graph.Compress is null ? "default(global::AttnCompose.Cpu.DirectRows)" : "rows";
         string destination = graph.Decompress is { } decompress
             ? $"this.{decompress.Field}.Destination(selection)"
             : "default(global::AttnCompose.Cpu.DirectDestination)";
-        return $"this.{kernel.Field}.Attend(in problem, cpu, {rows}, scores, {destination});";
+        return $"this.{kernel.Field}.Attend(in problem, cpu, {RowsOf(graph)}, {(graph.BlockSelector is null ? "" : "cpu.Blocks, ")}scores, {destination});";
     }
+
+    private static string RowsOf(StageGraph graph) => graph.Compress is null ? "default(global::AttnCompose.Cpu.DirectRows)" : "rows";
 
     private static string Words(StageKind kind) => kind switch
     {
         StageKind.TokenSelector => "token selector",
         StageKind.Compress => "compress, a row-source hook",
+        StageKind.BlockSelector => "block selector",
         StageKind.AttentionKernel => "attention kernel",
         _ => "decompress, a row-destination hook",
     };

@@ -90,9 +90,11 @@ internal static class CudaEmitter
             writer.WriteLine($"using Output = ATTNCOMPOSE_OUTPUT;{Bound(true)}");
         }
         writer.WriteLine();
-        foreach (StageNode node in graph.Nodes.Where(HasConfig))
+        // A block selector's config derives from the attention kernel's, which has the block sizes.
+        foreach (StageNode node in graph.Nodes.Where(HasConfig).OrderBy(n => n.Stage.Kind == StageKind.BlockSelector))
         {
-            using (writer.WriteDeviceBlock($"struct {node.Role}Config : Config", "};"))
+            string parent = node.Stage.Kind == StageKind.BlockSelector ? ConfigOf(graph, graph.Kernel) : "Config";
+            using (writer.WriteDeviceBlock($"struct {node.Role}Config : {parent}", "};"))
             {
                 foreach (ParameterSpec p in node.Stage.Parameters.Where(p => p.IsConstant))
                     writer.WriteLine($"static constexpr {p.Type} k{p.Name} = {Literals.Number(p.Type, p.Value)};  // [{node.Stage.Name}({p.Name})]");
@@ -106,7 +108,7 @@ internal static class CudaEmitter
     private static void WriteTypes(SourceWriter writer, FusionPlan plan)
     {
         foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector))
-            writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(node)}>;");
+            writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}>;");
         foreach (HookNode hook in plan.Hooks)
             WriteHook(hook, hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage].Device.Type : "");
         foreach (HookNode hook in plan.GatheredHooks.Except(plan.Hooks))
@@ -117,7 +119,13 @@ internal static class CudaEmitter
 
         void WriteHook(HookNode hook, string type)
         {
-            type = hook.Stage >= 0 ? $"{type}<{ConfigOf(plan.Graph.Nodes[hook.Stage])}>" : DefaultOf(hook.Point);
+            StageNode? node = hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage] : null;
+            type = node is null ? DefaultOf(hook.Point) : $"{type}<{ConfigOf(plan.Graph, node)}>";
+            if (hook.Point == FusionPoint.BlockList)
+            {
+                WriteBlockSelector(writer, plan, node!);
+                type = $"ListedBlocks<{ConfigOf(plan.Graph, plan.Graph.Kernel)}, {node!.Role}>";
+            }
             writer.WriteLine($"using {hook.Alias} = attn::{type};  // hook: {Literals.Comment(hook.Summary)}");
         }
 
@@ -125,8 +133,16 @@ internal static class CudaEmitter
         {
             StageNode kernel = plan.Graph.Kernel;
             string aliases = string.Concat(hooks.Select(h => ", " + h.Alias));
-            writer.WriteLine($"using {prefix}{kernel.Role} = attn::{kernel.Device.Type}<{ConfigOf(kernel)}{aliases}>;");
+            writer.WriteLine($"using {prefix}{kernel.Role} = attn::{kernel.Device.Type}<{ConfigOf(plan.Graph, kernel)}{aliases}>;");
         }
+    }
+
+    private static void WriteBlockSelector(SourceWriter writer, FusionPlan plan, StageNode node)
+    {
+        IEnumerable<string> hooks = node.Device.Phases.Count == 0
+            ? []
+            : plan.Hooks.Where(h => h.Point is FusionPoint.RowSource or FusionPoint.Score).Select(h => ", " + h.Alias);
+        writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}{string.Concat(hooks)}>;");
     }
 
     private static void WriteKernel(SourceWriter writer, FusionPlan plan, int index)
@@ -148,7 +164,7 @@ internal static class CudaEmitter
                 StepNode step = kernel.Steps[s];
                 writer.WriteLineIf(s > 0, "__syncthreads();  // the block reads what it wrote");
                 writer.WriteLine($"// {KindWords(plan.Graph.Nodes[step.Stage].Stage.Kind)}: {Literals.Comment(step.Summary)}");
-                string hooks = step.TakesHooks ? string.Concat(plan.HooksOf(kernel).Select(h => $"{h.Alias}{Members(h.Arguments)}, ")) : "";
+                string hooks = string.Concat(plan.HooksOf(kernel, step).Select(h => $"{h.Alias}{Members(h.Arguments)}, "));
                 writer.WriteLine($"{PhaseType(plan, kernel, step)}::run(problem, {hooks}{Members(step.Arguments)}, shared);");
             }
         }
@@ -180,7 +196,10 @@ internal static class CudaEmitter
 
     private static bool HasConfig(StageNode node) => node.Stage.Parameters.Any(p => p.IsConstant);
 
-    private static string ConfigOf(StageNode node) => HasConfig(node) ? node.Role + "Config" : "Config";
+    private static string ConfigOf(StageGraph graph, StageNode node) =>
+        HasConfig(node) ? node.Role + "Config"
+        : node.Stage.Kind == StageKind.BlockSelector ? ConfigOf(graph, graph.Kernel)
+        : "Config";
 
     private static string DefaultOf(FusionPoint point) => point switch
     {
@@ -200,6 +219,7 @@ internal static class CudaEmitter
     {
         FusionPoint.RowSource => "row source",
         FusionPoint.RowDestination => "row destination",
+        FusionPoint.BlockList => "block list",
         _ => "score hook",
     };
 

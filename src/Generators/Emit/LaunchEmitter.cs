@@ -14,6 +14,7 @@ internal static class LaunchEmitter
     public static void Emit(SourceWriter writer, FusionPlan plan)
     {
         WriteProgram(writer, plan);
+        CpuEmitter.EmitBlocks(writer, plan.Graph, "global::AttnCompose.Cuda.ICudaPipeline");
         WriteWorkspace(writer, plan);
         WriteLaunches(writer, plan);
     }
@@ -119,6 +120,7 @@ internal static class LaunchEmitter
         return argument.Kind switch
         {
             ArgumentKind.TokenIndex => "in launch.TokenIndex",
+            ArgumentKind.BlockList => "in launch.BlockList",
             ArgumentKind.Heads => "in launch.Heads",
             ArgumentKind.Buffer => $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(argument.Member)})",
             _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",

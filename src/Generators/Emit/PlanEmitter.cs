@@ -87,7 +87,7 @@ internal static class PlanEmitter
         yield return $"{plan.Graph.Nodes[step.Stage].Stage.Name}.{step.Phase}: {step.Summary}";
         if (!step.TakesHooks)
             yield break;
-        foreach (HookNode hook in plan.HooksOf(kernel))
+        foreach (HookNode hook in plan.HooksOf(kernel, step))
         {
             string who = hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage].Stage.Name : "default";
             yield return $"  hook {hook.Point} = {who}: {hook.Summary}";

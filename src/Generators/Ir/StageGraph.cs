@@ -22,6 +22,8 @@ internal sealed record StageGraph(
 
     public StageNode? Compress => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.Compress);
 
+    public StageNode? BlockSelector => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.BlockSelector);
+
     public StageNode Kernel => Nodes.First(n => n.Stage.Kind == StageKind.AttentionKernel);
 
     public StageNode? Decompress => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.Decompress);

@@ -31,13 +31,14 @@ internal static class StageGraphBuilder
 
     private static void CheckOrder(PipelineSpec spec, List<Problem> problems)
     {
-        int? selector = null, compress = null, kernel = null, decompress = null;
+        int? selector = null, compress = null, blocks = null, kernel = null, decompress = null;
         for (int i = 0; i < spec.Stages.Count; i++)
         {
             switch (spec.Stages[i].Kind)
             {
                 case StageKind.TokenSelector: Chain(i); break;
                 case StageKind.Compress: Only(ref compress, i, "compress stage"); break;
+                case StageKind.BlockSelector: Only(ref blocks, i, "block selector"); break;
                 case StageKind.AttentionKernel: Only(ref kernel, i, "attention kernel"); break;
                 case StageKind.Decompress: Only(ref decompress, i, "decompress stage"); break;
             }
@@ -52,6 +53,14 @@ internal static class StageGraphBuilder
             problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name]));
         if (decompress is { } d && selector is null)
             problems.Add(new("ATTN0015", d, "", [spec.Stages[d].Name]));
+        if (kernel is { } k && spec.Stages[k].Device is { } loop)
+        {
+            bool takesBlocks = (loop.Offers & FusionPoint.BlockList) != 0;
+            if (blocks is { } b && !takesBlocks)
+                problems.Add(new("ATTN0040", b, "", [spec.Stages[b].Name, spec.Stages[k].Name]));
+            if (blocks is null && takesBlocks)
+                problems.Add(new("ATTN0041", k, "", [spec.Stages[k].Name]));
+        }
 
         // A later selector prunes the choice of the one before it, so it has to read that choice.
         void Chain(int i)
@@ -86,7 +95,12 @@ internal static class StageGraphBuilder
                 StageKind.Decompress => FusionPoint.RowDestination,
                 _ => FusionPoint.None,
             };
-            if (needed != FusionPoint.None && device.Hook?.Point != needed)
+            if (stage.Kind == StageKind.BlockSelector)
+            {
+                if (FaultOfBlockSelector(device) is { } fault)
+                    problems.Add(new("ATTN0017", i, "", [stage.Name, fault]));
+            }
+            else if (needed != FusionPoint.None && device.Hook?.Point != needed)
                 problems.Add(new("ATTN0017", i, "", [stage.Name, $"it needs [DeviceHook(FusionPoint.{needed})]"]));
             else if (device.Gather is { } gather && WhyNotGathered(stage, device, gather) is { } why)
                 problems.Add(new("ATTN0017", i, "", [stage.Name, why]));
@@ -97,6 +111,14 @@ internal static class StageGraphBuilder
             else if (kernel is { Device: { } offering } && device.Hook is { } hook && (offering.Offers & hook.Point) != hook.Point)
                 problems.Add(new("ATTN0016", i, "", [stage.Name, Words(hook.Point), kernel.Name]));
         }
+    }
+
+    // One that computes a list has phases that write it; one whose list is there already says that it is the hook.
+    private static string? FaultOfBlockSelector(DeviceSpec device)
+    {
+        if (device.Phases.Count == 0)
+            return device.Hook?.Point == FusionPoint.BlockList ? null : "it needs a [DevicePhase] that writes block_list";
+        return device.Phases.Any(p => p.Writes.Contains("block_list")) ? null : "none of its phases writes block_list";
     }
 
     private static string? WhyNotGathered(StageSpec stage, DeviceSpec device, GatherSpec gather)
@@ -182,11 +204,13 @@ internal static class StageGraphBuilder
 
     private static string Range(ParameterSpec p) => (double.IsInfinity(p.Min), double.IsInfinity(p.Max)) switch
     {
-        (false, false) => $"in [{Text(p.Min)}, {Text(p.Max)}]",
-        (false, true) => $"at least {Text(p.Min)}",
-        (true, false) => $"at most {Text(p.Max)}",
-        _ => $"a finite {p.Type}",
+        (false, false) => $"in [{Text(p.Min)}, {Text(p.Max)}]{Multiple(p)}",
+        (false, true) => $"at least {Text(p.Min)}{Multiple(p)}",
+        (true, false) => $"at most {Text(p.Max)}{Multiple(p)}",
+        _ => $"a finite {p.Type}{Multiple(p)}",
     };
+
+    private static string Multiple(ParameterSpec p) => p.MultipleOf == 0 ? "" : $", a multiple of {Text(p.MultipleOf)}";
 
     private static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);
 }

@@ -9,6 +9,7 @@ namespace AttnCompose.Generators.Lowering;
 internal static class Arguments
 {
     private const string TokenIndex = "token_index";
+    private const string BlockList = "block_list";
     private const string Heads = "heads";
 
     public static EquatableArray<ArgumentNode> Of(
@@ -39,6 +40,8 @@ internal static class Arguments
             }
             if (name == TokenIndex)
                 arguments.Add(new ArgumentNode(ArgumentKind.TokenIndex, name, name, "attn::TokenIndex", stage, isWritten));
+            else if (name == BlockList)
+                arguments.Add(new ArgumentNode(ArgumentKind.BlockList, name, name, "attn::BlockList", stage, isWritten));
             else if (name == Heads)
                 arguments.Add(new ArgumentNode(ArgumentKind.Heads, name, name, "attn::HeadRange", stage, isWritten));
             else if (plan.Buffers.FirstOrDefault(b => b.Stage == stage && b.Local == name) is { } buffer)

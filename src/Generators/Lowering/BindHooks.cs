@@ -20,6 +20,12 @@ internal static class BindHooks
         Bind(FusionPoint.RowSource, plan.Graph.Compress, "RowSource", "every row of the sequence", s_maps);
         Bind(FusionPoint.Score, null, "Score", "scores as they are");
         Bind(FusionPoint.RowDestination, plan.Graph.Decompress, "RowDestination", "rows go back where they came from");
+        if (plan.Graph.BlockSelector is { } selector)
+        {
+            int stage = plan.Graph.Nodes.ToList().IndexOf(selector);
+            string summary = selector.Device.Hook?.Summary ?? $"key blocks that {selector.Stage.Name} chose";
+            hooks.Add(new HookNode(FusionPoint.BlockList, stage, "Blocks", summary, Arguments.Of(plan, stage, ["block_list"], [], [])));
+        }
         return plan with { Hooks = hooks.ToEquatableArray(), GatheredHooks = Gathered(plan, hooks) };
 
         void Bind(FusionPoint point, StageNode? node, string alias, string otherwise, params ArgumentNode[] given)

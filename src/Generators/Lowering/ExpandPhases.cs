@@ -13,6 +13,8 @@ namespace AttnCompose.Generators.Lowering;
 /// </summary>
 internal static class ExpandPhases
 {
+    private const FusionPoint EveryPoint = FusionPoint.RowSource | FusionPoint.Score | FusionPoint.RowDestination | FusionPoint.BlockList;
+
     public static FusionPlan Run(FusionPlan plan)
     {
         var kernels = new List<KernelNode>();
@@ -20,47 +22,59 @@ internal static class ExpandPhases
         for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)
         {
             StageNode node = plan.Graph.Nodes[stage];
+            int phases = node.Device.Phases.Count;
             if (node.Device.Gather is not null)
             {
-                gathering.AddRange(KernelsOf(plan, stage, KernelPath.Gathered));
+                gathering.AddRange(KernelsOf(plan, stage, 0, phases, KernelPath.Gathered));
             }
             else if (node.Stage.Kind == StageKind.AttentionKernel && plan.GatheredHooks.Count > 0)
             {
-                kernels.AddRange(KernelsOf(plan, stage, KernelPath.InLoop));
+                // What stands before the loop serves both ways through it.
+                kernels.AddRange(KernelsOf(plan, stage, 0, phases - 1, KernelPath.Every));
+                kernels.AddRange(KernelsOf(plan, stage, phases - 1, phases, KernelPath.InLoop));
                 kernels.AddRange(gathering);
-                kernels.AddRange(KernelsOf(plan, stage, KernelPath.Gathered));
+                kernels.AddRange(KernelsOf(plan, stage, phases - 1, phases, KernelPath.Gathered));
             }
             else
             {
-                kernels.AddRange(KernelsOf(plan, stage, KernelPath.Every));
+                kernels.AddRange(KernelsOf(plan, stage, 0, phases, KernelPath.Every));
             }
         }
         return plan with { Kernels = kernels.ToEquatableArray() };
     }
 
-    private static IEnumerable<KernelNode> KernelsOf(FusionPlan plan, int stage, KernelPath path)
+    private static IEnumerable<KernelNode> KernelsOf(FusionPlan plan, int stage, int first, int end, KernelPath path)
     {
         StageNode node = plan.Graph.Nodes[stage];
-        bool isLoop = node.Stage.Kind == StageKind.AttentionKernel;
-        foreach (PhaseSpec phase in node.Device.Phases)
+        for (int i = first; i < end; i++)
         {
+            PhaseSpec phase = node.Device.Phases[i];
+            bool isLoop = node.Stage.Kind == StageKind.AttentionKernel && i == node.Device.Phases.Count - 1;
             EquatableArray<ArgumentNode> arguments = Arguments.Of(plan, stage, phase.Reads, phase.Writes, phase.Parameters);
             IEnumerable<string> reads = arguments
                 .Where(a => a.Kind != ArgumentKind.Heads && phase.Reads.Contains(a.Member)).Select(a => a.Name);
             IEnumerable<string> writes = arguments.Where(a => phase.Writes.Contains(a.Member)).Select(a => a.Name);
             var kernel = new KernelNode(Entry: "", phase.Scope, [], SplitReason: "", Arguments: []) { Path = path };
-            if (isLoop)
-                reads = reads.Concat(plan.HooksOf(kernel).SelectMany(h => h.Arguments).SelectMany(a => ReadThrough(plan, a))).Distinct();
             var step = new StepNode(
-                stage, phase.Name, phase.Summary, reads.ToEquatableArray(), writes.ToEquatableArray(), arguments, isLoop);
-            yield return kernel with { Steps = [step] };
+                stage, phase.Name, phase.Summary, Reads: [], writes.ToEquatableArray(), arguments, isLoop,
+                isLoop ? EveryPoint : GivenTo(node.Stage.Kind));
+            reads = reads.Concat(plan.HooksOf(kernel, step).SelectMany(h => h.Arguments).SelectMany(a => ReadThrough(plan, a))).Distinct();
+            yield return kernel with { Steps = [step with { Reads = reads.ToEquatableArray() }] };
         }
     }
+
+    // What stands before the loop of an attention kernel prepares its walk; a block selector looks at the rows that take part.
+    private static FusionPoint GivenTo(StageKind kind) => kind switch
+    {
+        StageKind.AttentionKernel => FusionPoint.RowSource | FusionPoint.BlockList,
+        StageKind.BlockSelector => FusionPoint.RowSource | FusionPoint.Score,
+        _ => FusionPoint.None,
+    };
 
     /// <summary>Names of the buffers that a hook reads through one of its arguments.</summary>
     private static IEnumerable<string> ReadThrough(FusionPlan plan, ArgumentNode argument) => argument.Kind switch
     {
-        ArgumentKind.Buffer or ArgumentKind.TokenIndex => [argument.Name],
+        ArgumentKind.Buffer or ArgumentKind.TokenIndex or ArgumentKind.BlockList => [argument.Name],
         ArgumentKind.TensorMaps when argument.Stage >= 0 && plan.Graph.Nodes[argument.Stage].Device.Gather is { } gather =>
             plan.Buffers.Where(b => b.Stage == argument.Stage && (b.Local == gather.Key || b.Local == gather.Value)).Select(b => b.Name),
         _ => [],

@@ -30,8 +30,7 @@ internal static class PlanArguments
         var arguments = new List<ArgumentNode>();
         foreach (StepNode step in kernel.Steps)
         {
-            if (step.TakesHooks)
-                Add(plan.HooksOf(kernel).SelectMany(h => h.Arguments));
+            Add(plan.HooksOf(kernel, step).SelectMany(h => h.Arguments));
             Add(step.Arguments);
         }
         return arguments.ToEquatableArray();

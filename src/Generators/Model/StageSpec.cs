@@ -19,14 +19,18 @@ internal sealed record StageSpec(
 /// <param name="Min">Least value allowed.</param>
 /// <param name="Max">Greatest value allowed.</param>
 /// <param name="DocumentationId">Id of the property's documentation; it may be declared by a base of the stage.</param>
+/// <param name="MultipleOf">What every value is a multiple of; 0 where any value in the range will do.</param>
 internal sealed record ParameterSpec(
-    string Name, string Type, bool IsConstant, double Value, double Min, double Max, string DocumentationId)
+    string Name, string Type, bool IsConstant, double Value, double Min, double Max, string DocumentationId, double MultipleOf = 0)
 {
     /// <summary>The property's name as it is spelt in C#.</summary>
     public string Identifier => Names.CSharp(Name);
 
-    /// <summary>Whether the type can hold the value.</summary>
-    public bool Fits => CanHold(Type, Value);
+    /// <summary>Whether the type can hold the value, and it is a multiple of what it must be a multiple of.</summary>
+    public bool Fits => CanHold(Type, Value) && IsMultiple(Value, MultipleOf);
+
+    /// <summary>Whether a number is a multiple of another, or that is 0.</summary>
+    public static bool IsMultiple(double value, double of) => of == 0 || value % of == 0;
 
     /// <summary>Whether a type can hold a number.</summary>
     public static bool CanHold(string type, double value) => type switch

@@ -81,7 +81,8 @@ internal static class StageParser
             {
                 case KnownTypeNames.TokenSelector: return StageKind.TokenSelector;
                 case KnownTypeNames.Compress: return StageKind.Compress;
-                case KnownTypeNames.AttentionKernel: return StageKind.AttentionKernel;
+                case KnownTypeNames.BlockSelector: return StageKind.BlockSelector;
+                case KnownTypeNames.AttentionKernel or KnownTypeNames.BlockAttentionKernel: return StageKind.AttentionKernel;
                 case KnownTypeNames.Decompress: return StageKind.Decompress;
             }
         }
@@ -141,7 +142,8 @@ internal static class StageParser
             property.Name, type, kind.IsNamed(KnownTypeNames.ConstantParameter), value,
             type == "bool" ? 0 : kind.Argument("Min", double.NegativeInfinity),
             type == "bool" ? 1 : kind.Argument("Max", double.PositiveInfinity),
-            property.OriginalDefinition.GetDocumentationCommentId() ?? "");
+            property.OriginalDefinition.GetDocumentationCommentId() ?? "",
+            kind.Argument("MultipleOf", 0.0));
     }
 
     /// <summary>Attributes of a stage type and of the stages that it derives from, base first.</summary>
@@ -193,7 +195,19 @@ internal static class StageParser
             ? null
             : new DeviceSpec(
                 type.ContainingAssembly?.Name ?? "", device.ConstructorArgument(0, ""), device.Argument("Type", ""),
-                device.Argument("Offers", FusionPoint.None), new EquatableArray<ElementType>(device.Enums<ElementType>("Elements")),
+                OffersOf(type, device), new EquatableArray<ElementType>(device.Enums<ElementType>("Elements")),
                 phases.ToEquatableArray(), hook, buffers.ToEquatableArray()) { Gather = gather };
+    }
+
+    // Which of the two kernel bases it derives from says whether a kernel takes a block list, on the CPU and on a device alike.
+    private static FusionPoint OffersOf(INamedTypeSymbol type, AttributeData device)
+    {
+        FusionPoint declared = device.Argument("Offers", FusionPoint.None) & ~FusionPoint.BlockList;
+        for (INamedTypeSymbol? t = type.BaseType; t is not null; t = t.BaseType)
+        {
+            if (AttributeReader.MetadataName(t) == KnownTypeNames.BlockAttentionKernel)
+                return declared | FusionPoint.BlockList;
+        }
+        return declared;
     }
 }

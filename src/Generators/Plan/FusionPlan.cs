@@ -1,3 +1,5 @@
+using System.Collections.Generic;
+using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Support;
 
@@ -20,8 +22,9 @@ internal sealed record FusionPlan(
     /// <summary>What hooks into the loop where rows were gathered ahead; empty where they never are.</summary>
     public EquatableArray<HookNode> GatheredHooks { get; init; } = [];
 
-    /// <summary>The hooks of a kernel's loop.</summary>
-    public EquatableArray<HookNode> HooksOf(KernelNode kernel) => kernel.Path == KernelPath.Gathered ? GatheredHooks : Hooks;
+    /// <summary>The hooks that a phase of a kernel is given, in the order of its template parameters.</summary>
+    public IEnumerable<HookNode> HooksOf(KernelNode kernel, StepNode step) =>
+        (kernel.Path == KernelPath.Gathered ? GatheredHooks : Hooks).Where(h => (step.Given & h.Point) != 0);
 }
 
 /// <summary>One kernel.</summary>
@@ -57,7 +60,8 @@ internal enum KernelPath
 /// <param name="Reads">What it reads of other phases' results, by plan-wide buffer name.</param>
 /// <param name="Writes">What it writes for other phases, by plan-wide buffer name.</param>
 /// <param name="Arguments">What it is given, in the order of its device struct.</param>
-/// <param name="TakesHooks">Whether it is the attention loop, which is given the hooks.</param>
+/// <param name="TakesHooks">Whether it is the attention loop, which the hooks become part of.</param>
+/// <param name="Given">Fusion points whose hooks it is given: all of them for the attention loop.</param>
 internal sealed record StepNode(
     int Stage,
     string Phase,
@@ -65,7 +69,8 @@ internal sealed record StepNode(
     EquatableArray<string> Reads,
     EquatableArray<string> Writes,
     EquatableArray<ArgumentNode> Arguments,
-    bool TakesHooks);
+    bool TakesHooks,
+    FusionPoint Given);
 
 /// <summary>Something given to a kernel or a hook.</summary>
 /// <param name="Kind">What it is.</param>
@@ -81,6 +86,7 @@ internal enum ArgumentKind
 {
     Buffer,
     TokenIndex,
+    BlockList,
     Heads,
     TensorMaps,
     Parameter,

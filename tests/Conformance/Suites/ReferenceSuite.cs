@@ -20,7 +20,7 @@ public sealed class ReferenceSuite(CudaDevice device)
         {
             PipelineConfig config = ReadyConfigs.Random(seed) with
             {
-                Sparse = seed % 2 == 1, Layout = (TensorLayout)(seed / 2 % 4),
+                Sparse = seed % 2 == 1, Blocks = false, Layout = (TensorLayout)(seed / 2 % 4),
             };
             var inputs = new PipelineCase(config.Within(MostMultiplyAdds, anyHeadDim: false));
             yield return SuiteCheck.Of(

@@ -60,8 +60,16 @@ public sealed class ReadyPipelineTests
                         Assert.Equal(new(3 * i, i < 2 ? 3 : 2), heads);
                         Assert.Equal((uint)heads.Count, config.GridY);
                     }
-                    foreach ((int offset, int bytes) in kernel.Parameters.Skip(gathers ? 2 : 1).Where(p => p.Bytes is 8 or 32))
-                        AssertAllocated(driver, entry, arguments.AsSpan(offset, bytes));
+                    // Packed one after another; the driver moves each to where the kernel has it.
+                    int end = 0;
+                    foreach ((int place, int bytes) in kernel.Parameters.Select((p, place) => (place, p.Bytes)))
+                    {
+                        int alignment = bytes == 2 * DeviceTensorMaps.MapBytes ? DeviceTensorMaps.Alignment : Math.Min(bytes, 8);
+                        int offset = (end + alignment - 1) & -alignment;
+                        end = offset + bytes;
+                        if (place >= (gathers ? 2 : 1) && bytes is (8 or 32))
+                            AssertAllocated(driver, entry, arguments.AsSpan(offset, bytes));
+                    }
                 }
             }
             if (driver.TensorMaps.Count > 0 && pipeline.PipelinePlan.Buffers.Any(buffer => buffer.Name == "gathered_key"))
@@ -174,7 +182,8 @@ public sealed class ReadyPipelineTests
         using CudaTensor<T> key = CudaTensor.AllocateBlhd<T>(device, 2, 400, 2, headDim);
         using CudaTensor<T> value = CudaTensor.AllocateBhld<T>(device, 2, 2, 400, headDim);
         using CudaTensor<TOut> output = CudaTensor.AllocateBlhd<TOut>(device, 2, 300, 4, headDim);
-        pipeline.Run(query, key, value, output);
+        using CudaBlockMask? blocks = pipeline is BlockSparse ? new CudaBlockMask(device, 1, 4, 300, 400, 128, 128) : null;
+        pipeline.Run(new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output, Blocks = blocks });
     }
 
     /// <summary>

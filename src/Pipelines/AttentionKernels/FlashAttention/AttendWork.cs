@@ -8,10 +8,11 @@ namespace AttnCompose.Pipelines.Cpu;
 /// its own that take no part, so that every output row is written by exactly one item. Items go by groups of
 /// <see cref="Together"/> sources, and in a group by length.
 /// </summary>
-internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel> : ICpuWork
+internal unsafe partial struct AttendWork<T, TOut, TRows, TBlocks, TScore, TDestination, TKernel> : ICpuWork
     where T : unmanaged
     where TOut : unmanaged
     where TRows : struct, IRowSource
+    where TBlocks : struct, IKeyBlocks
     where TScore : struct, IScoreHook
     where TDestination : struct, IRowDestination
     where TKernel : struct, IMicroKernel
@@ -22,6 +23,7 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
     public required CpuProblem<T, TOut> Problem;
     public required FlashLayout Layout;
     public required TRows Rows;
+    public required TBlocks Blocks;
     public required TScore Scores;
     public required TDestination Destination;
     public required int First;
@@ -43,7 +45,7 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
         int head = firstHead + lane % Layout.HeadsPerSource;
         SequenceShape sequence = Problem.Inputs.Sequence(batch);
         RowSet rows = Rows.Rows(in sequence, batch, head);
-        int tiles = CpuFlashAttention.Tiles(rows.QueryCount, IMicroKernel.TileQueries);
+        int tiles = CpuFlashAttention.Tiles(rows.QueryCount, TBlocks.TileQueries);
         int tile = tiles - 1 - rank; // under a causal mask the last tile has the most keys
         if (tile < 0)
         {
@@ -58,8 +60,8 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
             Batch = batch,
             Head = head,
             KeyHead = head / Layout.Shape.GroupSize,
-            Begin = rows.QueryBegin + tile * IMicroKernel.TileQueries,
-            Count = Math.Min(IMicroKernel.TileQueries, rows.QueryCount - tile * IMicroKernel.TileQueries),
+            Begin = rows.QueryBegin + tile * TBlocks.TileQueries,
+            Count = Math.Min(TBlocks.TileQueries, rows.QueryCount - tile * TBlocks.TileQueries),
             FirstQuery = sequence.FirstQuery,
             Packed = Packed + source * Tiles * Layout.TileFloats,
             Query = Take(ref next, Layout.QueryFloats),
@@ -68,13 +70,21 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
             Maxima = Take(ref next, Layout.StateFloats),
             Sums = Take(ref next, Layout.StateFloats),
             Factors = Take(ref next, Layout.StateFloats),
-            Buffer = next,
+            Buffer = Take(ref next, Layout.BufferFloats),
+            Columns = next,
         };
         Prepare(in at, in rows);
         bool causal = Problem.Inputs.Mask == AttentionMask.Causal;
         int keys = causal ? Math.Min(rows.KeyCount, at.Begin + at.Count) : rows.KeyCount;
-        for (int firstKey = 0; firstKey < keys; firstKey += IMicroKernel.TileKeys)
-            Visit(in at, in rows, firstKey, Math.Min(IMicroKernel.TileKeys, keys - firstKey), causal);
+        if (TBlocks.IsEvery)
+        {
+            for (int firstKey = 0; firstKey < keys; firstKey += IMicroKernel.TileKeys)
+                Visit(in at, in rows, firstKey, Math.Min(IMicroKernel.TileKeys, keys - firstKey), causal);
+        }
+        else
+        {
+            VisitListed(in at, in rows, keys, causal);
+        }
         Finish(in at, in rows, tile == 0, tile == tiles - 1);
 
         static float* Take(ref float* next, int count)
@@ -100,17 +110,35 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
         new Span<float>(at.Sums, Layout.StateFloats).Clear();
     }
 
+    // Consecutive keys of one packed tile.
+    private void Visit(in Tile at, in RowSet rows, int firstKey, int keys, bool causal, RunKind kind = RunKind.Whole)
+    {
+        (int tile, int offset) = Math.DivRem(firstKey, IMicroKernel.TileKeys);
+        var run = new KeyRun
+        {
+            Keys = at.Packed + (long)tile * Layout.TileFloats,
+            Offset = offset,
+            Count = keys,
+            // Row r of the tile sees visible + r keys of these, or all of them without a mask.
+            Visible = causal ? at.Begin - firstKey + 1 : keys,
+            Step = causal ? 1 : 0,
+            Kind = kind,
+            First = firstKey,
+            Positions = rows.IsIndexed ? rows.Positions.Slice(firstKey, keys) : default,
+        };
+        Visit(in at, in rows, in run);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Visit(in Tile at, in RowSet rows, int firstKey, int keys, bool causal)
+    private void Visit(in Tile at, in RowSet rows, in KeyRun run)
     {
         int dim = Layout.Shape.HeadDim;
         int width = Layout.ValueWidth;
         int blocks = (at.Count + TKernel.Rows - 1) / TKernel.Rows;
-        // Row r of the tile sees visible + r keys of this key tile, or all of them without a mask.
-        int step = causal ? 1 : 0;
-        int visible = causal ? at.Begin - firstKey + 1 : keys;
-        float* keyTile = at.Packed + (long)(firstKey / IMicroKernel.TileKeys) * Layout.TileFloats;
-        float* valueTile = keyTile + Layout.KeyFloats;
+        (int keys, int visible, int step) = (run.Count, run.Visible, run.Step);
+        bool causal = step != 0;
+        float* keyTile = run.Keys + (long)run.Offset * dim;
+        float* valueTile = run.Keys + Layout.KeyFloats;
 
         for (int j = 0; j < keys; j += TKernel.Columns)
         {
@@ -126,7 +154,9 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
         {
             int r = block * TKernel.Rows;
             if (!TScore.IsIdentity)
-                ApplyRules(in at, in rows, firstKey, keys, r, visible, step);
+                ApplyRules(in at, in rows, in run, r);
+            if (!TBlocks.IsEvery && run.Kind != RunKind.Whole)
+                Hide(in at, in run, r);
             TKernel.Softmax(
                 at.Scores + r * IMicroKernel.TileKeys, Limit(r, keys, visible, step), visible + r * step, step,
                 at.Maxima + block * TKernel.Lanes, at.Sums + block * TKernel.Lanes, at.Factors + block * TKernel.Lanes);
@@ -134,8 +164,8 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
 
         for (int column = 0; column < width; column += TKernel.Columns)
         {
-            float* values = valueTile + column * IMicroKernel.TileKeys;
             bool whole = column + TKernel.Columns <= width;
+            float* values = valueTile + column * IMicroKernel.TileKeys + run.Offset * (whole ? TKernel.Columns : TKernel.Lanes);
             for (int block = begin; block < blocks; block++)
             {
                 int r = block * TKernel.Rows;
@@ -159,12 +189,12 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Limit(int r, int keys, int visible, int step) => Math.Min(keys, visible + (r + TKernel.Rows - 1) * step);
 
-    private void ApplyRules(in Tile at, in RowSet rows, int firstKey, int keys, int begin, int visible, int step)
+    private void ApplyRules(in Tile at, in RowSet rows, in KeyRun run, int begin)
     {
         int end = Math.Min(begin + TKernel.Rows, at.Count);
         for (int r = begin; r < end; r++)
         {
-            int count = Math.Min(keys, visible + r * step);
+            int count = Math.Min(run.Count, run.Visible + r * run.Step);
             if (count <= 0)
                 continue;
             float* row = at.Scores + r * IMicroKernel.TileKeys;
@@ -174,8 +204,8 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
                 QueryHead = at.Head,
                 KeyValueHead = at.KeyHead,
                 Query = rows.Position(at.Begin + r),
-                FirstKey = rows.Position(firstKey),
-                Keys = rows.IsIndexed ? rows.Positions.Slice(firstKey, count) : default,
+                FirstKey = run.First,
+                Keys = run.Positions.IsEmpty ? default : run.Positions[..count],
             };
             Scores.Apply(in segment, new Span<float>(row, count));
             TKernel.Multiply(row, count, Log2E);
@@ -225,6 +255,26 @@ internal unsafe struct AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
         public int Begin, Count; // in rows that take part
         public int FirstQuery;
         public float* Packed;
-        public float* Query, Scores, Output, Maxima, Sums, Factors, Buffer;
+        public float* Query, Scores, Output, Maxima, Sums, Factors, Buffer, Columns;
+    }
+
+    /// <summary>Keys that are visited together: some of a packed tile.</summary>
+    private ref struct KeyRun
+    {
+        public float* Keys; // the packed tile, its values behind them
+        public int Offset, Count; // in the tile
+        public int Visible, Step; // row r sees Visible + r * Step of them
+        public RunKind Kind;
+        public int First; // the first one's number among the rows that take part
+        public ReadOnlySpan<int> Positions; // in the original sequence; empty where they are consecutive
+        public int* Numbers; // of columns, among the rows that take part
+    }
+
+    /// <summary>What decides which pairs of a run count, beside the mask.</summary>
+    private enum RunKind
+    {
+        Whole,
+        Columns,
+        Slashes,
     }
 }

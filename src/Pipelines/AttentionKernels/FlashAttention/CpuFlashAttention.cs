@@ -19,16 +19,17 @@ internal static unsafe class CpuFlashAttention
     /// <summary>For tests: another bound for calls from this thread, 0 for the usual one.</summary>
     internal static void ForcePackedBytes(long bytes) => s_packedBytes = bytes;
 
-    public static void Run<T, TOut, TRows, TScore, TDestination, TKernel>(
-        in CpuProblem<T, TOut> problem, CpuExecution cpu, TRows rows, TScore scores, TDestination destination)
+    public static void Run<T, TOut, TRows, TBlocks, TScore, TDestination, TKernel>(
+        in CpuProblem<T, TOut> problem, CpuExecution cpu, TRows rows, TBlocks blocks, TScore scores, TDestination destination)
         where T : unmanaged
         where TOut : unmanaged
         where TRows : struct, IRowSource
+        where TBlocks : struct, IKeyBlocks
         where TScore : struct, IScoreHook
         where TDestination : struct, IRowDestination
         where TKernel : struct, IMicroKernel
     {
-        var layout = FlashLayout.Of<TKernel>(problem.Shape, TRows.DiffersByQueryHead);
+        var layout = FlashLayout.Of<TKernel>(problem.Shape, TRows.DiffersByQueryHead, blocks.HasColumns);
         int sources = problem.Shape.Batch * layout.SourcesPerSequence;
 
         long largestKeys = 0;
@@ -50,7 +51,7 @@ internal static unsafe class CpuFlashAttention
             for (int source = first; source < first + count; source++)
             {
                 keyTiles = Math.Max(keyTiles, KeyTiles(in problem, in layout, rows, source));
-                queryTiles = Math.Max(queryTiles, QueryTiles(in problem, in layout, rows, source));
+                queryTiles = Math.Max(queryTiles, QueryTiles(in problem, in layout, rows, source, TBlocks.TileQueries));
             }
             var pack = new PackWork<T, TRows, TKernel>
             {
@@ -64,11 +65,12 @@ internal static unsafe class CpuFlashAttention
                 Scratch = scratch,
             };
             cpu.Workers.Run(ref pack, checked(keyTiles * count));
-            var attend = new AttendWork<T, TOut, TRows, TScore, TDestination, TKernel>
+            var attend = new AttendWork<T, TOut, TRows, TBlocks, TScore, TDestination, TKernel>
             {
                 Problem = problem,
                 Layout = layout,
                 Rows = rows,
+                Blocks = blocks,
                 Scores = scores,
                 Destination = destination,
                 First = first,
@@ -93,13 +95,14 @@ internal static unsafe class CpuFlashAttention
         return Tiles(rows.Rows(problem.Inputs.Sequence(batch), batch, head).KeyCount, IMicroKernel.TileKeys);
     }
 
-    private static int QueryTiles<T, TOut, TRows>(in CpuProblem<T, TOut> problem, in FlashLayout layout, TRows rows, int source)
+    private static int QueryTiles<T, TOut, TRows>(
+        in CpuProblem<T, TOut> problem, in FlashLayout layout, TRows rows, int source, int tileQueries)
         where T : unmanaged
         where TOut : unmanaged
         where TRows : struct, IRowSource
     {
         (int batch, int head) = layout.FirstHead(source);
-        return Tiles(rows.Rows(problem.Inputs.Sequence(batch), batch, head).QueryCount, IMicroKernel.TileQueries);
+        return Tiles(rows.Rows(problem.Inputs.Sequence(batch), batch, head).QueryCount, tileQueries);
     }
 
     internal static int Tiles(int rows, int tile) => (rows + tile - 1) / tile;
@@ -111,7 +114,7 @@ internal static unsafe class CpuFlashAttention
 /// </summary>
 internal readonly struct FlashLayout
 {
-    private FlashLayout(in ProblemShape shape, bool differs, int valueWidth, int bufferLength, int lanes, int rows)
+    private FlashLayout(in ProblemShape shape, bool differs, bool hasColumns, int valueWidth, int bufferLength, int lanes, int rows)
     {
         Shape = shape;
         SourcesPerSequence = differs ? shape.QueryHeads : shape.KeyValueHeads;
@@ -123,6 +126,7 @@ internal readonly struct FlashLayout
         OutputFloats = IMicroKernel.TileQueries * valueWidth;
         StateFloats = IMicroKernel.TileQueries / rows * lanes;
         BufferFloats = (bufferLength + 15) / 16 * 16;
+        ColumnFloats = hasColumns ? TileFloats + 2 * IMicroKernel.TileKeys : 0;
     }
 
     public ProblemShape Shape { get; }
@@ -150,12 +154,15 @@ internal readonly struct FlashLayout
     /// <summary>Conversion buffer.</summary>
     public int BufferFloats { get; }
 
+    /// <summary>A packed tile of columns, their numbers and positions; 0 where there are none.</summary>
+    public int ColumnFloats { get; }
+
     public static int ScoreFloats => IMicroKernel.TileQueries * IMicroKernel.TileKeys;
 
-    public long WorkerFloats => (long)QueryFloats + OutputFloats + ScoreFloats + 3 * StateFloats + BufferFloats;
+    public long WorkerFloats => (long)QueryFloats + OutputFloats + ScoreFloats + 3 * StateFloats + BufferFloats + ColumnFloats;
 
-    public static FlashLayout Of<TKernel>(in ProblemShape shape, bool differs) where TKernel : struct, IMicroKernel =>
-        new(in shape, differs, Packing<TKernel>.ValueWidth(shape.HeadDim), Packing<TKernel>.BufferLength(shape.HeadDim) + 16,
+    public static FlashLayout Of<TKernel>(in ProblemShape shape, bool differs, bool hasColumns) where TKernel : struct, IMicroKernel =>
+        new(in shape, differs, hasColumns, Packing<TKernel>.ValueWidth(shape.HeadDim), Packing<TKernel>.BufferLength(shape.HeadDim) + 16,
             TKernel.Lanes, TKernel.Rows);
 
     /// <summary>The sequence and first query head of a source.</summary>

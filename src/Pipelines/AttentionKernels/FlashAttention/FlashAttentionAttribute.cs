@@ -30,6 +30,7 @@ public sealed class FlashAttentionAttribute : AttentionKernelAttribute
             Run<MicroKernel256>(in problem);
 
         void Run<TKernel>(in CpuProblem<T, TOut> problem) where TKernel : struct, IMicroKernel =>
-            CpuFlashAttention.Run<T, TOut, TRows, TScore, TDestination, TKernel>(in problem, cpu, rows, scores, destination);
+            CpuFlashAttention.Run<T, TOut, TRows, EveryBlock, TScore, TDestination, TKernel>(
+                in problem, cpu, rows, default, scores, destination);
     }
 }

@@ -30,8 +30,8 @@ struct MainLoopChoice<false, Config, Rows, Hooks...> {
     using Type = NoLoop;
 };
 
-template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination>
+template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination, KeyBlocks Blocks>
 using MainLoop =
-    typename MainLoopChoice<kHasWgmma && kHasWgmmaLoop<Config::kHeadDim>, Config, Rows, Score, Destination>::Type;
+    typename MainLoopChoice<kHasWgmma && kHasWgmmaLoop<Config::kHeadDim>, Config, Rows, Score, Destination, Blocks>::Type;
 
 }  // namespace attn

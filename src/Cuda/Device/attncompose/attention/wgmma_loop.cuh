@@ -1,6 +1,7 @@
 // The attention main loop for sm_90a: wgmma fed through a ring in shared memory, by a producer warpgroup that only copies
 // and consumer warpgroups that only compute (FlashAttention-3, arXiv 2407.08608). One block owns kQueryTile queries of one
-// query head, 64 a consumer, and walks the keys that they see in tiles of kKeyTile, from the diagonal to the first key.
+// query head, 64 a consumer, and walks the keys that they see in tiles of kKeyTile, in the order that the key blocks give
+// (key_walk.cuh).
 //
 //   b, h, g        sequence, query head, key/value head
 //   i, j           query, key among the rows that take part (hooks.cuh); row of a tile where it is local
@@ -20,8 +21,8 @@
 
 namespace attn {
 
-template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination,
-          typename Tuning = WgmmaTuning<Config::kHeadDim, kHasMaps<Rows>, !Score::kIdentity>>
+template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination, KeyBlocks Blocks,
+          typename Tuning = typename WgmmaTuningChoice<Config, kHasMaps<Rows>, !Score::kIdentity, Blocks>::Type>
 struct WgmmaLoop {
     using Element = typename Config::Element;
     using Output = typename Config::Output;
@@ -45,6 +46,12 @@ struct WgmmaLoop {
     static constexpr int kConsumerRows = Ring::kConsumerRows;
     static constexpr int kQueryTile = kConsumers * kConsumerRows;
     static constexpr int kKeyTile = Ring::kKeyTile;
+    static constexpr int kParts = Blocks::template kParts<kQueryTile>;
+    static_assert(kParts == 1 || kParts == kConsumers);  // where there are several, each consumer has one
+
+    static constexpr bool kHasSingles = Blocks::kColumns || Blocks::kSlashes;  // columns or slashes
+
+    using Producer = WgmmaProducer<Element, Rows, Blocks, Ring>;
 
     // The warpgroups share out 512 registers among lanes of equal number, in eights.
     static constexpr int kProducerRegisters = Tuning::kProducerRegisters;
@@ -77,6 +84,7 @@ struct WgmmaLoop {
     const Rows& source;
     const Score& score;
     const Destination& destination;
+    const Blocks& blocks;
     int b, h, g;
     HeadRows<kIndexed> rows;
     int tile_begin;  // first query of the tile
@@ -85,18 +93,20 @@ struct WgmmaLoop {
 
     // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
-                               unsigned char* shared) {
-        const auto [b, h, tile] = work(problem, source);
+                               const Blocks& blocks, unsigned char* shared) {
+        const auto [b, h, rank] = work(problem, source);
+        const int tiles = static_cast<int>(gridDim.x), tile = blocks.tile_of(problem, b, h, rank, tiles);
         const HeadRows<kIndexed> rows = source.rows(problem, sequence_of(problem, b), b, h);
         // The producer's idle warps fill skipped rows of the output side by side with the main loop, so blocks without queries
         // can leave at once; with few queries more blocks share that. A producer without idle warps fills its own tile's rows.
-        const int blocks = static_cast<int>(gridDim.x), busy = divide_up(rows.query_count, kQueryTile);
-        const int filling = kMapped ? largest(busy, divide_up(blocks, kMostRanges)) : blocks;
+        const int busy = divide_up(rows.query_count, kQueryTile);
+        const int filling = kMapped ? largest(busy, divide_up(tiles, kMostRanges)) : tiles;
         if (tile >= filling) return;
         const WgmmaLoop loop{problem,
                              source,
                              score,
                              destination,
+                             blocks,
                              b,
                              h,
                              problem.key_value_head(h),
@@ -122,9 +132,9 @@ struct WgmmaLoop {
 
     __device__ static Work work(const Problem& problem, const Rows& source) {
         if constexpr (kGathered)
-            return work_of_block<Element, kHeadDim, Config::kCausal>(problem, source.heads.first, 1);
+            return work_of_block<Element, kHeadDim>(problem, source.heads.first, 1);
         else
-            return work_of_block<Element, kHeadDim, Config::kCausal>(problem, 0, problem.query_heads / problem.key_value_heads);
+            return work_of_block<Element, kHeadDim>(problem, 0, problem.query_heads / problem.key_value_heads);
     }
 
     // Last key that query i sees; below 0 where it sees none.
@@ -133,11 +143,23 @@ struct WgmmaLoop {
     }
 
     __device__ void produce() const {
-        const int last_query = least(tile_begin + kQueryTile, rows.query_count) - 1;
-        const int tiles = divide_up(last_key(last_query) + 1, kKeyTile);
-        const int whole_tiles = (last_key(tile_begin) + 1) / kKeyTile;
-        const WgmmaProducer<Element, Rows, Ring> producer{problem, source, rows, ring, b, h, g, thread};
-        producer.run(tiles, whole_tiles);
+        const int end = least(tile_begin + kQueryTile, rows.query_count);
+        const WalkRange range{b,
+                              h,
+                              tile_begin,
+                              end,
+                              tile_begin + rows.key_count - rows.query_count,
+                              divide_up(largest(last_key(end - 1) + 1, 0), kKeyTile),
+                              largest(last_key(tile_begin) + 1, 0) / kKeyTile};
+        const Producer producer{problem, source, rows, ring, columns(), b, h, g, thread};
+        producer.run(blocks.template walk<kQueryTile, kKeyTile>(range), range.tiles);
+    }
+
+    __device__ Columns columns() const {
+        if constexpr (Blocks::kColumns)
+            return blocks.columns(b, h);
+        else
+            return {nullptr, 0};
     }
 
     // ---- Consumers ------------------------------------------------------------------------------------------------------
@@ -165,7 +187,9 @@ struct WgmmaLoop {
         if (Tuning::kTakeTurns && consumer == kConsumers - 1) pass_turn(consumer);
 
         Header header = wait_for_keys(state);
-        if (!(header.flags & Ring::kEmpty)) {
+        if constexpr (kParts > 1) {
+            if (!(header.flags & Ring::kEmpty)) consume_own(state, header);
+        } else if (!(header.flags & Ring::kEmpty)) {
             {
                 Scores s;
                 multiply_by_keys(s, state);
@@ -183,11 +207,69 @@ struct WgmmaLoop {
         store(state);
     }
 
-    // O += P V of the tile before, S = Q K^T of the next one, and its weights.
+    // The walk of a consumer that has a query block of its own: it passes over tiles that only others visit. Of each tile it
+    // takes and passes its turn and gives back keys and values all the same. `pending` says that the tile before was its own, so
+    // that the weights wait for its values.
+    __device__ void consume_own(State& state, Header& header) const {
+        bool pending = take_first(state, header);
+        while (header.flags & Ring::kMore) {
+            const bool masked = (header.flags & Ring::kMoreMasked) != 0;
+            header = wait_for_keys(state);
+            if (!masked && pending && is_own(state, header)) {
+                advance<false>(state, header);
+                continue;
+            }
+            finish_values(state, pending);
+            pending = take_first(state, header);
+            if (pending) rescale(state.o, state.rescale);
+        }
+        if (pending) {
+            wait_for_values(state);
+            multiply_by_values(state);
+            ptx::wait_for_products<0>(state.o);
+        }
+    }
+
+    __device__ bool is_own(const State& state, const Header& header) const {
+        return !(header.flags & KeyStep::kSkipped << state.consumer);
+    }
+
+    // S = Q K^T of a tile with nothing beside it, and its weights, unless the tile is another's. Returns whether it was its own.
+    __device__ bool take_first(State& state, const Header& header) const {
+        if (!is_own(state, header)) {
+            release(Ring::kKeysFree, state.keys);
+            return false;
+        }
+        Scores s;
+        multiply_by_keys(s, state);
+        ptx::wait_for_products<0>(s);
+        weigh<true>(s, state, header);
+        pack(state.p, s);
+        return true;
+    }
+
+    // O += P V of the tile before, where it was its own, with nothing beside it.
+    __device__ void finish_values(State& state, bool pending) const {
+        take_turn(state.consumer);
+        wait_for_values(state);
+        if (pending) {
+            multiply_by_values(state);
+            ptx::wait_for_products<0>(state.o);
+        }
+        pass_turn(state.consumer);
+        release(Ring::kValuesFree, state.values);
+    }
+
     template <bool kMasked>
     __device__ void step(State& state, Header& header) const {
-        Scores s;
         header = wait_for_keys(state);
+        advance<kMasked>(state, header);
+    }
+
+    // O += P V of the tile before, S = Q K^T of the next one, and its weights.
+    template <bool kMasked>
+    __device__ void advance(State& state, const Header& header) const {
+        Scores s;
         take_turn(state.consumer);
         multiply_by_keys(s, state);
         wait_for_values(state);
@@ -245,7 +327,7 @@ struct WgmmaLoop {
     }
 
     __device__ static void fence_copied_rows() {
-        if constexpr (!kMapped) ptx::fence_async_proxy();
+        if constexpr (Producer::kFencedByConsumers) ptx::fence_async_proxy();
     }
 
     // By every thread, for itself: when its products are done, other warps of the warpgroup may still be reading.
@@ -309,6 +391,7 @@ struct WgmmaLoop {
             const int i = state.first_row + 8 * half;
             const int first_column = 2 * (lane_id() % 4);
             const int last = last_key(i) - header.key_base - first_column;
+            const bool single = (header.flags & (KeyStep::kColumns | KeyStep::kSlashes)) != 0;
             ScorePosition at{b, h, g, 0, 0};
             if constexpr (!Score::kIdentity)
                 at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
@@ -317,7 +400,9 @@ struct WgmmaLoop {
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     float& value = s[n][2 * half + e];
-                    if (kMasked && 8 * n + e > last) {
+                    if (kMasked && !(kHasSingles && single) && 8 * n + e > last) {
+                        value = -kInfinity;
+                    } else if (kMasked && kHasSingles && single && is_hidden(header, i, first_column + 8 * n + e)) {
                         value = -kInfinity;
                     } else if constexpr (!Score::kIdentity) {
                         at.key = key_position(state, header, first_column + 8 * n + e);
@@ -328,11 +413,30 @@ struct WgmmaLoop {
         }
     }
 
+    // Key `row` of a tile, among those that take part; at least key_count where there is none.
+    __device__ int key_of(const Header& header, int row) const {
+        if constexpr (Blocks::kColumns) {
+            if (header.flags & KeyStep::kColumns) return columns().key(header.key_base + row);
+        }
+        return header.key_base + row;
+    }
+
+    // Whether query i does not see key `row` of a tile of columns or slashes.
+    __device__ bool is_hidden(const Header& header, int i, int row) const {
+        if constexpr (kHasSingles) {
+            const int key = key_of(header, row);
+            return key > last_key(i) ||
+                   blocks.hides(header.flags, b, h, least(i, rows.query_count - 1) / Blocks::kBlockQuery,
+                                i + rows.key_count - rows.query_count, key);
+        }
+        return false;
+    }
+
     __device__ int key_position(const State& state, const Header& header, int row) const {
         if constexpr (kKeepsPositions)
             return ring.position(state.keys.stage, row);
         else
-            return rows.key_position(header.key_base + row);
+            return rows.key_position(key_of(header, row));
     }
 
     // The accumulators of two neighbouring groups of eight keys are, packed, the A operand of 16 keys.

@@ -1,0 +1,48 @@
+// Which keys each block of queries visits: what block selectors write and a block-sparse attention loop reads. The host knows
+// its sizes and none of its contents. The host mirrors BlockList byte for byte.
+//
+//   row          what a query head of a sequence has: row(b, h)
+//   query block  queries [i kBlockQuery, (i + 1) kBlockQuery), counted among the queries that take part
+//   key block    keys [j kBlockKey, (j + 1) kBlockKey), counted among the keys that take part
+//   diagonal     the queries stand at the end of the keys: query i has key i + key_count - query_count as its own
+//
+// A query attends to the union of three sets, each key once, up to its diagonal under a causal mask:
+//   visit     bit j of a query block's words: it visits key block j.  partial, the same bit: the mask rule decides there pair by
+//             pair; the bit of a block that is not visited means nothing. A block that the diagonal or the end cuts is cut
+//             whatever its bits say.
+//   columns   keys that every query of the head sees, ascending, each once
+//   slashes   bit o: a query whose own key is d sees key d - o
+#pragma once
+
+#include <attncompose/problem.cuh>
+
+namespace attn {
+
+struct BlockList {
+    unsigned long long *visit, *partial;  // [rows, query_blocks, words]
+    int* columns;                         // [rows, column_capacity]; null where there are none
+    int* column_count;                    // [rows]
+    unsigned long long* slashes;          // [rows, slash_words]; null where there are none
+    int query_blocks, words;              // one bit a key block
+    int column_capacity, slash_words;     // one bit a key
+    int batch_rows, head_rows;            // rows from a sequence or a head to the next; 0 where one row serves all
+
+    __device__ long long row(int b, int h) const { return static_cast<long long>(b) * batch_rows + h * head_rows; }
+    __device__ unsigned long long* visit_of(long long row, int query_block) const {
+        return visit + (row * query_blocks + query_block) * words;
+    }
+    __device__ unsigned long long* partial_of(long long row, int query_block) const {
+        return partial + (row * query_blocks + query_block) * words;
+    }
+    __device__ int* columns_of(long long row) const { return columns + row * column_capacity; }
+    __device__ unsigned long long* slashes_of(long long row) const { return slashes + row * slash_words; }
+};
+static_assert(sizeof(BlockList) == 64);
+
+inline constexpr int kWordBits = 64;
+
+__device__ inline bool has_bit(const unsigned long long* words, int bit) {
+    return (words[bit / kWordBits] >> bit % kWordBits & 1) != 0;
+}
+
+}  // namespace attn
