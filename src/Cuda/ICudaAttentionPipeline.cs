@@ -79,5 +79,8 @@ namespace AttnCompose.Cuda
 
         /// <summary>Whether the pipeline has a token selection, for which memory is needed.</summary>
         public bool SelectsTokens { get; init; }
+
+        /// <summary>Whether it has score or mask rules, which bound the positions.</summary>
+        public bool HasRules { get; init; }
     }
 }

@@ -1,3 +1,5 @@
+using AttnCompose.Cpu;
+
 namespace AttnCompose.Cuda;
 
 /// <summary>
@@ -24,6 +26,7 @@ public sealed class CudaLaunch : IDisposable
     private CudaKernel? _kernel;
     private PhaseScope _scope;
     private nint _workspace;
+    private readonly DeviceSpan[] _ruleSpans = new DeviceSpan[RuleSpans.Most];
 
     internal CudaLaunch(bool synchronize) => _synchronize = synchronize;
 
@@ -37,6 +40,9 @@ public sealed class CudaLaunch : IDisposable
 
     /// <summary>The token selection, the caller's or the instance's own; all 0 in a pipeline that selects no tokens.</summary>
     public ref readonly DeviceTokenIndex TokenIndex => ref _tokens;
+
+    /// <summary>Span argument <paramref name="index"/> of the pipeline's rules.</summary>
+    public ref readonly DeviceSpan RuleSpan(int index) => ref _ruleSpans[index];
 
     /// <summary>The stream that the kernels are put on.</summary>
     public CudaStream Stream => _stream ?? throw Outside();
@@ -104,8 +110,10 @@ public sealed class CudaLaunch : IDisposable
 
     internal void Open(
         CudaModule module, CudaStream stream, ElementType element,
-        in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, nint workspace)
+        in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, ReadOnlySpan<CudaRuleSpan> rules, nint workspace)
     {
+        for (int i = 0; i < rules.Length; i++)
+            _ruleSpans[i] = rules[i].Device;
         _element = element;
         (_module, _stream, _workspace) = (module, stream, workspace);
         (_shape, _problem, _tokens) = (shape, problem, tokens);

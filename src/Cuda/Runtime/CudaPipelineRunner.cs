@@ -61,12 +61,18 @@ public sealed partial class CudaPipelineRunner : IDisposable
     /// <summary>Puts a pipeline's kernels on a stream.</summary>
     public void Run<T, TOut>(ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)
         where T : unmanaged
+        where TOut : unmanaged => Run(pipeline, in arguments, [], stream);
+
+    /// <summary>Puts a pipeline's kernels on a stream, with the span arguments of its rules.</summary>
+    public void Run<T, TOut>(
+        ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, ReadOnlySpan<CudaRuleSpan> rules, CudaStream? stream = null)
+        where T : unmanaged
         where TOut : unmanaged
     {
         Begin(pipeline);
         try
         {
-            RunCore(pipeline, in arguments, CudaTensor.StreamOf(Device, stream));
+            RunCore(pipeline, in arguments, rules, CudaTensor.StreamOf(Device, stream));
         }
         finally
         {
@@ -101,11 +107,14 @@ public sealed partial class CudaPipelineRunner : IDisposable
         Volatile.Write(ref _busy, 0);
     }
 
-    private void RunCore<T, TOut>(ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, CudaStream stream)
+    private void RunCore<T, TOut>(
+        ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, ReadOnlySpan<CudaRuleSpan> rules, CudaStream stream)
         where T : unmanaged
         where TOut : unmanaged
     {
         ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, Device);
+        foreach (CudaRuleSpan rule in rules)
+            rule.Check(Device, in shape);
         if (shape.IsEmpty)
             return;
         CudaModule module = ModuleFor(shape.HeadDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
@@ -129,7 +138,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
             };
         }
         DeviceProblem problem = ProblemOf(in arguments, in shape);
-        _launch.Open(module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, memory);
+        _launch.Open(module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, rules, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
         observer?.AfterLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
@@ -142,6 +151,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
         GC.KeepAlive(arguments.KeyLengths);
         GC.KeepAlive(arguments.QueryLengths);
         GC.KeepAlive(arguments.Selection);
+        foreach (CudaRuleSpan rule in rules)
+            rule.KeepAlive();
     }
 
     private static SelectionOffsets Describe(

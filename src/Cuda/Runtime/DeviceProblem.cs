@@ -91,6 +91,12 @@ public struct DeviceTokenIndex
     public long Capacity;
 }
 
+/// <summary>A span argument of a rule, on the device: <c>attn::rules::Span</c> of the device code, byte for byte, 16 bytes.</summary>
+/// <param name="Data">Device address of the first element.</param>
+/// <param name="Length">Elements.</param>
+[StructLayout(LayoutKind.Sequential)]
+public readonly record struct DeviceSpan(nint Data, long Length);
+
 /// <summary>
 /// What a kernel says of its launch: <c>attn::LaunchShape</c>, exported by the emitted CUDA as <c>&lt;entry&gt;_shape</c> and
 /// read after loading, so that host and device cannot disagree.

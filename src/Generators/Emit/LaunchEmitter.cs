@@ -39,7 +39,7 @@ internal static class LaunchEmitter
                 HeadDim = {{Literals.Number("int", graph.HeadDim)}},
                 Element = global::AttnCompose.ElementType.{{graph.Element}},
                 Elements = [{{string.Join(", ", elements)}}],
-                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},
+                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},{{(graph.Rules.Any ? "\n    HasRules = true," : "")}}
             };
 
             """);
@@ -82,12 +82,16 @@ internal static class LaunchEmitter
 
     private static string ValueOf(FusionPlan plan, ArgumentNode argument)
     {
-        StageNode stage = plan.Graph.Nodes[argument.Stage];
+        RuleNodes rules = plan.Graph.Rules;
         return argument.Kind switch
         {
             ArgumentKind.TokenIndex => "in launch.TokenIndex",
-            ArgumentKind.Buffer => $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(argument.Member)})",
-            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
+            ArgumentKind.Buffer => $"launch.Buffer(this.{Stage().Field}, {Literals.CSharpString(argument.Member)})",
+            ArgumentKind.RuleScalar => $"this._rules.{rules.Scalars.First(s => s.Option.Argument == argument.Name).Option.Identifier}",
+            ArgumentKind.RuleSpan => $"in launch.RuleSpan({rules.Spans.TakeWhile(s => s.Argument != argument.Name).Count()})",
+            _ => $"this.{Stage().Field}.{Stage().Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
         };
+
+        StageNode Stage() => plan.Graph.Nodes[argument.Stage];
     }
 }

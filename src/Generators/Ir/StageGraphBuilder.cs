@@ -25,6 +25,7 @@ internal static class StageGraphBuilder
         var problems = new List<Problem>();
         CheckOrder(spec, problems);
         CheckHooks(spec, problems);
+        CheckRules(spec, problems);
         CheckValues(spec, problems);
         return problems.Count > 0 ? (null, problems.ToEquatableArray()) : (Assemble(spec), []);
     }
@@ -97,6 +98,23 @@ internal static class StageGraphBuilder
         }
     }
 
+    private static void CheckRules(PipelineSpec spec, List<Problem> problems)
+    {
+        if (spec.Rules.Rules.Count == 0)
+            return;
+        string first = spec.Rules.Rules[0].Method.CSharpName;
+        for (int i = 0; i < spec.Stages.Count; i++)
+        {
+            if (spec.Stages[i] is not { Device: { } device } stage)
+                continue;
+            if (stage.Kind == StageKind.AttentionKernel && (device.Offers & FusionPoint.Score) == 0)
+                problems.Add(new("ATTN0016", i, "", [first, Words(FusionPoint.Score), stage.Name]));
+            bool scores = device.Phases.Any(p => p.Reads.Contains("query") && p.Reads.Contains("key"));
+            if (stage.Kind != StageKind.AttentionKernel && scores && !device.Phases.Any(p => p.AppliesRules))
+                problems.Add(new("ATTN0034", i, "", [stage.Name, first]));
+        }
+    }
+
     private static void CheckValues(PipelineSpec spec, List<Problem> problems)
     {
         bool isElement = CheckMember(spec.Element, "Element", problems);
@@ -150,7 +168,33 @@ internal static class StageGraphBuilder
                 stage, roles.Unique(RoleOf(stage.Kind)), fields.Unique("_" + Names.Camel(stage.Name)), options.ToEquatableArray()));
         }
         return new StageGraph(
-            Names.Kebab(spec.Type.Name), spec.Type, spec.Mask, spec.HeadDim, spec.Element, nodes.ToEquatableArray());
+            Names.Kebab(spec.Type.Name), spec.Type, spec.Mask, spec.HeadDim, spec.Element, nodes.ToEquatableArray(),
+            RulesOf(spec.Rules, members, arguments));
+    }
+
+    // Names of the function that calls the rules on the device.
+    private static readonly string[] s_ruleVariables = ["score", "position", "at"];
+
+    private static RuleNodes RulesOf(RulesSpec rules, NameSet members, NameSet arguments)
+    {
+        foreach (string name in s_ruleVariables)
+            arguments.Unique(name, "_");
+        var scalars = new List<RuleScalarNode>();
+        foreach (RuleScalar scalar in rules.Scalars)
+        {
+            string member = members.Unique(scalar.Parameter.Name);
+            scalars.Add(new(scalar, new OptionNode(scalar.Parameter, member, Argument(member))));
+        }
+        var fields = new NameSet(scalars.Select(s => s.Option.Member).Concat(["Apply", "IsIdentity"]));
+        var spans = new List<RuleSpanNode>();
+        foreach (RuleBuffer span in rules.Spans)
+        {
+            string member = fields.Unique(char.ToUpperInvariant(span.Name[0]) + span.Name.Substring(1));
+            spans.Add(new(span, member, Argument(span.Name), RuleUse.AxesOf(rules, span)));
+        }
+        return new RuleNodes(rules, scalars.ToEquatableArray(), spans.ToEquatableArray());
+
+        string Argument(string name) => arguments.Unique(Names.Device(Names.Snake(name)), "_");
     }
 
     private static string RoleOf(StageKind kind) => kind switch

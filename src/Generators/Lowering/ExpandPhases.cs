@@ -28,7 +28,8 @@ internal static class ExpandPhases
                         .Where(a => a.Kind is ArgumentKind.Buffer or ArgumentKind.TokenIndex).Select(a => a.Name)).Distinct();
                 }
                 var step = new StepNode(
-                    stage, phase.Name, phase.Summary, reads.ToEquatableArray(), writes.ToEquatableArray(), arguments, isLoop);
+                    stage, phase.Name, phase.Summary, reads.ToEquatableArray(), writes.ToEquatableArray(), arguments, isLoop,
+                    phase.AppliesRules && !isLoop);
                 kernels.Add(new KernelNode(Entry: "", phase.Scope, [step], SplitReason: "", Arguments: []));
             }
         }

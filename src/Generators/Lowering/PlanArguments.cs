@@ -28,9 +28,12 @@ internal static class PlanArguments
         foreach (StepNode step in kernel.Steps)
         {
             if (step.TakesHooks)
-                Add(plan.Hooks.SelectMany(h => h.Arguments));
+                Add(plan.Hooks.Where(h => h != plan.Score).SelectMany(h => h.Arguments));
             Add(step.Arguments);
         }
+        // What rules are given comes last, so that it is not lost among the arguments of stages.
+        if (kernel.Steps.Any(step => step.TakesHooks || step.AppliesRules))
+            Add(plan.Score?.Arguments ?? []);
         return arguments.ToEquatableArray();
 
         void Add(IEnumerable<ArgumentNode> more)

@@ -64,6 +64,7 @@ internal sealed record PhaseSpec(
     EquatableArray<string> Reads,
     EquatableArray<string> Writes,
     EquatableArray<string> Parameters,
+    bool AppliesRules,
     string Summary);
 
 /// <summary>A hook: see DeviceHookAttribute.</summary>

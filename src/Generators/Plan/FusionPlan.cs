@@ -1,3 +1,4 @@
+using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Support;
 
@@ -12,7 +13,11 @@ namespace AttnCompose.Generators.Plan;
 /// <param name="Buffers">Workspace buffers.</param>
 /// <param name="Hooks">What hooks into the attention loop.</param>
 internal sealed record FusionPlan(
-    StageGraph Graph, EquatableArray<KernelNode> Kernels, EquatableArray<BufferNode> Buffers, EquatableArray<HookNode> Hooks);
+    StageGraph Graph, EquatableArray<KernelNode> Kernels, EquatableArray<BufferNode> Buffers, EquatableArray<HookNode> Hooks)
+{
+    /// <summary>The hook of the scores; null where the loop has none.</summary>
+    public HookNode? Score => Hooks.FirstOrDefault(h => h.Point == FusionPoint.Score);
+}
 
 /// <summary>One kernel.</summary>
 /// <param name="Entry">Name of its entry point.</param>
@@ -31,6 +36,7 @@ internal sealed record KernelNode(
 /// <param name="Writes">What it writes for other phases, by plan-wide buffer name.</param>
 /// <param name="Arguments">What it is given, in the order of its device struct.</param>
 /// <param name="TakesHooks">Whether it is the attention loop, which is given the hooks.</param>
+/// <param name="AppliesRules">Whether it is given the score hook alone.</param>
 internal sealed record StepNode(
     int Stage,
     string Phase,
@@ -38,14 +44,15 @@ internal sealed record StepNode(
     EquatableArray<string> Reads,
     EquatableArray<string> Writes,
     EquatableArray<ArgumentNode> Arguments,
-    bool TakesHooks);
+    bool TakesHooks,
+    bool AppliesRules);
 
 /// <summary>Something given to a kernel or a hook.</summary>
 /// <param name="Kind">What it is.</param>
 /// <param name="Member">Name of the member of the device struct that it fills.</param>
 /// <param name="Name">Name of the kernel argument, unique in the pipeline.</param>
 /// <param name="DeviceType">CUDA type of the kernel argument.</param>
-/// <param name="Stage">Stage that a parameter belongs to.</param>
+/// <param name="Stage">Stage that a parameter belongs to; -1 where it is none's.</param>
 /// <param name="IsWritten">Whether the kernel writes through it.</param>
 internal sealed record ArgumentNode(ArgumentKind Kind, string Member, string Name, string DeviceType, int Stage, bool IsWritten);
 
@@ -56,6 +63,8 @@ internal enum ArgumentKind
     TokenIndex,
     TensorMaps,
     Parameter,
+    RuleScalar,
+    RuleSpan,
 }
 
 /// <summary>One workspace buffer.</summary>

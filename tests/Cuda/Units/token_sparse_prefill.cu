@@ -14,9 +14,9 @@ struct TokenCoverageConfig : Config {
     static constexpr int kPool = 7;
     static constexpr bool kRoundScoresToBFloat16 = false;
 };
-using TokenCoverage = attn::TokenCoverage<TokenCoverageConfig>;
-using RowSource = attn::GatherTokens<Config>;
 using Score = attn::NoScore;
+using TokenCoverage = attn::TokenCoverage<TokenCoverageConfig, Score>;
+using RowSource = attn::GatherTokens<Config>;
 using Destination = attn::ScatterTokens<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
 
@@ -24,7 +24,7 @@ using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destinatio
 extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads, 1)
     token_sparse_prefill_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    TokenCoverage::RowPartials::run(problem, {.row_partials = row_partials}, shared);
+    TokenCoverage::RowPartials::run(problem, Score{}, {.row_partials = row_partials}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_partials_shape =
     attn::shape_of<TokenCoverage::RowPartials>();
@@ -44,7 +44,7 @@ extern "C" __global__ void __launch_bounds__(TokenCoverage::ColumnScores::kThrea
     token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_stats,
                                        float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    TokenCoverage::ColumnScores::run(problem, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
+    TokenCoverage::ColumnScores::run(problem, Score{}, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_column_scores_shape =
     attn::shape_of<TokenCoverage::ColumnScores>();

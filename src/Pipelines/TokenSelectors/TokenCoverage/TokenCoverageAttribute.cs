@@ -14,7 +14,7 @@ namespace AttnCompose;
 /// <remarks>
 /// <para>Scores. With L keys and W = <see cref="Window"/>, the last min(W, Lq) queries take their softmax over all keys,
 /// causal by position; a token's raw score is the mean of its probabilities over those queries. Only the prefix, positions
-/// [0, L - W), is scored. The pipeline's score rule applies.</para>
+/// [0, L - W), is scored. The pipeline's rules apply.</para>
 /// <para>Choice. Everything after the raw scores is a pure function of their bits, see
 /// <see cref="Select(ReadOnlySpan{float}, int, int, CpuExecution, TokenSelection)"/>.</para>
 /// <para>Everything is kept where <see cref="Coverage"/> drops nothing, where L &lt;= <see cref="MinTokens"/> + W, and where
@@ -29,11 +29,11 @@ namespace AttnCompose;
 [DeviceBuffer("mean_scores", "float", Shape = "[batch, key length]")]
 [DeviceBuffer("budget", "int", Shape = "[batch]")]
 [DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["query", "key"], Writes = ["row_partials"],
-    Summary = "row maximum and sum of the window queries over one tile of keys")]
+    AppliesRules = true, Summary = "row maximum and sum of the window queries over one tile of keys")]
 [DevicePhase("row_stats", Scope = PhaseScope.QueryHead, Reads = ["row_partials"], Writes = ["row_stats"],
     Summary = "row maximum and sum of the window queries over all keys")]
 [DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeyTile,
-    Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"],
+    Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"], AppliesRules = true,
     Summary = "mean probability of each prefix token over the window queries")]
 [DevicePhase("pool", Scope = PhaseScope.KeyTile, Reads = ["raw_scores"], Writes = ["scores", "mean_scores"],
     Summary = "average pool along the prefix, then the mean over heads")]

@@ -18,16 +18,16 @@
 
 namespace attn {
 
-// Config: kHeadDim, Element, kWindow, kPool, kRoundScoresToBFloat16.
-template <typename Config>
+// Config: kHeadDim, Element, kWindow, kPool, kRoundScoresToBFloat16. Score: the pipeline's rules.
+template <typename Config, ScoreHook Score>
 struct TokenCoverage {
     static constexpr int kWindow = Config::kWindow;
     static constexpr int kPool = Config::kPool;
     static_assert(kPool >= 1 && kPool % 2 == 1);
 
-    using RowPartials = typename WindowSoftmax<Config>::RowPartials;
-    using RowStats = typename WindowSoftmax<Config>::RowStats;
-    using ColumnScores = typename WindowSoftmax<Config>::ColumnScores;
+    using RowPartials = typename WindowSoftmax<Config, Score>::RowPartials;
+    using RowStats = typename WindowSoftmax<Config, Score>::RowStats;
+    using ColumnScores = typename WindowSoftmax<Config, Score>::ColumnScores;
 
     // pooled and mean. A thread owns a token, so the order of the sums is that of the loops.
     struct Pool {

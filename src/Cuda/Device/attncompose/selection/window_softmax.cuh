@@ -23,11 +23,11 @@ __device__ inline long long row_of(const Problem& problem, int b, int h) {
     return static_cast<long long>(b) * problem.query_heads + h;
 }
 
-// Config: kHeadDim, Element, kWindow.
-template <typename Config>
+// Config: kHeadDim, Element, kWindow. Score: the rules, which change scores before their softmax.
+template <typename Config, ScoreHook Score>
 struct WindowSoftmax {
     static constexpr int kWindow = Config::kWindow;
-    using Window = WindowScores<Config>;
+    using Window = WindowScores<Config, Score>;
 
     // For each window row the largest S of one tile of keys and the sum of 2^(S - largest).
     struct RowPartials {
@@ -39,8 +39,9 @@ struct WindowSoftmax {
             float2* row_partials;  // [batch, query heads, key tiles, kWindow]
         };
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
-            const Window window(problem, shared);
+        static __device__ void run(const Problem& problem, const Score& score, const Arguments& arguments,
+                                   unsigned char* shared) {
+            const Window window(problem, score, shared);
             if (window.key_begin >= window.sequence.key_length) return;
             window.start_keys();
             const int rows = Window::window_rows(window.sequence);
@@ -55,7 +56,7 @@ struct WindowSoftmax {
 #pragma unroll 1
                     for (int column = 0; column < kTile; column += Window::kColumns) {
                         typename Window::Fragment s;
-                        window.score(row_begin, column, s);
+                        window.score(h, row_begin, column, s);
                         add(s, partials);
                     }
 #pragma unroll
@@ -145,9 +146,10 @@ struct WindowSoftmax {
             float* raw_scores;  // [batch, query heads, key length]; only prefixes are written
         };
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
+        static __device__ void run(const Problem& problem, const Score& score, const Arguments& arguments,
+                                   unsigned char* shared) {
             auto* column_sums = reinterpret_cast<float*>(shared + Window::kSharedBytes);  // [kWarps, kTile]
-            const Window window(problem, shared);
+            const Window window(problem, score, shared);
             const int prefix = prefix_length<kWindow>(window.sequence);
             if (window.key_begin >= prefix) return;
             window.start_keys();
@@ -186,7 +188,7 @@ struct WindowSoftmax {
 #pragma unroll 1
                 for (int column = 0; column < kTile; column += Window::kColumns) {
                     typename Window::Fragment s;
-                    window.score(row_begin, column, s);
+                    window.score(h, row_begin, column, s);
                     add(s, stats, to + column);
                 }
             }
