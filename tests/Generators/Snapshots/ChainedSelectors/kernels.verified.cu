@@ -38,11 +38,11 @@ struct SelectorConfig : Config {
     static constexpr bool kRoundScoresToBFloat16 = false;  // [TokenCoverage(RoundScoresToBFloat16)]
 };
 
-using Selector = attn::TokenCoverage<SelectorConfig>;
+using Score = attn::NoScore;  // hook: scores as they are
+using Selector = attn::TokenCoverage<SelectorConfig, Score>;
 using Selector2 = attn::TestPrune<Config>;
 using Selector3 = attn::TestPrune<Config>;
 using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
-using Score = attn::NoScore;  // hook: scores as they are
 using RowDestination = attn::ScatterTokens<Config>;  // hook: rows go back to their places, +0 elsewhere
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;
 
@@ -53,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads, 1)
 coarse_to_fine_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: row maximum and sum of the window queries over one tile of keys
-    Selector::RowPartials::run(problem, {.row_partials = row_partials}, shared);
+    Selector::RowPartials::run(problem, Score{}, {.row_partials = row_partials}, shared);
 }
 
 // -- kernel 2 of 9: one block a query head -------------------------------------------------------------------------
@@ -78,7 +78,7 @@ coarse_to_fine_column_scores(
     float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: mean probability of each prefix token over the window queries
-    Selector::ColumnScores::run(problem, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
+    Selector::ColumnScores::run(problem, Score{}, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
 }
 
 // -- kernel 4 of 9: one block a tile of keys -----------------------------------------------------------------------

@@ -28,9 +28,9 @@ struct SelectorConfig : Config {
     static constexpr bool kKeepFirst = true;  // [TestSelect(KeepFirst)]
 };
 
+using Score = attn::NoScore;  // hook: scores as they are
 using Selector = attn::TestSelect<SelectorConfig>;
 using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
-using Score = attn::NoScore;  // hook: scores as they are
 using RowDestination = attn::ScatterTokens<Config>;  // hook: rows go back to their places, +0 elsewhere
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;
 
