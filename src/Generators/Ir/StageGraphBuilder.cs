@@ -169,20 +169,21 @@ internal static class StageGraphBuilder
         }
         return new StageGraph(
             Names.Kebab(spec.Type.Name), spec.Type, spec.Mask, spec.HeadDim, spec.Element, nodes.ToEquatableArray(),
-            RulesOf(spec.Rules, members, arguments));
+            RulesOf(spec.Rules, ordered, members, arguments));
     }
 
     // Names of the function that calls the rules on the device.
     private static readonly string[] s_ruleVariables = ["score", "position", "at"];
 
-    private static RuleNodes RulesOf(RulesSpec rules, NameSet members, NameSet arguments)
+    private static RuleNodes RulesOf(RulesSpec rules, List<StageSpec> stages, NameSet members, NameSet arguments)
     {
         foreach (string name in s_ruleVariables)
             arguments.Unique(name, "_");
         var scalars = new List<RuleScalarNode>();
         foreach (RuleScalar scalar in rules.Scalars)
         {
-            string member = members.Unique(scalar.Parameter.Name);
+            bool shared = s_optionsMembers.Contains(scalar.Parameter.Name) || stages.SelectMany(s => s.Parameters).Any(p => p.Name == scalar.Parameter.Name);
+            string member = members.Unique(shared ? scalar.Rules[0] + scalar.Parameter.Name : scalar.Parameter.Name);
             scalars.Add(new(scalar, new OptionNode(scalar.Parameter, member, Argument(member))));
         }
         var fields = new NameSet(scalars.Select(s => s.Option.Member).Concat(["Apply", "IsIdentity"]));

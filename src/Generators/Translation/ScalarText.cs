@@ -46,11 +46,15 @@ internal static class ScalarText
     public static bool MayThrow(RuleExpression expression) => expression switch
     {
         RuleElement element => element.Axis == RuleAxes.None,
-        RuleBinary { Type: RuleType.Int, Operator: BinaryOperator.Divide or BinaryOperator.Remainder } => true,
-        RuleCall { Function: RuleFunction.Clamp } => true,
+        RuleBinary { Type: RuleType.Int, Operator: BinaryOperator.Divide or BinaryOperator.Remainder, Right: var by } =>
+            by is not RuleLiteral { Bits: not (0 or -1) },
+        RuleCall { Function: RuleFunction.Clamp, Arguments: var of } => !(of[1] is RuleLiteral low && of[2] is RuleLiteral high && IsBelow(low, high)),
         RuleCall { Type: RuleType.Int, Function: RuleFunction.Abs } => true,
         _ => false,
     };
+
+    private static bool IsBelow(RuleLiteral low, RuleLiteral high) =>
+        low.Type == RuleType.Float ? RuleText.Float(low) <= RuleText.Float(high) : low.Bits <= high.Bits;
 
     private static string Literal(RuleLiteral literal) => literal.Type switch
     {
