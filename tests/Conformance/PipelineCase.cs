@@ -103,6 +103,31 @@ public sealed class PipelineCase
         return failures;
     }
 
+    /// <summary>One head by the oracle, over keys at some positions: [Lq, dim] and [Lq].</summary>
+    internal void Attend<TReal>(
+        int batch, int head, ReadOnlySpan<int> keys, ReadOnlySpan<int> queries, Span<TReal> output, Span<TReal> logSumExp,
+        ElementType probability = ElementType.Any)
+        where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal> =>
+        AttentionOracle.Attend(
+            QueryHead(batch, head), KeyHead(Key, batch, head), KeyHead(Value, batch, head), Config.HeadDim,
+            Sequence(batch).FirstQuery, keys, queries, Config.Mask == AttentionMask.Causal, Scale, Rule, output, logSumExp,
+            probability);
+
+    /// <summary>[Lq, dim] of a query head.</summary>
+    internal ReadOnlySpan<float> QueryHead(int batch, int head)
+    {
+        int size = Config.QueryLength * Config.HeadDim;
+        return Query.AsSpan((batch * Config.QueryHeads + head) * size, size);
+    }
+
+    /// <summary>[Lk, dim] of the key/value head of a query head, of <see cref="Key"/> or <see cref="Value"/>.</summary>
+    internal ReadOnlySpan<float> KeyHead(float[] tensor, int batch, int head)
+    {
+        int size = Config.KeyLength * Config.HeadDim;
+        int keyHead = head / (Config.QueryHeads / Config.KeyValueHeads);
+        return tensor.AsSpan((batch * Config.KeyValueHeads + keyHead) * size, size);
+    }
+
     /// <summary>Whether a query of <see cref="TensorContent.OneHot"/> looks for the key at its own position.</summary>
     internal bool FindsItself(int batch, int query)
     {

@@ -85,6 +85,15 @@ public sealed record PipelineConfig
     public required bool Sparse { get; init; }
 
     public required double Coverage { get; init; }
+
+    /// <summary>Tokens that each head keeps, the window among them; 0 where <see cref="Coverage"/> is the budget.</summary>
+    public int Count { get; init; }
+
+    /// <summary>
+    /// Query heads whose keys and values a device gathers ahead of the attention loop at a time; 0 where it does not.
+    /// </summary>
+    public int GatherHeads { get; init; }
+
     public required int Window { get; init; }
     public required int Pool { get; init; }
     public required int MinTokens { get; init; }
@@ -92,6 +101,14 @@ public sealed record PipelineConfig
 
     /// <summary>Multiply-adds of dense attention over the whole shape.</summary>
     public long MultiplyAdds => 2L * Batch * QueryHeads * QueryLength * KeyLength * HeadDim;
+
+    /// <summary>The token selector.</summary>
+    public RecentQueriesSelectorAttribute Selector() => Count > 0
+        ? new FixedCountAttribute { Count = Count, Window = Window, Pool = Pool, RoundScoresToBFloat16 = RoundScores }
+        : new TokenCoverageAttribute
+        {
+            Coverage = Coverage, MinTokens = MinTokens, Window = Window, Pool = Pool, RoundScoresToBFloat16 = RoundScores,
+        };
 
     /// <summary>The configuration of a seed.</summary>
     public static PipelineConfig Random(int seed)
@@ -127,6 +144,7 @@ public sealed record PipelineConfig
             Pool = Pick(random, 1, 3, 7, 7, 15),
             MinTokens = Pick(random, 0, 0, 1, 8, 64, 10_000),
             RoundScores = random.Next(8) == 0,
+            Count = random.Next(4) == 0 ? random.Next(1, keyLength + 8) : 0,
         };
         config = config with { QueryHeads = group * config.KeyValueHeads };
         return config.Within(random.Next(64) == 0 ? MaxMultiplyAdds : MaxMultiplyAdds >> 5);
@@ -165,8 +183,23 @@ public sealed record PipelineConfig
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
         $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
-        $"rule={Rule} threads={Threads} sparse={Sparse} coverage={Coverage:R} window={Window} pool={Pool} min={MinTokens} " +
+        $"rule={Rule} threads={Threads} sparse={Sparse} coverage={Coverage:R} count={Count} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
+
+    /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
+    /// <exception cref="FormatException">A part is none of a configuration.</exception>
+    public bool Has(string values)
+    {
+        string[] own = ToString().Split(' ');
+        string[] wanted = values.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        foreach (string part in wanted)
+        {
+            string name = part[..(part.IndexOf('=') + 1)];
+            if (name.Length == 0 || !own.Any(value => value.StartsWith(name, StringComparison.Ordinal)))
+                throw new FormatException($"'{part}' is not one name=value of a configuration.");
+        }
+        return wanted.All(part => own.Contains(part));
+    }
 
     /// <summary>Reads the line that <see cref="ToString"/> writes.</summary>
     /// <exception cref="FormatException">A part is missing or malformed.</exception>
@@ -198,6 +231,9 @@ public sealed record PipelineConfig
             Threads = Integer("threads"),
             Sparse = bool.Parse(Text("sparse")),
             Coverage = double.Parse(Text("coverage"), CultureInfo.InvariantCulture),
+            // Lines from before there were these.
+            Count = parts.ContainsKey("count") ? Integer("count") : 0,
+            GatherHeads = parts.ContainsKey("gather") ? Integer("gather") : 0,
             Window = Integer("window"),
             Pool = Integer("pool"),
             MinTokens = Integer("min"),

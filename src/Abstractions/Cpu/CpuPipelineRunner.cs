@@ -49,8 +49,7 @@ public sealed class CpuPipelineRunner : IDisposable
         ObjectDisposedException.ThrowIf(_disposed, pipeline);
         ProblemShape shape = ArgumentChecks.Check(in arguments, _name, _mask, _headDim, _element);
         rules.Check(in shape);
-        if (Interlocked.Exchange(ref _busy, 1) != 0)
-            throw new InvalidOperationException($"{_name}: a call is running on this instance already. Make one instance a thread.");
+        Begin();
         try
         {
             if (shape.IsEmpty)
@@ -95,11 +94,33 @@ public sealed class CpuPipelineRunner : IDisposable
         }
     }
 
+    /// <summary>Does something that no call may see half done.</summary>
+    /// <exception cref="InvalidOperationException">A call is running.</exception>
+    public void BetweenCalls(Action change)
+    {
+        ArgumentNullException.ThrowIfNull(change);
+        Begin();
+        try
+        {
+            change();
+        }
+        finally
+        {
+            Volatile.Write(ref _busy, 0);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
         _disposed = true;
         _cpu.Dispose();
+    }
+
+    private void Begin()
+    {
+        if (Interlocked.Exchange(ref _busy, 1) != 0)
+            throw new InvalidOperationException($"{_name}: a call is running on this instance already. Make one instance a thread.");
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

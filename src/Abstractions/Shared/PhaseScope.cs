@@ -18,6 +18,9 @@ public enum PhaseScope
     /// <summary>One block a tile of keys of one key/value head: grid (key tiles, key/value heads, batch).</summary>
     KeyValueHeadKeyTile,
 
+    /// <summary>One block a tile of keys of one query head: grid (key tiles, query heads, batch).</summary>
+    QueryHeadKeyTile,
+
     /// <summary>One block a tile of queries of one query head: grid (query tiles, query heads, batch).</summary>
     QueryHeadQueryTile,
 }

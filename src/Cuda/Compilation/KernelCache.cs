@@ -22,6 +22,7 @@ public sealed class KernelCache
     private readonly ConcurrentDictionary<KernelCacheKey, Slot> _slots = new();
     private readonly Func<PreparedKernel, CompiledKernel> _compile;
     private readonly Func<string> _compiler;
+    private readonly Func<string, FileStreamOptions, FileStream> _open;
     private readonly TimeSpan _deadline;
     private readonly bool _required;
     private long _compilations;
@@ -30,9 +31,11 @@ public sealed class KernelCache
     private string? _writeFailure;
 
     internal KernelCache(
-        CudaSettings settings, Func<PreparedKernel, CompiledKernel> compile, Func<string> compiler, TimeSpan? deadline = null)
+        CudaSettings settings, Func<PreparedKernel, CompiledKernel> compile, Func<string> compiler, TimeSpan? deadline = null,
+        Func<string, FileStreamOptions, FileStream>? open = null)
     {
         (_compile, _compiler, _required) = (compile, compiler, settings.RequireCache);
+        _open = open ?? (static (path, options) => new FileStream(path, options));
         _deadline = deadline ?? TimeSpan.FromMinutes(2);
         string? path = settings.CacheDirectory is { } named ? Path.GetFullPath(named)
             : settings.CacheHome is { } home ? Path.Combine(home, "attncompose")
@@ -79,26 +82,33 @@ public sealed class KernelCache
     /// <summary>The compiled kernel: from memory, from its file, or compiled now.</summary>
     /// <exception cref="KernelCompilationException">It does not compile, or compiling is not allowed (<see
     /// cref="CudaSettings.RequireCache"/>).</exception>
-    public CompiledKernel GetOrCompile(PreparedKernel kernel)
+    public CompiledKernel GetOrCompile(PreparedKernel kernel) => GetOrCompile(kernel, _compile);
+
+    /// <summary>The compiled kernel; where it must be compiled, by a compiler of the caller's.</summary>
+    internal CompiledKernel GetOrCompile(PreparedKernel kernel, Func<PreparedKernel, CompiledKernel> compile)
     {
         ArgumentNullException.ThrowIfNull(kernel);
         Slot slot = _slots.GetOrAdd(kernel.Key, static _ => new Slot());
         lock (slot)
-            return slot.Kernel ??= Load(kernel.Key) ?? CompileOnce(kernel);
+            return slot.Kernel ??= Load(kernel.Key) ?? CompileOnce(kernel, compile);
     }
 
     internal string? FileOf(KernelCacheKey key) =>
         Refusal is null && Directory is not null ? Path.Combine(Directory, key.Hash + Extension) : null;
 
-    private CompiledKernel CompileOnce(PreparedKernel kernel)
+    private CompiledKernel CompileOnce(PreparedKernel kernel, Func<PreparedKernel, CompiledKernel> compile)
     {
         if (_required)
             throw new KernelCompilationException(kernel.Source.Name, $"{kernel.Source.Name} ({kernel.Options}) is not in the kernel cache {Directory}, and ATTNCOMPOSE_REQUIRE_CACHE forbids to compile it.");
         string? file = FileOf(kernel.Key);
         using FileStream? turn = file is null ? null : TakeTurn(file + ".lock");
-        if (turn is not null && Load(kernel.Key) is { } made)
-            return made; // by the process that had the turn before
-        CompiledKernel compiled = _compile(kernel);
+        if (turn is not null)
+        {
+            if (Load(kernel.Key) is { } made)
+                return made; // by the process that had the turn before
+            DeleteLeftovers(file!);
+        }
+        CompiledKernel compiled = compile(kernel);
         Interlocked.Increment(ref _compilations);
         if (turn is not null)
             Store(file!, KernelCacheEntry.Write(kernel.Key, compiled));
@@ -142,7 +152,7 @@ public sealed class KernelCache
         {
             try
             {
-                return new FileStream(path, Options(FileMode.OpenOrCreate));
+                return _open(path, Options(FileMode.OpenOrCreate));
             }
             catch (IOException) when (File.Exists(path) && Environment.TickCount64 < end)
             {
@@ -161,7 +171,7 @@ public sealed class KernelCache
         string beside = $"{file}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp";
         try
         {
-            using (var stream = new FileStream(beside, Options(FileMode.CreateNew)))
+            using (FileStream stream = _open(beside, Options(FileMode.CreateNew)))
             {
                 stream.Write(bytes);
                 stream.Flush(flushToDisk: true);
@@ -178,6 +188,23 @@ public sealed class KernelCache
             catch (Exception again) when (again is IOException or UnauthorizedAccessException)
             {
             }
+        }
+    }
+
+    /// <summary>
+    /// Half-written entries of processes that ended while they had the turn; who has it now is the only one to write.
+    /// </summary>
+    private static void DeleteLeftovers(string file)
+    {
+        try
+        {
+            string pattern = Path.GetFileName(file) + ".*.tmp";
+            foreach (string leftover in System.IO.Directory.GetFiles(Path.GetDirectoryName(file)!, pattern))
+                File.Delete(leftover);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // They are in nobody's way.
         }
     }
 

@@ -31,6 +31,9 @@ internal static unsafe partial class CudaDriver
     public static partial CudaResult cuDeviceGetAttribute(int* value, int attribute, int device);
 
     [LibraryImport(NativeLibraries.Driver)]
+    public static partial CudaResult cuDeviceGetPCIBusId(byte* id, int length, int device);
+
+    [LibraryImport(NativeLibraries.Driver)]
     public static partial CudaResult cuDevicePrimaryCtxRetain(nint* context, int device);
 
     [LibraryImport(NativeLibraries.Driver)]
@@ -116,6 +119,9 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CudaResult cuGraphLaunch(nint executable, nint stream);
+
+    [LibraryImport(NativeLibraries.Driver)]
+    public static partial CudaResult cuGraphExecUpdate_v2(nint executable, nint graph, GraphUpdateInfo* info);
 
     [LibraryImport(NativeLibraries.Driver)]
     public static partial CudaResult cuModuleLoadData(nint* module, byte* image);

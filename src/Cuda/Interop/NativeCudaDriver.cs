@@ -72,6 +72,12 @@ internal sealed unsafe class NativeCudaDriver : CudaDriverApi
             return cuDeviceGetAttribute(to, (int)attribute, device);
     }
 
+    public override CudaResult DeviceBusId(Span<byte> id, int device)
+    {
+        fixed (byte* to = id)
+            return cuDeviceGetPCIBusId(to, id.Length, device);
+    }
+
     public override CudaResult PrimaryContextRetain(out nint context, int device)
     {
         fixed (nint* to = &context)
@@ -173,6 +179,12 @@ internal sealed unsafe class NativeCudaDriver : CudaDriverApi
     public override CudaResult GraphExecutableDestroy(nint executable) => cuGraphExecDestroy(executable);
 
     public override CudaResult GraphLaunch(nint executable, nint stream) => cuGraphLaunch(executable, stream);
+
+    public override CudaResult GraphUpdate(nint executable, nint graph)
+    {
+        GraphUpdateInfo info;
+        return cuGraphExecUpdate_v2(executable, graph, &info);
+    }
 
     public override CudaResult ModuleLoad(out nint module, ReadOnlySpan<byte> image)
     {

@@ -14,7 +14,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
     private readonly KernelCache _cache;
     private readonly WorkspacePool _pool;
     private readonly CudaLaunch _launch;
-    private readonly List<(int HeadDim, ElementType Element, ElementType Output, CudaModule Module)> _modules = [];
+    private readonly List<(KernelVariant Variant, CudaModule Module)> _modules = [];
     private int _busy;
     private bool _disposed;
 
@@ -39,11 +39,15 @@ public sealed partial class CudaPipelineRunner : IDisposable
     /// <summary>Bytes of device memory held as workspace, over all streams.</summary>
     public long WorkspaceBytes => _pool.Bytes;
 
-    /// <summary>Bytes of workspace that a problem needs.</summary>
-    public long WorkspaceBytesFor(ICudaPipeline pipeline, in ProblemShape shape)
+    /// <summary>Bytes of workspace that a problem needs. Compiles the kernels where they have not been.</summary>
+    /// <exception cref="KernelCompilationException">They do not compile for this device.</exception>
+    public long WorkspaceBytesFor<T, TOut>(ICudaPipeline pipeline, in ProblemShape shape)
+        where T : unmanaged
+        where TOut : unmanaged
     {
         ArgumentNullException.ThrowIfNull(pipeline);
         var workspace = new CudaWorkspace();
+        workspace.Clear(GatherRoom(Prepare<T, TOut>(shape.HeadDim), in shape));
         Describe(pipeline, workspace, in shape, ownSelection: _program.SelectsTokens);
         return workspace.TotalBytes;
     }
@@ -55,7 +59,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         where TOut : unmanaged
     {
         CudaArgumentChecks.CheckElements<T, TOut>(_program);
-        return ModuleFor(headDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+        return ModuleFor(VariantOf<T, TOut>(headDim));
     }
 
     /// <summary>Puts a pipeline's kernels on a stream.</summary>
@@ -80,6 +84,22 @@ public sealed partial class CudaPipelineRunner : IDisposable
         }
     }
 
+    /// <summary>Does something that no call may see half done.</summary>
+    /// <exception cref="InvalidOperationException">A call is running.</exception>
+    public void BetweenCalls(Action change)
+    {
+        ArgumentNullException.ThrowIfNull(change);
+        Begin(this);
+        try
+        {
+            change();
+        }
+        finally
+        {
+            End();
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -92,10 +112,10 @@ public sealed partial class CudaPipelineRunner : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    private void Begin(ICudaPipeline pipeline)
+    private void Begin(object caller)
     {
-        ArgumentNullException.ThrowIfNull(pipeline);
-        ObjectDisposedException.ThrowIf(_disposed, pipeline);
+        ArgumentNullException.ThrowIfNull(caller);
+        ObjectDisposedException.ThrowIf(_disposed, caller);
         if (Interlocked.Exchange(ref _busy, 1) != 0)
             throw new InvalidOperationException(
                 $"{_program.Name}: a call is running on this instance already. Make one instance a thread.");
@@ -117,10 +137,11 @@ public sealed partial class CudaPipelineRunner : IDisposable
             rule.Check(Device, in shape);
         if (shape.IsEmpty)
             return;
-        CudaModule module = ModuleFor(shape.HeadDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+        KernelVariant variant = VariantOf<T, TOut>(shape.HeadDim);
+        CudaModule module = Loaded(variant) ?? LoadOutsideCapture(variant, stream);
         bool ownSelection = _program.SelectsTokens && arguments.Selection is null;
         CudaWorkspace workspace = _launch.Workspace;
-        workspace.Clear();
+        workspace.Clear(GatherRoom(module, in shape));
         SelectionOffsets offsets = Describe(pipeline, workspace, in shape, ownSelection);
         ICudaRunObserver? observer = Device.Observer;
         if (observer is not null)
@@ -155,6 +176,19 @@ public sealed partial class CudaPipelineRunner : IDisposable
             rule.KeepAlive();
     }
 
+    /// <summary>
+    /// The one place that chooses whether keys and values are gathered ahead of the attention loop: how many bytes they may take,
+    /// 0 where the loop copies them itself.
+    /// </summary>
+    private long GatherRoom(CudaModule module, in ProblemShape shape)
+    {
+        CudaTuning tuning = Device.Tuning;
+        if (_program.GatheredEntry is null || shape.QueryLength < tuning.GatherLength || shape.KeyLength == 0)
+            return 0;
+        bool hasCopyEngine = module.Kernel(_program.GatheredEntry).Shape.BoxRows > 0;
+        return hasCopyEngine ? tuning.MaxWorkspace : 0;
+    }
+
     private static SelectionOffsets Describe(
         ICudaPipeline pipeline, CudaWorkspace workspace, in ProblemShape shape, bool ownSelection)
     {
@@ -168,31 +202,43 @@ public sealed partial class CudaPipelineRunner : IDisposable
             workspace.Reserve(heads * sizeof(int)));
     }
 
-    private CudaModule ModuleFor(int headDim, ElementType element, ElementType output)
+    private static KernelVariant VariantOf<T, TOut>(int headDim) =>
+        new(headDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+
+    private CudaModule ModuleFor(KernelVariant variant) => Loaded(variant) ?? Load(variant);
+
+    private CudaModule? Loaded(KernelVariant variant)
     {
         foreach (var known in _modules)
         {
-            if (known.HeadDim == headDim && known.Element == element && known.Output == output)
+            if (known.Variant == variant)
                 return known.Module;
         }
-        return Load(headDim, element, output);
+        return null;
     }
 
-    private CudaModule Load(int headDim, ElementType element, ElementType output)
+    private CudaModule LoadOutsideCapture(KernelVariant variant, CudaStream stream)
     {
-        var options = new CompileOptions
-        {
-            Architecture = Device.Architecture,
-            HeadDim = headDim,
-            Element = element,
-            Output = output,
-            Delays = CudaSettings.Current.DelayBarriers,
-        };
-        PreparedKernel prepared = _cache.Prepare(_program.Source, options);
+        stream.RefuseCapture($"Loading kernels for {variant}");
+        return Load(variant);
+    }
+
+    private CudaModule Load(KernelVariant variant)
+    {
+        PreparedKernel prepared = _cache.Prepare(_program.Source, OptionsOf(variant));
         CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));
-        _modules.Add((headDim, element, output, module));
+        _modules.Add((variant, module));
         return module;
     }
+
+    private CompileOptions OptionsOf(KernelVariant variant) => new()
+    {
+        Architecture = Device.Architecture,
+        HeadDim = variant.HeadDim,
+        Element = variant.Element,
+        Output = variant.Output,
+        Delays = CudaSettings.Current.DelayBarriers,
+    };
 
     private static DeviceProblem ProblemOf<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, in ProblemShape shape)
         where T : unmanaged

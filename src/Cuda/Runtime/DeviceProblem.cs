@@ -98,6 +98,15 @@ public struct DeviceTokenIndex
 public readonly record struct DeviceSpan(nint Data, long Length);
 
 /// <summary>
+/// The query heads that a launch is for: <c>attn::HeadRange</c> of the device code. Heads are counted over all sequences, batch *
+/// query heads + head.
+/// </summary>
+/// <param name="First">The first of them.</param>
+/// <param name="Count">How many.</param>
+[StructLayout(LayoutKind.Sequential)]
+public readonly record struct DeviceHeadRange(int First, int Count);
+
+/// <summary>
 /// What a kernel says of its launch: <c>attn::LaunchShape</c>, exported by the emitted CUDA as <c>&lt;entry&gt;_shape</c> and
 /// read after loading, so that host and device cannot disagree.
 /// </summary>

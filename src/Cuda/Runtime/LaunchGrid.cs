@@ -3,7 +3,8 @@ namespace AttnCompose.Cuda;
 /// <summary>Thread blocks of a launch. A grid with a 0 in it has nothing to do.</summary>
 internal readonly record struct LaunchGrid(int X, int Y, int Z)
 {
-    private const int MaxYz = 65_535;
+    /// <summary>Most heads, and most sequences, of a launch.</summary>
+    public const int MaxYz = 65_535;
 
     public bool IsEmpty => X == 0 || Y == 0 || Z == 0;
 
@@ -17,6 +18,7 @@ internal readonly record struct LaunchGrid(int X, int Y, int Z)
             PhaseScope.QueryHead => new(1, shape.QueryHeads, shape.Batch),
             PhaseScope.KeyTile => new(Tiles(shape.KeyLength, tile, entry), 1, shape.Batch),
             PhaseScope.KeyValueHeadKeyTile => new(Tiles(shape.KeyLength, tile, entry), shape.KeyValueHeads, shape.Batch),
+            PhaseScope.QueryHeadKeyTile => new(Tiles(shape.KeyLength, tile, entry), shape.QueryHeads, shape.Batch),
             PhaseScope.QueryHeadQueryTile => new(Tiles(shape.QueryLength, tile, entry), shape.QueryHeads, shape.Batch),
             _ => throw new ArgumentOutOfRangeException(nameof(scope), scope, $"{entry} has an unknown scope."),
         };

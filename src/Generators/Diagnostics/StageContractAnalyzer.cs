@@ -19,7 +19,7 @@ namespace AttnCompose.Generators.Diagnostics;
 [DiagnosticAnalyzer(LanguageNames.CSharp)]
 public sealed class StageContractAnalyzer : DiagnosticAnalyzer
 {
-    private static readonly string[] s_tensors = ["query", "key", "value", "output", "token_index"];
+    private static readonly string[] s_tensors = ["query", "key", "value", "output", "token_index", "heads"];
 
     /// <inheritdoc/>
     public override ImmutableArray<DiagnosticDescriptor> SupportedDiagnostics { get; } =
@@ -58,6 +58,8 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
                 CheckNames(context, stage, attribute, attribute.ConstructorArgument(0, ""));
             else if (attribute.IsNamed(KnownTypeNames.DeviceHook))
                 CheckNames(context, stage, attribute, "The hook");
+            else if (attribute.IsNamed(KnownTypeNames.DeviceGather))
+                CheckNames(context, stage, attribute, "The gathered row source");
         }
     }
 
@@ -123,7 +125,7 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
 
     private static void CheckNames(SymbolAnalysisContext context, INamedTypeSymbol stage, AttributeData attribute, string who)
     {
-        IEnumerable<string> buffers = stage.GetAttributes()
+        IEnumerable<string> buffers = StageParser.DeviceAttributes(stage)
             .Where(a => a.IsNamed(KnownTypeNames.DeviceBuffer))
             .Select(a => a.ConstructorArgument(0, ""));
         var tensors = new HashSet<string>(s_tensors.Concat(buffers), StringComparer.Ordinal);

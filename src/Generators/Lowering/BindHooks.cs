@@ -21,7 +21,7 @@ internal static class BindHooks
         Bind(FusionPoint.RowSource, plan.Graph.Compress, "RowSource", "every row of the sequence", s_maps);
         Bind(FusionPoint.Score, null, "Score", ScoresOf(plan.Graph.Rules), [.. ArgumentsOf(plan.Graph.Rules)]);
         Bind(FusionPoint.RowDestination, plan.Graph.Decompress, "RowDestination", "rows go back where they came from");
-        return plan with { Hooks = hooks.ToEquatableArray() };
+        return plan with { Hooks = hooks.ToEquatableArray(), GatheredHooks = Gathered(plan, hooks) };
 
         void Bind(FusionPoint point, StageNode? node, string alias, string otherwise, params ArgumentNode[] given)
         {
@@ -47,4 +47,19 @@ internal static class BindHooks
             ArgumentKind.RuleScalar, s.Option.Argument, s.Option.Argument, s.Option.Parameter.Type, Stage: -1, IsWritten: false))
         .Concat(rules.Spans.Select(s => new ArgumentNode(
             ArgumentKind.RuleSpan, s.Argument, s.Argument, $"attn::rules::Span<{s.Buffer.Type.Keyword()}>", Stage: -1, IsWritten: false)));
+
+    /// <summary>The same hooks, with a row source over what the compress stage gathered.</summary>
+    private static EquatableArray<HookNode> Gathered(FusionPlan plan, List<HookNode> hooks)
+    {
+        if (plan.Graph.Compress?.Device.Gather is not { } gather)
+            return [];
+        return hooks.Select(hook => hook.Point != FusionPoint.RowSource
+            ? hook
+            : hook with
+            {
+                Alias = FusionPlan.Gathered + hook.Alias,
+                Summary = gather.Summary,
+                Arguments = [.. Arguments.Of(plan, hook.Stage, gather.Reads, [], []), s_maps with { Stage = hook.Stage }],
+            }).ToEquatableArray();
+    }
 }

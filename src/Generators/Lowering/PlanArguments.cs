@@ -16,11 +16,14 @@ internal static class PlanArguments
         {
             Kernels = plan.Kernels.Select(kernel => kernel with
             {
-                Entry = entries.Unique($"{prefix}_{string.Join("_", kernel.Steps.Select(s => Names.Device(s.Phase)))}", "_"),
+                Entry = entries.Unique($"{prefix}_{string.Join("_", kernel.Steps.Select(s => EntryOf(kernel, s)))}", "_"),
                 Arguments = Union(plan, kernel),
             }).ToEquatableArray(),
         };
     }
+
+    private static string EntryOf(KernelNode kernel, StepNode step) =>
+        Names.Device(step.Phase) + (step.TakesHooks && kernel.Path == KernelPath.Gathered ? "_gathered" : "");
 
     private static EquatableArray<ArgumentNode> Union(FusionPlan plan, KernelNode kernel)
     {
@@ -28,7 +31,7 @@ internal static class PlanArguments
         foreach (StepNode step in kernel.Steps)
         {
             if (step.TakesHooks)
-                Add(plan.Hooks.Where(h => h != plan.Score).SelectMany(h => h.Arguments));
+                Add(plan.HooksOf(kernel).Where(h => h != plan.Score).SelectMany(h => h.Arguments));
             Add(step.Arguments);
         }
         // What rules are given comes last, so that it is not lost among the arguments of stages.

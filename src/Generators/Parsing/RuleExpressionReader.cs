@@ -132,7 +132,8 @@ internal sealed class RuleExpressionReader(RuleBodies bodies, INamedTypeSymbol t
             if (of.IsSpan() && property.Property.Name == "Length")
                 return new RuleLength(instance);
         }
-        return Refused(property, "a rule reads its position, the elements of its spans and their Length");
+        bool isOwn = property.Instance is null or IParameterReferenceOperation or ILocalReferenceOperation;
+        return Refused(isOwn ? property : property.Instance!, "a rule reads its position, the elements of its spans and their Length");
     }
 
     private RuleExpression Unary(IUnaryOperation unary)
@@ -197,6 +198,8 @@ internal sealed class RuleExpressionReader(RuleBodies bodies, INamedTypeSymbol t
     private RuleExpression Invoke(IInvocationOperation invocation)
     {
         IMethodSymbol method = invocation.TargetMethod;
+        if (method.MethodKind == MethodKind.LocalFunction)
+            return Zero(invocation); // refused where it is declared
         if (RuleFunctions.Find(method) is { } function)
         {
             return new RuleCall(

@@ -164,13 +164,21 @@ internal static class StageParser
             property.OriginalDefinition.GetDocumentationCommentId() ?? "");
     }
 
+    /// <summary>Attributes of a stage type and of the stages that it derives from, base first.</summary>
+    public static IEnumerable<AttributeData> DeviceAttributes(INamedTypeSymbol type)
+    {
+        IEnumerable<AttributeData> own = type.GetAttributes();
+        return type.BaseType is { } parent && IsStage(parent) ? DeviceAttributes(parent).Concat(own) : own;
+    }
+
     private static DeviceSpec? ParseDevice(INamedTypeSymbol type)
     {
         AttributeData? device = null;
         HookSpec? hook = null;
+        GatherSpec? gather = null;
         var phases = new List<PhaseSpec>();
         var buffers = new List<BufferSpec>();
-        foreach (AttributeData attribute in type.GetAttributes())
+        foreach (AttributeData attribute in DeviceAttributes(type))
         {
             if (attribute.IsNamed(KnownTypeNames.DeviceStage))
             {
@@ -189,6 +197,12 @@ internal static class StageParser
                     attribute.ConstructorArgument(0, FusionPoint.None), attribute.Strings("Reads"),
                     attribute.Strings("Parameters"), attribute.Argument("Summary", ""));
             }
+            else if (attribute.IsNamed(KnownTypeNames.DeviceGather))
+            {
+                gather = new GatherSpec(
+                    attribute.ConstructorArgument(0, ""), attribute.Argument("Key", ""), attribute.Argument("Value", ""),
+                    attribute.Strings("Reads"), attribute.Argument("Summary", ""));
+            }
             else if (attribute.IsNamed(KnownTypeNames.DeviceBuffer))
             {
                 buffers.Add(new BufferSpec(
@@ -200,6 +214,6 @@ internal static class StageParser
             : new DeviceSpec(
                 type.ContainingAssembly?.Name ?? "", device.ConstructorArgument(0, ""), device.Argument("Type", ""),
                 device.Argument("Offers", FusionPoint.None), new EquatableArray<ElementType>(device.Enums<ElementType>("Elements")),
-                phases.ToEquatableArray(), hook, buffers.ToEquatableArray());
+                phases.ToEquatableArray(), hook, buffers.ToEquatableArray()) { Gather = gather };
     }
 }

@@ -17,6 +17,15 @@ internal sealed record FusionPlan(
 {
     /// <summary>The hook of the scores; null where the loop has none.</summary>
     public HookNode? Score => Hooks.FirstOrDefault(h => h.Point == FusionPoint.Score);
+
+    /// <summary>What the names of types begin with that belong to <see cref="KernelPath.Gathered"/>.</summary>
+    public const string Gathered = "Gathered";
+
+    /// <summary>What hooks into the loop where rows were gathered ahead; empty where they never are.</summary>
+    public EquatableArray<HookNode> GatheredHooks { get; init; } = [];
+
+    /// <summary>The hooks of a kernel's loop.</summary>
+    public EquatableArray<HookNode> HooksOf(KernelNode kernel) => kernel.Path == KernelPath.Gathered ? GatheredHooks : Hooks;
 }
 
 /// <summary>One kernel.</summary>
@@ -26,7 +35,24 @@ internal sealed record FusionPlan(
 /// <param name="SplitReason">Why it is not part of the kernel before it; empty for the first.</param>
 /// <param name="Arguments">Its arguments after the problem, in order.</param>
 internal sealed record KernelNode(
-    string Entry, PhaseScope Scope, EquatableArray<StepNode> Steps, string SplitReason, EquatableArray<ArgumentNode> Arguments);
+    string Entry, PhaseScope Scope, EquatableArray<StepNode> Steps, string SplitReason, EquatableArray<ArgumentNode> Arguments)
+{
+    /// <summary>In which calls it is launched.</summary>
+    public KernelPath Path { get; init; }
+}
+
+/// <summary>In which calls a kernel is launched.</summary>
+internal enum KernelPath
+{
+    /// <summary>In every call.</summary>
+    Every,
+
+    /// <summary>Where the loop copies the rows that take part as it goes.</summary>
+    InLoop,
+
+    /// <summary>Where rows are gathered ahead: by turns with the other such kernels, for some heads at a time.</summary>
+    Gathered,
+}
 
 /// <summary>One phase inside a kernel.</summary>
 /// <param name="Stage">Index of its stage in the graph.</param>
@@ -52,7 +78,7 @@ internal sealed record StepNode(
 /// <param name="Member">Name of the member of the device struct that it fills.</param>
 /// <param name="Name">Name of the kernel argument, unique in the pipeline.</param>
 /// <param name="DeviceType">CUDA type of the kernel argument.</param>
-/// <param name="Stage">Stage that a parameter belongs to; -1 where it is none's.</param>
+/// <param name="Stage">Stage that a parameter, a buffer or the tensors behind tensor maps belong to; -1 for those of the problem and of rules.</param>
 /// <param name="IsWritten">Whether the kernel writes through it.</param>
 internal sealed record ArgumentNode(ArgumentKind Kind, string Member, string Name, string DeviceType, int Stage, bool IsWritten);
 
@@ -61,6 +87,7 @@ internal enum ArgumentKind
 {
     Buffer,
     TokenIndex,
+    Heads,
     TensorMaps,
     Parameter,
     RuleScalar,

@@ -17,7 +17,7 @@ internal static class Names
         + "typename union unsigned using virtual void volatile wchar_t while xor xor_eq").Split(' '));
 
     /// <summary>Names that a kernel has anyway: its tensors and what every phase is given.</summary>
-    public static readonly string[] Reserved = ["query", "key", "value", "output", "token_index", "tensor_maps", "problem", "shared"];
+    public static readonly string[] Reserved = ["query", "key", "value", "output", "token_index", "heads", "tensor_maps", "problem", "shared"];
 
     /// <summary><c>TokenSparsePrefill</c> becomes <c>token-sparse-prefill</c>.</summary>
     public static string Kebab(string pascal) => Split(pascal, '-');

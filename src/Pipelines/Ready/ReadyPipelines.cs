@@ -4,7 +4,8 @@ namespace AttnCompose.Pipelines;
 public static class ReadyPipelines
 {
     /// <summary>All of them, by name.</summary>
-    public static IReadOnlyList<PipelineDescriptor> All { get; } = [DenseAttention.Descriptor, TokenSparsePrefill.Descriptor];
+    public static IReadOnlyList<PipelineDescriptor> All { get; } = 
+        [DenseAttention.Descriptor, TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor];
 
     /// <summary>The pipeline of a name such as <c>token-sparse-prefill</c>.</summary>
     /// <exception cref="ArgumentException">There is none; the message lists the names.</exception>

@@ -133,7 +133,7 @@ public sealed class CudaPipelineRunnerTests : IDisposable
         Assert.Equal(0, partials % 256);
         long total = 2 * stage + Round(2 * 4 * 130 * 4) + 512;
         Assert.Equal(total, _pipeline.Runner.WorkspaceBytes);
-        Assert.Equal(total, _pipeline.Runner.WorkspaceBytesFor(_pipeline, new ProblemShape(2, 4, 2, 70, 130, 64)));
+        Assert.Equal(total, _pipeline.Runner.WorkspaceBytesFor<Half, Half>(_pipeline, new ProblemShape(2, 4, 2, 70, 130, 64)));
         Assert.Equal(0.005f, MemoryMarshal.Read<float>(packed.AsSpan(224)));
     }
 
@@ -179,6 +179,8 @@ public sealed class CudaPipelineRunnerTests : IDisposable
         Assert.Contains("Run the pipeline once", e.Message, StringComparison.Ordinal);
         _pipeline.Run(in arguments, stream);
         using CudaGraph graph = CudaGraph.Capture(stream, () => _pipeline.Run(in arguments, stream));
+        Assert.Single(_attend.Launches);
+        graph.Launch(stream);
         Assert.Equal(2, _attend.Launches.Count);
     }
 

@@ -9,6 +9,7 @@ public sealed class LaunchGridTests
     [InlineData(PhaseScope.QueryHead, 1, 8, 3)]
     [InlineData(PhaseScope.KeyTile, 9, 1, 3)]
     [InlineData(PhaseScope.KeyValueHeadKeyTile, 9, 2, 3)]
+    [InlineData(PhaseScope.QueryHeadKeyTile, 9, 8, 3)]
     [InlineData(PhaseScope.QueryHeadQueryTile, 2, 8, 3)]
     public void The_scope_is_the_grid(PhaseScope scope, int x, int y, int z) =>
         Assert.Equal(new LaunchGrid(x, y, z), LaunchGrid.Of(scope, in s_shape, 128, "k"));

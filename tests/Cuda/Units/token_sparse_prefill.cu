@@ -18,7 +18,9 @@ using Score = attn::NoScore;
 using TokenCoverage = attn::TokenCoverage<TokenCoverageConfig, Score>;
 using RowSource = attn::GatherTokens<Config>;
 using Destination = attn::ScatterTokens<Config>;
+using GatheredRowSource = attn::GatheredTokens<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
+using GatheredAttention = attn::FlashAttention<Config, GatheredRowSource, Score, Destination>;
 
 // TokenCoverage.row_partials: row maximum and sum of the window queries over one tile of keys.
 extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads, 1)
@@ -86,3 +88,30 @@ extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads, 1
                                 Destination{.token_index = token_index}, {}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_attend_shape = attn::shape_of<FlashAttention::Attend>();
+
+// GatherTokens.gather: selected rows of key and value side by side.
+extern "C" __global__ void __launch_bounds__(RowSource::Gather::kThreads, 1)
+    token_sparse_prefill_gather(const __grid_constant__ attn::Problem problem, const attn::HeadRange heads,
+                                const attn::TokenIndex token_index, Config::Element* gathered_key,
+                                Config::Element* gathered_value) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    RowSource::Gather::run(problem,
+                           {.heads = heads,
+                            .token_index = token_index,
+                            .gathered_key = gathered_key,
+                            .gathered_value = gathered_value},
+                           shared);
+}
+extern "C" __device__ attn::LaunchShape token_sparse_prefill_gather_shape = attn::shape_of<RowSource::Gather>();
+
+// FlashAttention.attend over what was gathered.
+extern "C" __global__ void __launch_bounds__(GatheredAttention::Attend::kThreads, 1)
+    token_sparse_prefill_attend_gathered(const __grid_constant__ attn::Problem problem, const attn::HeadRange heads,
+                                         const attn::TokenIndex token_index,
+                                         const __grid_constant__ attn::TensorMaps maps) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    GatheredAttention::Attend::run(problem, GatheredRowSource{.heads = heads, .token_index = token_index, .maps = &maps},
+                                   Score{}, Destination{.token_index = token_index}, {}, shared);
+}
+extern "C" __device__ attn::LaunchShape token_sparse_prefill_attend_gathered_shape =
+    attn::shape_of<GatheredAttention::Attend>();

@@ -21,7 +21,13 @@ public sealed class ReadyPipelineAllocationTests
         for (int attempt = 0; attempt < 8 && least != 0; attempt++)
         {
             using IAttentionPipeline pipeline = ReadyPipelines.Find(name).Create(
-                device, name == "token-sparse-prefill" ? [new("MinTokens", "64"), new("Coverage", "0.3")] : []);
+                device,
+                name switch
+                {
+                    "token-sparse-prefill" => [new("MinTokens", "64"), new("Coverage", "0.3")],
+                    "token-sparse-fixed" => [new("Count", "400")],
+                    _ => [],
+                });
             Call(pipeline);
             long before = GC.GetTotalAllocatedBytes(precise: true);
             Call(pipeline);

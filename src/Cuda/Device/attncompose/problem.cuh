@@ -52,6 +52,12 @@ struct TokenIndex {
 };
 static_assert(sizeof(TokenIndex) == 32);
 
+// The query heads, b * query_heads + h, that a launch is for, where it is not for all of them.
+struct HeadRange {
+    int first, count;
+};
+static_assert(sizeof(HeadRange) == 8);
+
 // Valid lengths of one sequence. Its queries stand at the end of its keys: query i has position first_query() + i,
 // which is negative for the first ones where there are more queries than keys.
 struct Sequence {

@@ -4,9 +4,9 @@
 // stages     1. token selector   TokenCoverage    kernels 1 to 6
 //            2. token selector   TestPrune        kernel 7
 //            3. token selector   TestPrune        kernel 8
-//            4. compress         GatherTokens     row source of kernel 9
-//            5. attention kernel FlashAttention   kernel 9
-//            6. decompress       ScatterTokens    row destination of kernel 9
+//            4. compress         GatherTokens     kernel 10, row source of kernels 9 and 11
+//            5. attention kernel FlashAttention   kernels 9 and 11
+//            6. decompress       ScatterTokens    row destination of kernels 9 and 11
 // tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1
 // buffers    row_partials: float2 [batch, query heads, key chunks, window]
 //            row_stats: float2 [batch, query heads, window]
@@ -16,6 +16,8 @@
 //            budget: int [batch]
 //            scores_2: float [batch, query heads]
 //            scores_3: float [batch, query heads]
+//            gathered_key: element [heads at a time, key length, head dim]
+//            gathered_value: element [heads at a time, key length, head dim]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>
@@ -44,9 +46,11 @@ using Selector2 = attn::TestPrune<Config>;
 using Selector3 = attn::TestPrune<Config>;
 using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
 using RowDestination = attn::ScatterTokens<Config>;  // hook: rows go back to their places, +0 elsewhere
+using GatheredRowSource = attn::GatheredTokens<Config>;  // hook: rows of query are the selected tokens, keys and values come by tensor maps of what was gathered
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;
+using GatheredAttention = attn::FlashAttention<Config, GatheredRowSource, Score, RowDestination>;
 
-// -- kernel 1 of 9: one block a tile of keys of a key/value head ---------------------------------------------------
+// -- kernel 1 of 11: one block a tile of keys of a key/value head --------------------------------------------------
 extern "C" __device__ attn::LaunchShape coarse_to_fine_row_partials_shape = attn::shape_of<Selector::RowPartials>();
 
 extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads, 1)
@@ -56,7 +60,7 @@ coarse_to_fine_row_partials(const __grid_constant__ attn::Problem problem, float
     Selector::RowPartials::run(problem, Score{}, {.row_partials = row_partials}, shared);
 }
 
-// -- kernel 2 of 9: one block a query head -------------------------------------------------------------------------
+// -- kernel 2 of 11: one block a query head ------------------------------------------------------------------------
 // separate because row_stats reads row_partials in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_row_stats_shape = attn::shape_of<Selector::RowStats>();
 
@@ -67,7 +71,7 @@ coarse_to_fine_row_stats(const __grid_constant__ attn::Problem problem, const fl
     Selector::RowStats::run(problem, {.row_partials = row_partials, .row_stats = row_stats}, shared);
 }
 
-// -- kernel 3 of 9: one block a tile of keys of a key/value head ---------------------------------------------------
+// -- kernel 3 of 11: one block a tile of keys of a key/value head --------------------------------------------------
 // separate because column_scores reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_column_scores_shape = attn::shape_of<Selector::ColumnScores>();
 
@@ -81,7 +85,7 @@ coarse_to_fine_column_scores(
     Selector::ColumnScores::run(problem, Score{}, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
 }
 
-// -- kernel 4 of 9: one block a tile of keys -----------------------------------------------------------------------
+// -- kernel 4 of 11: one block a tile of keys ----------------------------------------------------------------------
 // separate because pool reads raw_scores in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_pool_shape = attn::shape_of<Selector::Pool>();
 
@@ -96,7 +100,7 @@ coarse_to_fine_pool(
     Selector::Pool::run(problem, {.raw_scores = raw_scores, .scores = scores, .mean_scores = mean_scores}, shared);
 }
 
-// -- kernel 5 of 9: one block a sequence ---------------------------------------------------------------------------
+// -- kernel 5 of 11: one block a sequence --------------------------------------------------------------------------
 // separate because budget reads mean_scores in other blocks than wrote it (there one a tile of keys)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_budget_shape = attn::shape_of<Selector::Budget>();
 
@@ -112,7 +116,7 @@ coarse_to_fine_budget(
     Selector::Budget::run(problem, {.mean_scores = mean_scores, .budget = budget, .coverage = coverage, .min_tokens = min_tokens}, shared);
 }
 
-// -- kernel 6 of 9: one block a query head -------------------------------------------------------------------------
+// -- kernel 6 of 11: one block a query head ------------------------------------------------------------------------
 // separate because select reads budget in other blocks than wrote it (there one a sequence)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_select_shape = attn::shape_of<Selector::Select>();
 
@@ -127,7 +131,7 @@ coarse_to_fine_select(
     Selector::Select::run(problem, {.scores = scores, .budget = budget, .token_index = token_index}, shared);
 }
 
-// -- kernel 7 of 9: one block a query head -------------------------------------------------------------------------
+// -- kernel 7 of 11: one block a query head ------------------------------------------------------------------------
 // separate because its stage may have blocks of another size than the stage before it
 extern "C" __device__ attn::LaunchShape coarse_to_fine_weigh_prune_shape = attn::shape_of<Selector2::Weigh, Selector2::Prune>();
 
@@ -145,7 +149,7 @@ coarse_to_fine_weigh_prune(
     Selector2::Prune::run(problem, {.scores = scores_2, .token_index = token_index, .share = test_prune_share}, shared);
 }
 
-// -- kernel 8 of 9: one block a query head -------------------------------------------------------------------------
+// -- kernel 8 of 11: one block a query head ------------------------------------------------------------------------
 // separate because its stage may have blocks of another size than the stage before it
 extern "C" __device__ attn::LaunchShape coarse_to_fine_weigh_prune_2_shape = attn::shape_of<Selector3::Weigh, Selector3::Prune>();
 
@@ -163,7 +167,8 @@ coarse_to_fine_weigh_prune_2(
     Selector3::Prune::run(problem, {.scores = scores_3, .token_index = token_index, .share = test_prune_share2}, shared);
 }
 
-// -- kernel 9 of 9: one block a tile of queries of a query head ----------------------------------------------------
+// -- kernel 9 of 11: one block a tile of queries of a query head ---------------------------------------------------
+// launched below the gather length, and without a copy engine
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape coarse_to_fine_attend_shape = attn::shape_of<Attention::Attend>();
 
@@ -172,4 +177,37 @@ coarse_to_fine_attend(const __grid_constant__ attn::Problem problem, const attn:
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync
     Attention::Attend::run(problem, RowSource{.token_index = token_index}, Score{}, RowDestination{.token_index = token_index}, {}, shared);
+}
+
+// -- kernel 10 of 11: one block a tile of keys of a query head -----------------------------------------------------
+// launched from the gather length on with a copy engine, for some heads at a time
+// separate because gather reads token_index in other blocks than wrote it (there one a query head)
+extern "C" __device__ attn::LaunchShape coarse_to_fine_gather_shape = attn::shape_of<RowSource::Gather>();
+
+extern "C" __global__ void __launch_bounds__(RowSource::Gather::kThreads, 1)
+coarse_to_fine_gather(
+    const __grid_constant__ attn::Problem problem,
+    const attn::HeadRange heads,
+    const attn::TokenIndex token_index,
+    Config::Element* gathered_key,
+    Config::Element* gathered_value) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    // compress: selected rows of key and value side by side, zeroes after them
+    RowSource::Gather::run(problem, {.heads = heads, .token_index = token_index, .gathered_key = gathered_key, .gathered_value = gathered_value}, shared);
+}
+
+// -- kernel 11 of 11: one block a tile of queries of a query head --------------------------------------------------
+// launched from the gather length on with a copy engine, for some heads at a time
+// separate because attend reads gathered_key in other blocks than wrote it (there one a tile of keys of a query head)
+extern "C" __device__ attn::LaunchShape coarse_to_fine_attend_gathered_shape = attn::shape_of<GatheredAttention::Attend>();
+
+extern "C" __global__ void __launch_bounds__(GatheredAttention::Attend::kThreads, 1)
+coarse_to_fine_attend_gathered(
+    const __grid_constant__ attn::Problem problem,
+    const attn::HeadRange heads,
+    const attn::TokenIndex token_index,
+    const __grid_constant__ attn::TensorMaps tensor_maps) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    // attention kernel: online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync
+    GatheredAttention::Attend::run(problem, GatheredRowSource{.heads = heads, .token_index = token_index, .maps = &tensor_maps}, Score{}, RowDestination{.token_index = token_index}, {}, shared);
 }

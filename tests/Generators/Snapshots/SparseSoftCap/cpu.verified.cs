@@ -31,7 +31,7 @@ partial class SparseSoftCap : global::AttnCompose.Cpu.ICpuPipeline
     {
         public float Cap;
         public bool Fast;
-        public int Window2;
+        public int SlidingWindowWindow;
 
         public static bool IsIdentity => false;
 
@@ -42,7 +42,7 @@ partial class SparseSoftCap : global::AttnCompose.Cpu.ICpuPipeline
                 global::System.Numerics.Vector<float> c = global::System.Numerics.Vector.Create(this.Cap);
                 global::System.Numerics.Vector<int> c2 = global::System.Numerics.Vector.Create(4);
                 global::System.Numerics.Vector<int> c3 = global::System.Numerics.Vector.Create(at.Query);
-                global::System.Numerics.Vector<int> c4 = global::System.Numerics.Vector.Create(this.Window2);
+                global::System.Numerics.Vector<int> c4 = global::System.Numerics.Vector.Create(this.SlidingWindowWindow);
                 global::System.Numerics.Vector<float> c5 = global::System.Numerics.Vector.Create(float.NegativeInfinity);
                 for (int i = 0; i < scores.Length; i += global::System.Numerics.Vector<float>.Count)
                 {

@@ -15,6 +15,7 @@ partial class SparseSoftCap : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        GatheredEntry = "sparse_soft_cap_attend_gathered",
         HasRules = true,
     };
 
@@ -22,38 +23,39 @@ partial class SparseSoftCap : global::AttnCompose.Cuda.ICudaPipeline
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
         workspace.Add(this._tokenCoverage, in shape);
+        workspace.AddGathered(this._gatherTokens, in shape);
     }
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 7: one block a tile of keys of a key/value head -------------------------------------------
+        // -- kernel 1 of 9: one block a tile of keys of a key/value head -------------------------------------------
         launch.Begin("sparse_soft_cap_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Pass(this._rules.Cap);
         launch.Pass(this._rules.Fast);
-        launch.Pass(this._rules.Window2);
+        launch.Pass(this._rules.SlidingWindowWindow);
         launch.Run();
 
-        // -- kernel 2 of 7: one block a query head -----------------------------------------------------------------
+        // -- kernel 2 of 9: one block a query head -----------------------------------------------------------------
         launch.Begin("sparse_soft_cap_row_stats", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
         launch.Run();
 
-        // -- kernel 3 of 7: one block a tile of keys of a key/value head -------------------------------------------
+        // -- kernel 3 of 9: one block a tile of keys of a key/value head -------------------------------------------
         launch.Begin("sparse_soft_cap_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
         launch.Pass(this._rules.Cap);
         launch.Pass(this._rules.Fast);
-        launch.Pass(this._rules.Window2);
+        launch.Pass(this._rules.SlidingWindowWindow);
         launch.Run();
 
-        // -- kernel 4 of 7: one block a tile of keys ---------------------------------------------------------------
+        // -- kernel 4 of 9: one block a tile of keys ---------------------------------------------------------------
         launch.Begin("sparse_soft_cap_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
@@ -61,7 +63,7 @@ partial class SparseSoftCap : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
         launch.Run();
 
-        // -- kernel 5 of 7: one block a sequence -------------------------------------------------------------------
+        // -- kernel 5 of 9: one block a sequence -------------------------------------------------------------------
         launch.Begin("sparse_soft_cap_budget", global::AttnCompose.PhaseScope.Sequence);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
@@ -70,7 +72,7 @@ partial class SparseSoftCap : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._tokenCoverage.MinTokens);
         launch.Run();
 
-        // -- kernel 6 of 7: one block a query head -----------------------------------------------------------------
+        // -- kernel 6 of 9: one block a query head -----------------------------------------------------------------
         launch.Begin("sparse_soft_cap_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "scores"));
@@ -78,13 +80,39 @@ partial class SparseSoftCap : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.TokenIndex);
         launch.Run();
 
-        // -- kernel 7 of 7: one block a tile of queries of a query head --------------------------------------------
-        launch.Begin("sparse_soft_cap_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(in launch.TokenIndex);
-        launch.Pass(this._rules.Cap);
-        launch.Pass(this._rules.Fast);
-        launch.Pass(this._rules.Window2);
-        launch.Run();
+        if (!launch.GathersAhead)
+        {
+            // -- kernel 7 of 9: one block a tile of queries of a query head ----------------------------------------
+            launch.Begin("sparse_soft_cap_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(this._rules.Cap);
+            launch.Pass(this._rules.Fast);
+            launch.Pass(this._rules.SlidingWindowWindow);
+            launch.Run();
+        }
+
+        while (launch.NextHeads())
+        {
+            // -- kernel 8 of 9: one block a tile of keys of a query head -------------------------------------------
+            launch.Begin("sparse_soft_cap_gather", global::AttnCompose.PhaseScope.QueryHeadKeyTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_key"));
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+
+            // -- kernel 9 of 9: one block a tile of queries of a query head ----------------------------------------
+            launch.Begin("sparse_soft_cap_attend_gathered", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.PassTensorMaps(launch.Buffer(this._gatherTokens, "gathered_key"), launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Pass(this._rules.Cap);
+            launch.Pass(this._rules.Fast);
+            launch.Pass(this._rules.SlidingWindowWindow);
+            launch.Run();
+        }
     }
 }

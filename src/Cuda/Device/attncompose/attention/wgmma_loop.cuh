@@ -32,7 +32,8 @@ struct WgmmaLoop {
 
     static constexpr bool kIndexed = Rows::kIndexed;
     static constexpr bool kMapped = kHasMaps<Rows>;
-    static constexpr bool kKeepsPositions = kIndexed && !Score::kIdentity;
+    static constexpr bool kGathered = kGatheredAhead<Rows>;
+    static constexpr bool kKeepsPositions = kIndexed && !kMapped && !Score::kIdentity;
 
     using Ring = WgmmaRing<Config, Tuning, kKeepsPositions>;
     using Header = typename Ring::Header;
@@ -58,6 +59,13 @@ struct WgmmaLoop {
     static constexpr int kMainLoop = 90;
     static constexpr int kBoxColumns = kMapped ? Ring::KeyTile::kSlab : 0, kBoxRows = kMapped ? kKeyTile : 0;
 
+    // Most ranges of the output whose skipped rows one block fills.
+    static constexpr int kMostRanges = 8;
+    // Warps that do: the first one is the copy engine's.
+    static constexpr int kFillingWarps = kWarpgroup / kWarp - (kMapped ? 1 : 0);
+    // Rows that they look at together, in registers.
+    static constexpr int kFilledRows = kProducerRegisters < 40 ? kConsumerRows : kQueryTile;
+
     using Softmax = OnlineSoftmax<1>;
     using Scores = float[kKeyTile / 8][4];
     using Results = float[kHeadDim / 8][4];
@@ -78,7 +86,13 @@ struct WgmmaLoop {
     // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
                                unsigned char* shared) {
-        const auto [b, h, tile] = work_of_block<Element, kHeadDim, Config::kCausal>(problem);
+        const auto [b, h, tile] = work(problem, source);
+        const HeadRows<kIndexed> rows = source.rows(problem, sequence_of(problem, b), b, h);
+        // The producer's idle warps fill skipped rows of the output side by side with the main loop, so blocks without queries
+        // can leave at once; with few queries more blocks share that. A producer without idle warps fills its own tile's rows.
+        const int blocks = static_cast<int>(gridDim.x), busy = divide_up(rows.query_count, kQueryTile);
+        const int filling = kMapped ? largest(busy, divide_up(blocks, kMostRanges)) : blocks;
+        if (tile >= filling) return;
         const WgmmaLoop loop{problem,
                              source,
                              score,
@@ -86,7 +100,7 @@ struct WgmmaLoop {
                              b,
                              h,
                              problem.key_value_head(h),
-                             source.rows(problem, sequence_of(problem, b), b, h),
+                             rows,
                              tile * kQueryTile,
                              {ptx::shared_address(shared)},
                              static_cast<int>(threadIdx.x) % kWarpgroup};
@@ -99,11 +113,18 @@ struct WgmmaLoop {
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
             if (has_queries) loop.produce();
-            loop.fill_skipped_rows();
+            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.fill_skipped_rows(filling * kQueryTile);
         } else {
             ptx::grow_registers<kConsumerRegisters>();
             if (has_queries) loop.consume(warpgroup - 1);
         }
+    }
+
+    __device__ static Work work(const Problem& problem, const Rows& source) {
+        if constexpr (kGathered)
+            return work_of_block<Element, kHeadDim, Config::kCausal>(problem, source.heads.first, 1);
+        else
+            return work_of_block<Element, kHeadDim, Config::kCausal>(problem, 0, problem.query_heads / problem.key_value_heads);
     }
 
     // Last key that query i sees; below 0 where it sees none.
@@ -115,7 +136,7 @@ struct WgmmaLoop {
         const int last_query = least(tile_begin + kQueryTile, rows.query_count) - 1;
         const int tiles = divide_up(last_key(last_query) + 1, kKeyTile);
         const int whole_tiles = (last_key(tile_begin) + 1) / kKeyTile;
-        const WgmmaProducer<Element, Rows, Ring> producer{problem, source, rows, ring, b, g, thread};
+        const WgmmaProducer<Element, Rows, Ring> producer{problem, source, rows, ring, b, h, g, thread};
         producer.run(tiles, whole_tiles);
     }
 
@@ -308,10 +329,10 @@ struct WgmmaLoop {
     }
 
     __device__ int key_position(const State& state, const Header& header, int row) const {
-        if constexpr (kIndexed)
+        if constexpr (kKeepsPositions)
             return ring.position(state.keys.stage, row);
         else
-            return header.key_base + row;
+            return rows.key_position(header.key_base + row);
     }
 
     // The accumulators of two neighbouring groups of eight keys are, packed, the A operand of 16 keys.
@@ -395,12 +416,18 @@ struct WgmmaLoop {
         }
     }
 
-    // Rows of the output that no query belongs to, in this tile's range of the original sequence. By the producer, which is
-    // the block's first warpgroup and has time.
-    __device__ void fill_skipped_rows() const {
+    // Rows of the output that no query belongs to, in every range of the original sequence that begins `stride` rows after the
+    // one before it, from this tile's. By the producer, which is the block's first warpgroup and has time.
+    __device__ void fill_skipped_rows(int stride) const {
+        for (int begin = tile_begin; begin < problem.query_length; begin += stride) {
+            const int end = least(begin + kQueryTile, problem.query_length);
+            for (int part = begin; part < end; part += kFilledRows) fill_skipped_rows(part, least(part + kFilledRows, end));
+        }
+    }
+    __device__ void fill_skipped_rows(int begin, int end) const {
         constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
-        const int end = least(tile_begin + kQueryTile, problem.query_length);
-        output_rows().template for_each_skipped<kWarpgroup / kWarp, kQueryTile>(tile_begin, end, [&](int row) {
+        const int warp = warp_id() - (kWarpgroup / kWarp - kFillingWarps);
+        output_rows().template for_each_skipped<kFillingWarps, kFilledRows>(warp, begin, end, [&](int row) {
             auto* to = reinterpret_cast<Chunk*>(output_at(row));
             for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
             if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);

@@ -10,16 +10,15 @@
 
 namespace attn {
 
-// Whether a row source offers the tensors to the copy engine.
-template <typename Rows>
-inline constexpr bool kHasMaps = requires(const Rows source) { source.maps; };
-
 template <Element T, RowSource Rows, typename Ring>
 struct WgmmaProducer {
     static constexpr int kKeyTile = Ring::kKeyTile;
     static constexpr bool kIndexed = Rows::kIndexed;
     static constexpr bool kMapped = kHasMaps<Rows>;
-    static_assert(!kIndexed || !kMapped);
+    static constexpr bool kGathered = kGatheredAhead<Rows>;
+    static_assert(!kIndexed || !kMapped || kGathered);
+    static_assert(kKeyTile <= kMostKeyTile);
+    static constexpr bool kCopiesAtPositions = kIndexed && !kMapped;
 
     using KeyTile = typename Ring::KeyTile;
 
@@ -27,7 +26,7 @@ struct WgmmaProducer {
     const Rows& source;
     const HeadRows<kIndexed>& rows;
     Ring ring;
-    int b, g;
+    int b, h, g;
     int thread;  // of the warpgroup
 
     // Copies `tiles` tiles, of which the first whole_tiles need no mask.
@@ -40,8 +39,12 @@ struct WgmmaProducer {
         }
         // The copy engine is asked by one thread; the other warps are needed for a cut tile alone.
         if (kMapped && !is_cut(tiles - 1) && thread >= kWarp) return;
-        Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr};
-        Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr};
+        Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr, g, b};
+        Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr, g, b};
+        if constexpr (kGathered) {
+            keys.map_head = values.map_head = b * problem.query_heads + h - source.heads.first;
+            keys.map_batch = values.map_batch = 0;
+        }
         if constexpr (kMapped) {
             keys.map = &source.maps->key;
             values.map = &source.maps->value;
@@ -65,12 +68,12 @@ struct WgmmaProducer {
 
     // Positions of the rows of a key tile that this thread copies.
     struct RowPositions {
-        int of[kIndexed ? KeyTile::kRowsOfThread : 1];
+        int of[kCopiesAtPositions ? KeyTile::kRowsOfThread : 1];
     };
 
     __device__ RowPositions positions_of(int tile) const {
         RowPositions positions = {};
-        if constexpr (kIndexed) {
+        if constexpr (kCopiesAtPositions) {
 #pragma unroll
             for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
                 const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
@@ -88,8 +91,9 @@ struct WgmmaProducer {
         ptx::copy_word_async(ring.positions_address(stage) + thread * 4, rows.positions + (valid ? j : 0), valid);
     }
 
-    // Whether key_count cuts a tile where a tensor map does not.
+    // Whether key_count cuts a tile where neither the end of a tensor map nor rows of zeroes do.
     __device__ bool is_cut(int tile) const {
+        if constexpr (kGathered) return false;
         return (tile + 1) * kKeyTile > rows.key_count && (!kMapped || rows.key_count < problem.key_length);
     }
 
@@ -98,6 +102,7 @@ struct WgmmaProducer {
         const unsigned char* head;
         long long row_bytes;
         const TensorMap* map;
+        int map_head, map_batch;
     };
     __device__ const unsigned char* head_of(const void* tensor, const Strides& strides) const {
         return static_cast<const unsigned char*>(tensor) + strides.at(b, g) * static_cast<long long>(sizeof(T));
@@ -112,7 +117,7 @@ struct WgmmaProducer {
             if (!cut) {
                 if (thread == 0) {
                     ptx::arrive_expecting(full, KeyTile::kBytes);
-                    ptx::copy_box_async(to.base, from.map, full, 0, tile * kKeyTile, 0, g, b);
+                    ptx::copy_box_async(to.base, from.map, full, 0, tile * kKeyTile, 0, from.map_head, from.map_batch);
                     ptx::arrive(full, Ring::kFullArrivals - 1);
                 }
                 return;
@@ -140,7 +145,7 @@ struct WgmmaProducer {
         for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
             const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
             const bool valid = !kCut || j < rows.key_count;
-            const int position = kIndexed ? positions.of[kIndexed ? n : 0] : valid ? j : 0;
+            const int position = kCopiesAtPositions ? positions.of[kCopiesAtPositions ? n : 0] : valid ? j : 0;
             to.copy_row_async(thread, n, from.head + position * from.row_bytes, valid);
         }
     }
