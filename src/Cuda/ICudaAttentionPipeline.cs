@@ -99,6 +99,9 @@ namespace AttnCompose.Cuda
         /// <summary>Whether the pipeline has a token selection, for which memory is needed.</summary>
         public bool SelectsTokens { get; init; }
 
+        /// <summary>Whether it has score or mask rules, which bound the positions.</summary>
+        public bool HasRules { get; init; }
+
         /// <summary>The attention loop over keys and values that were gathered ahead; null where they never are.</summary>
         public string? GatheredEntry { get; init; }
     }

@@ -13,6 +13,10 @@ internal static class KnownTypeNames
     public const string Decompress = "AttnCompose.DecompressAttribute";
     public const string RuntimeParameter = "AttnCompose.RuntimeParameterAttribute";
     public const string ConstantParameter = "AttnCompose.ConstantParameterAttribute";
+    public const string ScoreModifier = "AttnCompose.ScoreModifierAttribute";
+    public const string MaskModifier = "AttnCompose.MaskModifierAttribute";
+    public const string ScorePosition = "AttnCompose.ScorePosition";
+    public const string RuleMath = "AttnCompose.RuleMath";
     public const string DeviceStage = "AttnCompose.DeviceStageAttribute";
     public const string DevicePhase = "AttnCompose.DevicePhaseAttribute";
     public const string DeviceHook = "AttnCompose.DeviceHookAttribute";

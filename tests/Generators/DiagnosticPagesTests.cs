@@ -20,6 +20,9 @@ public sealed partial class DiagnosticPagesTests
         [DeviceStage("my.cuh", Type = "MyClosedAttention", Offers = FusionPoint.RowDestination)]
         [DevicePhase("attend", Scope = PhaseScope.QueryHeadQueryTile)]
         class MyClosedAttentionAttribute : TestAttendAttribute;
+        [DeviceStage("my.cuh", Type = "MySelector")]
+        [DevicePhase("score", Scope = PhaseScope.KeyTile, Reads = ["query", "key"])]
+        class MySelectorAttribute : TestSelectAttribute;
         """;
 
     public static readonly TheoryData<string> Rules = [.. DiagnosticDescriptors.All.Select(rule => rule.Id)];

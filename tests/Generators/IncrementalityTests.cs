@@ -17,6 +17,18 @@ public sealed class IncrementalityTests
         public sealed partial class Sparse;
         """;
 
+    private const string Ruled = """
+        [AttentionPipeline]
+        [TestAttend]
+        public sealed partial class Ruled
+        {
+            [ScoreModifier]
+            static float Alibi(float score, in ScorePosition at, float slope = 0.5f) => score - Fall(at.Query - at.Key);
+
+            static int Fall(int x) => x * x;
+        }
+        """;
+
     private const string Faulty = """
         [AttentionPipeline(HeadDim = 12)]
         [TestAttend]
@@ -87,6 +99,30 @@ public sealed class IncrementalityTests
         Run after = new Run(Compiler.Compile(Declaration)).With(0, Declaration.Replace("0.25", "1.0 / 4", StringComparison.Ordinal));
         Assert.Equal(Unchanged, after.Reason(TrackingNames.Spec));
         Assert.All(after.Outputs, reason => Assert.Equal(Cached, reason));
+    }
+
+    [Theory]
+    [InlineData("=> score", "=> /* falls off */ score")]
+    [InlineData("=> score - Fall", "=>\n            score - Fall")]
+    [InlineData("0.5f", "1f / 2")]
+    [InlineData("(int x) =>", "(int x) // a comment\n =>")]
+    public void Other_text_of_an_equal_rule_emits_nothing_anew(string old, string edited)
+    {
+        Run after = new Run(Compiler.Compile(Ruled)).With(0, Ruled.Replace(old, edited, StringComparison.Ordinal));
+        Assert.Equal(s_cached, after.Steps);
+        Assert.All(after.Outputs, reason => Assert.Equal(Cached, reason));
+    }
+
+    [Theory]
+    [InlineData("0.5f", "0.25f")]
+    [InlineData("x * x", "x * x * x")]
+    [InlineData("score - Fall", "score + Fall")]
+    [InlineData("float slope", "float steepness")]
+    public void A_changed_rule_runs_every_step(string old, string edited)
+    {
+        Run after = new Run(Compiler.Compile(Ruled)).With(0, Ruled.Replace(old, edited, StringComparison.Ordinal));
+        Assert.Equal([Modified, Modified, Modified], after.Steps);
+        Assert.Contains(Modified, after.Outputs);
     }
 
     [Fact]

@@ -23,6 +23,27 @@ public sealed class ModelTests
 
         [AttentionPipeline, TestAttend]
         class NotPartial;
+
+        [AttentionPipeline, TestAttend]
+        partial class Ruled
+        {
+            [ScoreModifier]
+            static float Bias(float score, in ScorePosition at, System.ReadOnlySpan<float> table, int most = 3)
+            {
+                float sum = 0;
+                for (int i = 0; i < most; i++)
+                {
+                    if (i == at.Batch || table.Length > 5)
+                        continue;
+                    else if (!(sum >= table[i]))
+                        break;
+                    sum += Half(table[at.Key]) * (float)-i;
+                }
+                return System.MathF.Max(score, at.Key is 1 or > 5 ? sum : 0);
+            }
+
+            static float Half(float x) { { return x / 2; } }
+        }
         """;
 
     private static readonly string[] s_steps = [TrackingNames.Parse, TrackingNames.Spec, TrackingNames.Plan, TrackingNames.Diagnostics];
@@ -66,6 +87,11 @@ public sealed class ModelTests
     [InlineData("class Sparse", "class Sparser")]
     [InlineData("partial class Outer", "partial struct Outer")]
     [InlineData("Some.Where", "Some.Place")]
+    [InlineData("most = 3", "most = 4")]
+    [InlineData("i == at.Batch", "i == at.Key")]
+    [InlineData("x / 2", "x / 3")]
+    [InlineData("i++", "i += 2")]
+    [InlineData("1 or > 5", "1 or > 6")]
     public void Text_of_another_meaning_gives_another_model(string old, string other) =>
         Assert.NotEqual(Models(TrackingNames.Spec, Declaration), Models(TrackingNames.Spec, Declaration.Replace(old, other, StringComparison.Ordinal)));
 

@@ -48,6 +48,13 @@ public sealed class DevicePhaseAttribute(string name) : Attribute
     /// <summary>Runtime parameters that the phase takes, by property name.</summary>
     public string[] Parameters { get; set; } = [];
 
+    /// <summary>
+    /// Whether the phase applies the pipeline's score and mask rules to the scores that it computes: its <c>run</c> takes the
+    /// score hook between problem and arguments, and the stage's struct the hook's type as second template argument. A stage
+    /// that reads query and key and applies no rules is refused in a pipeline that has some.
+    /// </summary>
+    public bool AppliesRules { get; set; }
+
     /// <summary>One line for the plan and the emitted heading.</summary>
     public string Summary { get; set; } = "";
 }

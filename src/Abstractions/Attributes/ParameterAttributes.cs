@@ -3,9 +3,9 @@ namespace AttnCompose;
 /// <summary>
 /// A stage property that may change from one instance of a pipeline to the next: a member of the generated <c>Options</c>
 /// and a kernel argument. Default and range live here and nowhere else, because a generator cannot see the initialiser of a
-/// property in a referenced assembly.
+/// property in a referenced assembly. On a scalar parameter of a rule it says the same of that.
 /// </summary>
-[AttributeUsage(AttributeTargets.Property)]
+[AttributeUsage(AttributeTargets.Property | AttributeTargets.Parameter)]
 public sealed class RuntimeParameterAttribute(double defaultValue) : Attribute
 {
     /// <summary>The value where the declaration says none. For a bool, 0 or 1.</summary>

@@ -15,6 +15,7 @@ public sealed unsafe class CpuExecution : IDisposable
     private long _peak;
     private long _used;
     private bool _disposed;
+    private readonly (nint Data, int Length)[] _ruleSpans = new (nint, int)[RuleSpans.Most];
 
     /// <summary>Scratch on a device.</summary>
     public CpuExecution(CpuDevice device) => Device = device;
@@ -41,6 +42,10 @@ public sealed unsafe class CpuExecution : IDisposable
     /// </summary>
     public BlockMask Blocks { get; internal set; } = new();
 
+    /// <summary>Span argument <paramref name="index"/> of the pipeline's rules, pinned until the call ends.</summary>
+    public RuleSpan<T> RuleSpan<T>(int index) where T : unmanaged =>
+        new((T*)_ruleSpans[index].Data, _ruleSpans[index].Length);
+
     /// <summary>Scratch bytes that the largest call so far used.</summary>
     public long ScratchBytes => _peak;
 
@@ -64,6 +69,8 @@ public sealed unsafe class CpuExecution : IDisposable
         _peak = Math.Max(_peak, _used);
         return result;
     }
+
+    internal void SetRuleSpan(int index, void* data, int length) => _ruleSpans[index] = ((nint)data, length);
 
     /// <summary>Takes back all scratch memory; after a call that needed several blocks, merges them into one.</summary>
     public void Reset()

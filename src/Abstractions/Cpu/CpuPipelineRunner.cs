@@ -36,7 +36,13 @@ public sealed class CpuPipelineRunner : IDisposable
     public long ScratchBytes => _cpu.ScratchBytes;
 
     /// <summary>Runs a pipeline's stages over the arguments.</summary>
-    public unsafe void Run<TPipeline, T, TOut>(TPipeline pipeline, in AttentionArguments<T, TOut> arguments)
+    public void Run<TPipeline, T, TOut>(TPipeline pipeline, in AttentionArguments<T, TOut> arguments)
+        where TPipeline : class, ICpuPipeline
+        where T : unmanaged
+        where TOut : unmanaged => Run(pipeline, in arguments, default);
+
+    /// <summary>Runs a pipeline's stages over the arguments and the span arguments of its rules.</summary>
+    public unsafe void Run<TPipeline, T, TOut>(TPipeline pipeline, in AttentionArguments<T, TOut> arguments, RuleSpans rules)
         where TPipeline : class, ICpuPipeline
         where T : unmanaged
         where TOut : unmanaged
@@ -45,6 +51,7 @@ public sealed class CpuPipelineRunner : IDisposable
         ProblemShape shape = ArgumentChecks.Check(in arguments, _name, _mask, _headDim, _element);
         BlockStages? blocks = pipeline.Blocks;
         ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _name, blocks);
+        rules.Check(in shape);
         Begin();
         try
         {
@@ -57,6 +64,8 @@ public sealed class CpuPipelineRunner : IDisposable
             fixed (float* logSumExp = &arguments.LogSumExp.GetPinnableReference())
             fixed (int* keyLengths = arguments.KeyLengths)
             fixed (int* queryLengths = arguments.QueryLengths)
+            fixed (byte* r0 = rules[0], r1 = rules[1], r2 = rules[2], r3 = rules[3])
+            fixed (byte* r4 = rules[4], r5 = rules[5], r6 = rules[6], r7 = rules[7])
             {
                 ArgumentChecks.CheckOutputMemory(in arguments, in shape);
                 var inputs = new CpuInputs<T>(
@@ -76,6 +85,9 @@ public sealed class CpuPipelineRunner : IDisposable
                 _cpu.Selection = arguments.Selection ?? _ownSelection;
                 arguments.BlockSelection?.Clear();
                 _cpu.Blocks = BlocksFor(in arguments, in shape, blocks);
+                byte** pinned = stackalloc byte*[] { r0, r1, r2, r3, r4, r5, r6, r7 };
+                for (int i = 0; i < rules.Count; i++)
+                    _cpu.SetRuleSpan(i, pinned[i], rules.LengthOf(i));
                 pipeline.Execute(in problem, _cpu);
             }
         }

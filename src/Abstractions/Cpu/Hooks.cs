@@ -93,6 +93,10 @@ public readonly ref struct ScoreSegment
     /// <summary>Position of the key of score <paramref name="index"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int Key(int index) => Keys.IsEmpty ? FirstKey + index : Keys[index];
+
+    /// <summary>Where score <paramref name="index"/> stands.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public ScorePosition At(int index) => new(Batch, QueryHead, KeyValueHead, Query, Key(index));
 }
 
 /// <summary>

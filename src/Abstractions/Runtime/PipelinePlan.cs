@@ -33,8 +33,15 @@ public sealed record PipelinePlan
     /// <summary>Device workspace buffers.</summary>
     public required IReadOnlyList<BufferPlan> Buffers { get; init; }
 
-    /// <summary>Parameters of all stages.</summary>
-    public IEnumerable<ParameterPlan> Parameters => Stages.SelectMany(stage => stage.Parameters);
+    /// <summary>The score and mask rules in the order they apply.</summary>
+    public IReadOnlyList<RulePlan> Rules { get; init; } = [];
+
+    /// <summary>In which form the rules run on the CPU, in words; empty where there are none.</summary>
+    public string RulesOnCpu { get; init; } = "";
+
+    /// <summary>Parameters of all stages and rules.</summary>
+    public IEnumerable<ParameterPlan> Parameters =>
+        Stages.SelectMany(stage => stage.Parameters).Concat(Rules.SelectMany(rule => rule.Parameters));
 
     /// <summary>Throws where an option's value lies outside its declared range.</summary>
     /// <param name="option">Name of the option.</param>
@@ -63,6 +70,18 @@ public sealed record PipelinePlan
             text.Append(CultureInfo.InvariantCulture, $"  {i + 1}. {Words(stage.Kind)}: {stage.Name}, {stage.Placement}\n");
             foreach (ParameterPlan parameter in stage.Parameters)
                 text.Append(CultureInfo.InvariantCulture, $"       {parameter}\n");
+        }
+        if (Rules.Count > 0)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"\nrules, on the CPU {RulesOnCpu}\n");
+            for (int i = 0; i < Rules.Count; i++)
+            {
+                RulePlan rule = Rules[i];
+                string spans = rule.Spans.Count == 0 ? "" : $", reads {string.Join(", ", rule.Spans)}";
+                text.Append(CultureInfo.InvariantCulture, $"  {i + 1}. {(rule.IsMask ? "mask" : "score")}: {rule.Name}{spans}\n");
+                foreach (ParameterPlan parameter in rule.Parameters)
+                    text.Append(CultureInfo.InvariantCulture, $"       {parameter}\n");
+            }
         }
         text.Append("\nkernels\n");
         for (int i = 0; i < Kernels.Count; i++)
@@ -107,7 +126,15 @@ public sealed record PipelinePlan
 /// <param name="Parameters">Its parameters.</param>
 public sealed record StagePlan(StageKind Kind, string Name, string Placement, IReadOnlyList<ParameterPlan> Parameters);
 
-/// <summary>One parameter of a stage.</summary>
+/// <summary>One rule of a plan.</summary>
+/// <param name="Name">Name of the method.</param>
+/// <param name="IsMask">Whether it is a mask rule; else a score rule.</param>
+/// <param name="Parameters">Its options; one that several rules share is listed with the first.</param>
+/// <param name="Spans">Its arguments of <c>Run</c>: type of an element and name, such as <c>int document</c>.</param>
+public sealed record RulePlan(
+    string Name, bool IsMask, IReadOnlyList<ParameterPlan> Parameters, IReadOnlyList<string> Spans);
+
+/// <summary>One parameter of a stage or rule.</summary>
 /// <param name="Name">Name of the property, and of the member of <c>Options</c> when it is a runtime parameter.</param>
 /// <param name="Type">C# keyword of its type: double, float, int or bool.</param>
 /// <param name="IsConstant">Whether the declaration fixes it.</param>

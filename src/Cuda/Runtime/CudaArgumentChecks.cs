@@ -26,6 +26,7 @@ internal static class CudaArgumentChecks
             throw new ArgumentException(
                 $"key is {CudaTensor.Text(k)} but query is {CudaTensor.Text(q)}; batch and head dim must agree.", "key");
         ArgumentChecks.CheckShape(in shape, program.Mask, program.HeadDim);
+        CheckPositions(in shape, program);
         if (!o.SequenceEqual(q))
             throw new ArgumentException(
                 $"output is {CudaTensor.Text(o)}; it must have the query's shape {CudaTensor.Text(q)}.", "output");
@@ -56,6 +57,19 @@ internal static class CudaArgumentChecks
                 $"{program.Name} takes {string.Join(" or ", program.Elements)} on a CUDA device; it got {element}. On the CPU it takes all of them.");
     }
 
+    /// <summary>Translated rules make floats of positions and their differences by way of 22 bits.</summary>
+    public static void CheckPositions(in ProblemShape shape, CudaProgram program)
+    {
+        const int most = 1 << 22;
+        // With more queries than keys, as the full mask allows, the first ones stand before position 0.
+        long positions = program.Mask == AttentionMask.Causal ? shape.KeyLength : (long)shape.QueryLength + shape.KeyLength;
+        if (program.HasRules && positions > most)
+        {
+            string what = program.Mask == AttentionMask.Causal ? "keys" : "queries and keys together";
+            throw new NotSupportedException($"{program.Name} has rules, which on a CUDA device take at most {most} {what}; got {positions}.");
+        }
+    }
+
     private static ReadOnlySpan<nint> Rank4<T>(CudaTensor<T> tensor, CudaDevice device, string name) where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
@@ -75,7 +89,7 @@ internal static class CudaArgumentChecks
         return lengths;
     }
 
-    private static void CheckDevice<T>(CudaTensor<T> tensor, CudaDevice device, string name) where T : unmanaged
+    public static void CheckDevice<T>(CudaTensor<T> tensor, CudaDevice device, string name) where T : unmanaged
     {
         if (tensor.Device.Ordinal != device.Ordinal)
             throw new ArgumentException($"{name} is on {tensor.Device.Name}; the pipeline is on {device.Name}.", name);

@@ -1,3 +1,5 @@
+using AttnCompose.Cpu;
+
 namespace AttnCompose.Cuda;
 
 /// <summary>
@@ -25,6 +27,7 @@ public sealed class CudaLaunch : IDisposable
     private CudaKernel? _kernel;
     private PhaseScope _scope;
     private nint _workspace;
+    private readonly DeviceSpan[] _ruleSpans = new DeviceSpan[RuleSpans.Most];
     private DeviceHeadRange _heads;
 
     internal CudaLaunch(bool synchronize) => _synchronize = synchronize;
@@ -44,6 +47,9 @@ public sealed class CudaLaunch : IDisposable
     /// The block list, the caller's or the instance's own; all 0 in a pipeline whose attention kernel visits every block.
     /// </summary>
     public ref readonly DeviceBlockList BlockList => ref _blocks;
+
+    /// <summary>Span argument <paramref name="index"/> of the pipeline's rules.</summary>
+    public ref readonly DeviceSpan RuleSpan(int index) => ref _ruleSpans[index];
 
     /// <summary>Whether selected keys and values are gathered ahead of the attention loop: see <see cref="NextHeads"/>.</summary>
     public bool GathersAhead => Workspace.HeadsAtATime > 0;
@@ -160,8 +166,10 @@ public sealed class CudaLaunch : IDisposable
     internal void Open(
         CudaModule module, CudaStream stream, ElementType element,
         in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, in DeviceBlockList blocks,
-        nint workspace)
+        ReadOnlySpan<CudaRuleSpan> rules, nint workspace)
     {
+        for (int i = 0; i < rules.Length; i++)
+            _ruleSpans[i] = rules[i].Device;
         _element = element;
         (_module, _stream, _workspace) = (module, stream, workspace);
         (_shape, _problem, _tokens, _blocks) = (shape, problem, tokens, blocks);

@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
+using AttnCompose.Cpu;
 
 namespace AttnCompose.Cuda;
 
@@ -10,9 +11,15 @@ public sealed unsafe partial class CudaPipelineRunner
     private CudaTokenSelection? _hostSelection;
     private void* _staging;
     private nuint _stagingBytes;
+    private readonly CudaRuleSpan[] _hostRules = new CudaRuleSpan[RuleSpans.Most];
 
     /// <summary>Runs a pipeline over host memory on the device and waits for the result.</summary>
     public void Run<T, TOut>(ICudaPipeline pipeline, in AttentionArguments<T, TOut> arguments)
+        where T : unmanaged
+        where TOut : unmanaged => Run(pipeline, in arguments, default);
+
+    /// <summary>The same with the span arguments of the pipeline's rules, which are copied to the device.</summary>
+    public void Run<T, TOut>(ICudaPipeline pipeline, in AttentionArguments<T, TOut> arguments, RuleSpans rules)
         where T : unmanaged
         where TOut : unmanaged
     {
@@ -23,8 +30,9 @@ public sealed unsafe partial class CudaPipelineRunner
             ProblemShape shape = ArgumentChecks.Check(
                 in arguments, _program.Name, _program.Mask, _program.HeadDim, _program.Element);
             ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _program.Name, pipeline.Blocks);
+            rules.Check(in shape);
             if (!shape.IsEmpty)
-                RunHost(pipeline, in arguments, in shape);
+                RunHost(pipeline, in arguments, in rules, in shape);
         }
         finally
         {
@@ -32,7 +40,8 @@ public sealed unsafe partial class CudaPipelineRunner
         }
     }
 
-    private void RunHost<T, TOut>(ICudaPipeline pipeline, in AttentionArguments<T, TOut> arguments, in ProblemShape shape)
+    private void RunHost<T, TOut>(
+        ICudaPipeline pipeline, in AttentionArguments<T, TOut> arguments, in RuleSpans rules, in ProblemShape shape)
         where T : unmanaged
         where TOut : unmanaged
     {
@@ -47,6 +56,8 @@ public sealed unsafe partial class CudaPipelineRunner
         layout.Add("log_sum_exp", queries, sizeof(float));
         layout.Add("key_lengths", shape.Batch, sizeof(int));
         layout.Add("query_lengths", shape.Batch, sizeof(int));
+        for (int i = 0; i < rules.Count; i++)
+            layout.Add(RuleSpanName(i), rules[i].Length, 1);
         if (_hostMemory is null || _hostMemory.Bytes < layout.TotalBytes)
         {
             _hostMemory?.Dispose();
@@ -71,6 +82,12 @@ public sealed unsafe partial class CudaPipelineRunner
         Upload(arguments.Value, value, stream);
         keyLengths?.CopyFrom(arguments.KeyLengths, stream);
         queryLengths?.CopyFrom(arguments.QueryLengths, stream);
+        for (int i = 0; i < rules.Count; i++)
+        {
+            nint data = _hostMemory.Value + (nint)layout.OffsetOf(RuleSpanName(i));
+            CudaTensor.Dense<byte>(Device, data, [rules[i].Length]).CopyFrom(rules[i], stream);
+            _hostRules[i] = CudaRuleSpan.Copied(Device, data, rules.LengthOf(i));
+        }
         CudaTokenSelection? selection = arguments.Selection is null || !_program.SelectsTokens ? null : SelectionFor(in shape);
         using CudaBlockMask? blocks = arguments.Blocks is { } given ? CudaBlockMask.From(Device, given, stream) : null;
         using CudaBlockMask? blockSelection = BlockSelectionFor(pipeline, arguments.BlockSelection, in shape);
@@ -90,6 +107,7 @@ public sealed unsafe partial class CudaPipelineRunner
                 Blocks = blocks,
                 BlockSelection = blockSelection,
             },
+            _hostRules.AsSpan(0, rules.Count),
             stream);
         stream.Synchronize($"{_program.Name} on {Device.Name}");
         Download(output, arguments.Output, stream);
@@ -102,6 +120,8 @@ public sealed unsafe partial class CudaPipelineRunner
         if (arguments.Selection!.WantsScores)
             DownloadScores(arguments.Selection, arguments.KeyLengths, in shape, stream);
     }
+
+    private static string RuleSpanName(int index) => $"rule_{index}";
 
     /// <summary>
     /// Hands out what the last scoring stage ranked. The device writes the scored tokens of each sequence and nothing beyond.

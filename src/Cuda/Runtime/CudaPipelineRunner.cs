@@ -66,12 +66,18 @@ public sealed partial class CudaPipelineRunner : IDisposable
     /// <summary>Puts a pipeline's kernels on a stream.</summary>
     public void Run<T, TOut>(ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)
         where T : unmanaged
+        where TOut : unmanaged => Run(pipeline, in arguments, [], stream);
+
+    /// <summary>Puts a pipeline's kernels on a stream, with the span arguments of its rules.</summary>
+    public void Run<T, TOut>(
+        ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, ReadOnlySpan<CudaRuleSpan> rules, CudaStream? stream = null)
+        where T : unmanaged
         where TOut : unmanaged
     {
         Begin(pipeline);
         try
         {
-            RunCore(pipeline, in arguments, CudaTensor.StreamOf(Device, stream));
+            RunCore(pipeline, in arguments, rules, CudaTensor.StreamOf(Device, stream));
         }
         finally
         {
@@ -122,11 +128,14 @@ public sealed partial class CudaPipelineRunner : IDisposable
         Volatile.Write(ref _busy, 0);
     }
 
-    private void RunCore<T, TOut>(ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, CudaStream stream)
+    private void RunCore<T, TOut>(
+        ICudaPipeline pipeline, in CudaAttentionArguments<T, TOut> arguments, ReadOnlySpan<CudaRuleSpan> rules, CudaStream stream)
         where T : unmanaged
         where TOut : unmanaged
     {
         ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, Device, pipeline.Blocks);
+        foreach (CudaRuleSpan rule in rules)
+            rule.Check(Device, in shape);
         if (shape.IsEmpty)
             return;
         KernelVariant variant = VariantOf<T, TOut>(shape.HeadDim);
@@ -155,7 +164,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
         }
         DeviceBlockList blocks = ownBlocks is { } own ? blockOffsets.List(own, memory) : blockMask?.List ?? default;
         DeviceProblem problem = ProblemOf(in arguments, in shape);
-        _launch.Open(module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, memory);
+        _launch.Open(
+            module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
         observer?.AfterLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
@@ -169,6 +179,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
         GC.KeepAlive(arguments.QueryLengths);
         GC.KeepAlive(arguments.Selection);
         GC.KeepAlive(blockMask);
+        foreach (CudaRuleSpan rule in rules)
+            rule.KeepAlive();
     }
 
     /// <summary>

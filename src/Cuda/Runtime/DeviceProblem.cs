@@ -91,6 +91,12 @@ public struct DeviceTokenIndex
     public long Capacity;
 }
 
+/// <summary>A span argument of a rule, on the device: <c>attn::rules::Span</c> of the device code, byte for byte, 16 bytes.</summary>
+/// <param name="Data">Device address of the first element.</param>
+/// <param name="Length">Elements.</param>
+[StructLayout(LayoutKind.Sequential)]
+public readonly record struct DeviceSpan(nint Data, long Length);
+
 /// <summary>
 /// The query heads that a launch is for: <c>attn::HeadRange</c> of the device code. Heads are counted over all sequences, batch *
 /// query heads + head.

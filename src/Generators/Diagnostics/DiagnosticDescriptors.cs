@@ -4,7 +4,10 @@ using Microsoft.CodeAnalysis;
 
 namespace AttnCompose.Generators.Diagnostics;
 
-/// <summary>Every rule, in numeric order: 00xx the declaring class, 001x the order of stages, 002x values, 004x block lists, 01xx stages themselves.</summary>
+/// <summary>
+/// Every rule, in numeric order: 00xx the declaring class, 001x the order of stages, 002x values, 003x rules, 004x block lists,
+/// 01xx stages themselves.
+/// </summary>
 internal static class DiagnosticDescriptors
 {
     public static readonly DiagnosticDescriptor NotPartial = Rule(
@@ -75,6 +78,30 @@ internal static class DiagnosticDescriptors
         "ATTN0023", "Mask and Element must be members of their enums",
         "{0} = {1} is not a member of {2}");
 
+    public static readonly DiagnosticDescriptor BadRule = Rule(
+        "ATTN0030", "A rule must have the form of one",
+        "'{0}' cannot be a {1}: {2}");
+
+    public static readonly DiagnosticDescriptor BadRuleParameter = Rule(
+        "ATTN0031", "A parameter of a rule must be usable",
+        "'{0}' cannot be a parameter of a rule: {1}");
+
+    public static readonly DiagnosticDescriptor NotTranslatable = Rule(
+        "ATTN0032", "A rule must have a device form",
+        "'{0}' has no device form: {1}");
+
+    public static readonly DiagnosticDescriptor UnboundedLoop = Rule(
+        "ATTN0033", "A loop in a rule must show its bound",
+        "The end of this loop cannot be seen: {0}");
+
+    public static readonly DiagnosticDescriptor RulesNotApplied = Rule(
+        "ATTN0034", "A stage that scores must apply the pipeline's rules",
+        "'{0}' reads query and key and applies no rules, so it would choose by scores that '{1}' has not changed; use a stage that applies them, such as [TokenCoverage]");
+
+    public static readonly DiagnosticDescriptor RuleOfNoPipeline = Rule(
+        "ATTN0035", "A rule must be a method of a pipeline class",
+        "'{0}' is a rule of '{1}', which is no pipeline, so it has no effect; move it into a class with [AttentionPipeline]");
+
     public static readonly DiagnosticDescriptor BlocksWithoutKernel = Rule(
         "ATTN0040", "A block selector needs a block-sparse kernel",
         "'{0}' chooses key blocks, and '{1}' visits every block; use a kernel that takes a block list, such as [BlockSparseAttention], or remove '{0}'");
@@ -103,7 +130,8 @@ internal static class DiagnosticDescriptors
     {
         NotPartial, CannotExtend, NotDeclared, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
         DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, SelectorIgnoresChoice, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
-        BlocksWithoutKernel, KernelWithoutBlocks, NoParameterKind, NoHeader, BadParameter, UnknownName,
+        BadRule, BadRuleParameter, NotTranslatable, UnboundedLoop, RulesNotApplied, RuleOfNoPipeline, BlocksWithoutKernel, KernelWithoutBlocks,
+        NoParameterKind, NoHeader, BadParameter, UnknownName,
     }.ToDictionary(rule => rule.Id);
 
     public static IEnumerable<DiagnosticDescriptor> All => s_byId.Values.OrderBy(rule => rule.Id, System.StringComparer.Ordinal);

@@ -1,11 +1,9 @@
 using System;
 using System.Collections.Generic;
 using System.Collections.Immutable;
-using System.Globalization;
 using System.IO;
 using System.Linq;
 using System.Threading;
-using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Parsing;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
@@ -16,7 +14,7 @@ namespace AttnCompose.Generators.Diagnostics;
 /// <summary>
 /// Checks a stage where it is compiled: its parameters say what they are and can be used, its device header exists, and its
 /// phases and hooks name what exists. A pipeline that uses the stage from another project cannot see these faults. Checks too
-/// that a class to which stages are applied is a pipeline: the generator looks at no other class.
+/// that a class with stages or rules is a pipeline: the generator looks at no other class.
 /// </summary>
 [DiagnosticAnalyzer(LanguageNames.CSharp)]
 public sealed class StageContractAnalyzer : DiagnosticAnalyzer
@@ -27,7 +25,7 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
     public override ImmutableArray<DiagnosticDescriptor> SupportedDiagnostics { get; } =
     [
         DiagnosticDescriptors.NoParameterKind, DiagnosticDescriptors.NoHeader, DiagnosticDescriptors.BadParameter,
-        DiagnosticDescriptors.UnknownName, DiagnosticDescriptors.NotDeclared,
+        DiagnosticDescriptors.UnknownName, DiagnosticDescriptors.NotDeclared, DiagnosticDescriptors.RuleOfNoPipeline,
     ];
 
     /// <inheritdoc/>
@@ -40,6 +38,7 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
             var headers = new HashSet<string>(
                 start.Options.AdditionalFiles.Select(file => Path.GetFileName(file.Path)), StringComparer.Ordinal);
             start.RegisterSymbolAction(symbol => Check(symbol, headers), SymbolKind.NamedType);
+            start.RegisterSymbolAction(CheckRule, SymbolKind.Method);
         });
     }
 
@@ -77,6 +76,13 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
         }
     }
 
+    private static void CheckRule(SymbolAnalysisContext context)
+    {
+        var method = (IMethodSymbol)context.Symbol;
+        if (RuleParser.KindOf(method).Any() && !method.ContainingType.GetAttributes().Any(a => a.IsNamed(KnownTypeNames.AttentionPipeline)))
+            Report(context, DiagnosticDescriptors.RuleOfNoPipeline, PlaceOf(method), method.Name, method.ContainingType.Name);
+    }
+
     private static void CheckProperty(SymbolAnalysisContext context, IPropertySymbol property)
     {
         AttributeData[] kinds = StageParser.ParameterAttributes(property).ToArray();
@@ -98,32 +104,12 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
         {
             Bad(PlaceOf(property), $"its type is {property.Type.ToDisplayString()}, and a parameter is a double, float, int or bool");
         }
-        else if (FaultOfValues(type, kinds[0]) is { } fault)
+        else if (StageParser.FaultOfValues(type, kinds[0]) is { } fault)
         {
             Bad(PlaceOf(kinds[0], context.CancellationToken), fault);
         }
 
         void Bad(Location? place, string why) => Report(context, DiagnosticDescriptors.BadParameter, place, property.Name, why);
-    }
-
-    private static string? FaultOfValues(string type, AttributeData kind)
-    {
-        double value = kind.ConstructorArgument(0, 0.0);
-        double min = kind.Argument("Min", double.NegativeInfinity);
-        double max = kind.Argument("Max", double.PositiveInfinity);
-        if (double.IsNaN(value) || double.IsInfinity(value))
-            return $"its default is {Text(value)}, and a default is a finite number";
-        // Written so that a bound that is not a number is a fault too.
-        if (!(min <= max))
-            return $"its range [{Text(min)}, {Text(max)}] is empty";
-        if (type == "bool")
-            return value is 0 or 1 ? null : $"its default is {Text(value)}, and the default of a bool is 0 or 1";
-        if (!(value >= min && value <= max))
-            return $"its default of {Text(value)} lies outside its own range [{Text(min)}, {Text(max)}]";
-        double multiple = kind.Argument("MultipleOf", 0.0);
-        if (!ParameterSpec.IsMultiple(value, multiple))
-            return $"its default of {Text(value)} is no multiple of {Text(multiple)}";
-        return ParameterSpec.CanHold(type, value) ? null : $"its default of {Text(value)} is no {type}";
     }
 
     private static void CheckHeader(
@@ -180,6 +166,4 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
 
     private static AttributeSyntax? Syntax(AttributeData attribute, CancellationToken cancellation) =>
         attribute.ApplicationSyntaxReference?.GetSyntax(cancellation) as AttributeSyntax;
-
-    private static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);
 }

@@ -13,7 +13,10 @@ internal static class CpuEmitter
             "void global::AttnCompose.Cpu.ICpuPipeline.Execute<T, TOut>(in global::AttnCompose.Cpu.CpuProblem<T, TOut> problem, global::AttnCompose.Cpu.CpuExecution cpu)"))
         {
             writer.WriteLine("var inputs = problem.Inputs;");
-            writer.WriteLine("var scores = default(global::AttnCompose.Cpu.NoScoreHook);");
+            if (graph.Rules.Any)
+                RuleHookEmitter.WriteBinding(writer, graph.Rules);
+            else
+                writer.WriteLine("var scores = default(global::AttnCompose.Cpu.NoScoreHook);");
             bool selects = graph.Compress is not null;
             writer.WriteLineIf(selects, "var selection = cpu.BeginSelection(problem.Shape);");
             foreach (StageNode node in graph.Nodes)
@@ -31,6 +34,8 @@ internal static class CpuEmitter
                 });
             }
         }
+        if (graph.Rules.Any)
+            RuleHookEmitter.Emit(writer, graph);
     }
 
     /// <summary>The property that tells a runner which stages make and use the block list; nothing where there is none.</summary>

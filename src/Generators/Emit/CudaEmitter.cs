@@ -4,6 +4,7 @@ using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Plan;
 using AttnCompose.Generators.Support;
+using AttnCompose.Generators.Translation;
 
 namespace AttnCompose.Generators.Emit;
 
@@ -21,6 +22,8 @@ internal static class CudaEmitter
         WriteProvenance(writer, plan);
         WriteIncludes(writer, plan);
         WriteConfigs(writer, plan.Graph);
+        if (plan.Graph.Rules.Any)
+            WriteRules(writer, plan);
         WriteTypes(writer, plan);
         for (int i = 0; i < plan.Kernels.Count; i++)
             WriteKernel(writer, plan, i);
@@ -72,6 +75,8 @@ internal static class CudaEmitter
     private static void WriteIncludes(SourceWriter writer, FusionPlan plan)
     {
         var includes = new SortedSet<string>(System.StringComparer.Ordinal) { "attncompose/attention/hooks.cuh", "attncompose/problem.cuh" };
+        if (plan.Graph.Rules.Any)
+            includes.Add("attncompose/rules.cuh");
         foreach (StageNode node in plan.Graph.Nodes)
             includes.Add($"attncompose/stages/{node.Device.Assembly}/{node.Device.Header}");
         foreach (string include in includes)
@@ -105,11 +110,44 @@ internal static class CudaEmitter
         static string Bound(bool isBound) => isBound ? "  // bound at the first run" : "";
     }
 
+    private static void WriteRules(SourceWriter writer, FusionPlan plan)
+    {
+        RuleNodes rules = plan.Graph.Rules;
+        var device = new DeviceRules(rules.Spec, plan.Score!.Arguments.Select(a => a.Member));
+        writer.WriteLine("namespace rules = attn::rules;");
+        writer.WriteLine();
+        writer.WriteLine($"// hook: {Literals.Comment(plan.Score.Summary)}");
+        using (writer.WriteDeviceBlock("struct Score", "};"))
+        {
+            writer.WriteLine("static constexpr bool kIdentity = false;");
+            writer.WriteLine("using Float = rules::Float;");
+            writer.WriteLine("using Int = rules::Int;");
+            writer.WriteLineIf(rules.Scalars.Count + rules.Spans.Count > 0, "");
+            foreach (RuleScalarNode scalar in rules.Scalars)
+                writer.WriteLine($"{scalar.Option.Parameter.Type} {scalar.Option.Argument};  // Options.{scalar.Option.Member}");
+            foreach (RuleSpanNode span in rules.Spans)
+                writer.WriteLine($"rules::Span<{span.Buffer.Type.Keyword()}> {span.Argument};  // of Run");
+            foreach (string line in device.Functions())
+                writer.WriteLine(line);
+            writer.WriteLine();
+            foreach (string line in device.Apply(name => rules.ArgumentOf(name)))
+                writer.WriteLine(line);
+        }
+        writer.WriteLine();
+    }
+
     private static void WriteTypes(SourceWriter writer, FusionPlan plan)
     {
+        string score = plan.Score?.Alias ?? "attn::NoScore";
+        // Selectors may have the scores' hook for an argument, so it comes before them.
+        foreach (HookNode hook in plan.Hooks.Where(h => h == plan.Score && !plan.Graph.Rules.Any))
+            writer.WriteLine($"using {hook.Alias} = attn::{DefaultOf(hook.Point)};  // hook: {Literals.Comment(hook.Summary)}");
         foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector))
-            writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}>;");
-        foreach (HookNode hook in plan.Hooks)
+        {
+            string hooked = node.Device.Phases.Any(p => p.AppliesRules) ? $", {score}" : "";
+            writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}{hooked}>;");
+        }
+        foreach (HookNode hook in plan.Hooks.Where(h => h != plan.Score))
             WriteHook(hook, hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage].Device.Type : "");
         foreach (HookNode hook in plan.GatheredHooks.Except(plan.Hooks))
             WriteHook(hook, plan.Graph.Nodes[hook.Stage].Device.Gather!.Type);
@@ -165,6 +203,9 @@ internal static class CudaEmitter
                 writer.WriteLineIf(s > 0, "__syncthreads();  // the block reads what it wrote");
                 writer.WriteLine($"// {KindWords(plan.Graph.Nodes[step.Stage].Stage.Kind)}: {Literals.Comment(step.Summary)}");
                 string hooks = string.Concat(plan.HooksOf(kernel, step).Select(h => $"{h.Alias}{Members(h.Arguments)}, "));
+                // A loop without a place for rules leaves the selectors' scores as they are too.
+                if (plan.Score is null && (step.Given & FusionPoint.Score) != 0 && plan.Graph.Nodes[step.Stage].Stage.Kind == StageKind.TokenSelector)
+                    hooks += "attn::NoScore{}, ";
                 writer.WriteLine($"{PhaseType(plan, kernel, step)}::run(problem, {hooks}{Members(step.Arguments)}, shared);");
             }
         }

@@ -33,6 +33,7 @@ internal static class LaunchEmitter
         string gathered = plan.Kernels.FirstOrDefault(k => k.Path == KernelPath.Gathered && k.Steps.Any(s => s.TakesHooks)) is { } loop
             ? $"\n    GatheredEntry = {Literals.CSharpString(loop.Entry)},"
             : "";
+        string rules = graph.Rules.Any ? "\n    HasRules = true," : "";
         // Nothing here reads Plan: the order in which the parts of a class initialise their statics is not defined.
         writer.WriteLine($$"""
             private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
@@ -43,7 +44,7 @@ internal static class LaunchEmitter
                 HeadDim = {{Literals.Number("int", graph.HeadDim)}},
                 Element = global::AttnCompose.ElementType.{{graph.Element}},
                 Elements = [{{string.Join(", ", elements)}}],
-                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},{{gathered}}
+                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},{{gathered}}{{rules}}
             };
 
             """);
@@ -116,14 +117,18 @@ internal static class LaunchEmitter
 
     private static string ValueOf(FusionPlan plan, ArgumentNode argument)
     {
-        StageNode stage = plan.Graph.Nodes[argument.Stage];
+        RuleNodes rules = plan.Graph.Rules;
         return argument.Kind switch
         {
             ArgumentKind.TokenIndex => "in launch.TokenIndex",
             ArgumentKind.BlockList => "in launch.BlockList",
             ArgumentKind.Heads => "in launch.Heads",
-            ArgumentKind.Buffer => $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(argument.Member)})",
-            _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
+            ArgumentKind.Buffer => $"launch.Buffer(this.{Stage().Field}, {Literals.CSharpString(argument.Member)})",
+            ArgumentKind.RuleScalar => $"this._rules.{rules.Scalars.First(s => s.Option.Argument == argument.Name).Option.Identifier}",
+            ArgumentKind.RuleSpan => $"in launch.RuleSpan({rules.Spans.TakeWhile(s => s.Argument != argument.Name).Count()})",
+            _ => $"this.{Stage().Field}.{Stage().Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
         };
+
+        StageNode Stage() => plan.Graph.Nodes[argument.Stage];
     }
 }

@@ -13,7 +13,12 @@ internal static class PipelineTypeEmitter
         WriteConstructor(writer, graph);
         WriteStages(writer, graph);
         WriteCreate(writer, graph);
-        WriteRun(writer);
+        WriteProperties(writer);
+        if (graph.Rules.Spans.Count == 0)
+            WriteRun(writer);
+        else
+            RuleRunEmitter.Emit(writer, graph.Rules);
+        WriteDispose(writer);
         WriteOptions(writer, graph);
     }
 
@@ -21,6 +26,7 @@ internal static class PipelineTypeEmitter
     {
         foreach (StageNode node in graph.Nodes)
             writer.WriteLine($"private {node.Stage.TypeName} {node.Field};");
+        writer.WriteLineIf(graph.Rules.Any, "private ScoreRules _rules;");
         writer.WriteLine("private readonly global::AttnCompose.Cpu.CpuPipelineRunner? _cpu;");
         writer.WriteLine("private readonly global::AttnCompose.Cuda.CudaPipelineRunner? _cuda;");
         writer.WriteLine();
@@ -70,6 +76,11 @@ internal static class PipelineTypeEmitter
                     : $"{p.Identifier} = options.{node.Options.First(o => o.Parameter == p).Identifier}"));
                 writer.WriteLine($"this.{node.Field} = new {node.Stage.TypeName}{(values.Length > 0 ? $" {{ {values} }}" : "()")};");
             }
+            if (graph.Rules.Any)
+            {
+                string values = string.Join(", ", graph.Rules.Scalars.Select(s => $"{s.Option.Identifier} = options.{s.Option.Identifier}"));
+                writer.WriteLine($"this._rules = new ScoreRules{(values.Length > 0 ? $" {{ {values} }}" : "()")};");
+            }
         }
         writer.WriteLine();
         writer.WriteLine("""
@@ -106,13 +117,16 @@ internal static class PipelineTypeEmitter
             """);
     }
 
-    private static void WriteRun(SourceWriter writer) => writer.WriteLine("""
+    private static void WriteProperties(SourceWriter writer) => writer.WriteLine("""
         /// <inheritdoc/>
         public global::AttnCompose.AttentionDevice Device { get; }
 
         /// <inheritdoc/>
         global::AttnCompose.PipelinePlan global::AttnCompose.IAttentionPipeline.PipelinePlan => Plan;
 
+        """);
+
+    private static void WriteRun(SourceWriter writer) => writer.WriteLine("""
         /// <inheritdoc/>
         public void Run<T, TOut>(in global::AttnCompose.AttentionArguments<T, TOut> arguments)
             where T : unmanaged
@@ -134,6 +148,9 @@ internal static class PipelineTypeEmitter
             this._cuda.Run(this, in arguments, stream);
         }
 
+        """);
+
+    private static void WriteDispose(SourceWriter writer) => writer.WriteLine("""
         /// <inheritdoc/>
         public void Warmup(
             global::System.Collections.Generic.IReadOnlyList<global::AttnCompose.Cuda.KernelVariant> variants,
@@ -159,27 +176,27 @@ internal static class PipelineTypeEmitter
         writer.WriteLine("/// <summary>What may change from one instance to the next; defaults are the declared values.</summary>");
         using (writer.WriteBlock("public sealed record Options"))
         {
-            bool first = true;
-            foreach (StageNode node in graph.Nodes)
+            foreach (OptionNode option in graph.Options)
             {
-                foreach (OptionNode option in node.Options)
-                {
-                    if (!first)
-                        writer.WriteLine();
-                    first = false;
-                    ParameterSpec p = option.Parameter;
-                    writer.WriteLine($"/// <inheritdoc cref=\"{p.DocumentationId}\"/>");
-                    writer.WriteLine($"public {p.Type} {option.Identifier} {{ get; init; }} = {Literals.Number(p.Type, p.Value)};");
-                }
-            }
-            if (!first)
+                ParameterSpec p = option.Parameter;
+                writer.WriteLine(p.DocumentationId.Length > 0
+                    ? $"/// <inheritdoc cref=\"{p.DocumentationId}\"/>"
+                    : $"/// <summary>Parameter of the rules: {RulesOf(graph, option)}.</summary>");
+                writer.WriteLine($"public {p.Type} {option.Identifier} {{ get; init; }} = {Literals.Number(p.Type, p.Value)};");
                 writer.WriteLine();
+            }
             using (writer.WriteBlock("internal static Options From(global::System.Collections.Generic.IReadOnlyDictionary<string, double> values) => new()", "};"))
             {
                 foreach (OptionNode option in graph.Options)
                     writer.WriteLine($"{option.Identifier} = {FromDouble(option)},");
             }
         }
+    }
+
+    private static string RulesOf(StageGraph graph, OptionNode option)
+    {
+        RuleScalar scalar = graph.Rules.Scalars.First(s => s.Option == option).Scalar;
+        return string.Join(", ", scalar.Rules.Select(rule => $"<c>{scalar.Name}</c> of <c>{rule}</c>"));
     }
 
     private static string AsDouble(OptionNode option) =>

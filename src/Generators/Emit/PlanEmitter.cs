@@ -22,6 +22,8 @@ internal static class PlanEmitter
                 Element = global::AttnCompose.ElementType.{graph.Element},
                 """);
             WriteStages(writer, plan);
+            if (graph.Rules.Any)
+                WriteRules(writer, graph.Rules);
             WriteKernels(writer, plan);
             WriteBuffers(writer, plan);
         }
@@ -48,16 +50,41 @@ internal static class PlanEmitter
                 using (writer.Indent())
                 {
                     foreach (ParameterSpec p in node.Stage.Parameters)
-                    {
-                        string name = node.Options.FirstOrDefault(o => o.Parameter == p)?.Member ?? p.Name;
-                        writer.WriteLine(
-                            $"new({Literals.CSharpString(name)}, \"{p.Type}\", {(p.IsConstant ? "true" : "false")}, {Literals.CSharpDouble(p.Value)}, {Literals.CSharpDouble(p.Min)}, {Literals.CSharpDouble(p.Max)}),");
-                    }
+                        WriteParameter(writer, node.Options.FirstOrDefault(o => o.Parameter == p)?.Member ?? p.Name, p);
                 }
                 writer.WriteLine("]),");
             }
         }
         writer.WriteLine("],");
+    }
+
+    private static void WriteParameter(SourceWriter writer, string name, ParameterSpec p) => writer.WriteLine(
+        $"new({Literals.CSharpString(name)}, \"{p.Type}\", {(p.IsConstant ? "true" : "false")}, {Literals.CSharpDouble(p.Value)}, {Literals.CSharpDouble(p.Min)}, {Literals.CSharpDouble(p.Max)}),");
+
+    private static void WriteRules(SourceWriter writer, RuleNodes rules)
+    {
+        writer.WriteLine("Rules =");
+        writer.WriteLine("[");
+        using (writer.Indent())
+        {
+            foreach (RuleSpec rule in rules.Spec.Masks.Concat(rules.Spec.Scores))
+            {
+                string name = rule.Method.CSharpName.TrimStart('@');
+                var spans = rules.Spans.Where(s => s.Buffer.Rules.Contains(name))
+                    .Select(s => Literals.CSharpString($"{s.Buffer.Type.Keyword()} {s.Buffer.Name}"));
+                writer.WriteLine($"new({Literals.CSharpString(name)}, {(rule.IsMask ? "true" : "false")},");
+                writer.WriteLine("[");
+                using (writer.Indent())
+                {
+                    foreach (RuleScalarNode scalar in rules.Scalars.Where(s => s.Scalar.Rules[0] == name))
+                        WriteParameter(writer, scalar.Option.Member, scalar.Scalar.Parameter);
+                }
+                writer.WriteLine("],");
+                writer.WriteLine($"[{string.Join(", ", spans)}]),");
+            }
+        }
+        writer.WriteLine("],");
+        writer.WriteLine($"RulesOnCpu = {Literals.CSharpString(HostRules.Of(rules).Words)},");
     }
 
     private static void WriteKernels(SourceWriter writer, FusionPlan plan)
@@ -85,11 +112,15 @@ internal static class PlanEmitter
         FusionPlan plan, KernelNode kernel, StepNode step)
     {
         yield return $"{plan.Graph.Nodes[step.Stage].Stage.Name}.{step.Phase}: {step.Summary}";
+        if ((step.Given & FusionPoint.Score) != 0 && !step.TakesHooks && plan.Graph.Rules.Any)
+            yield return $"  {plan.Score!.Point} = rules: {plan.Score.Summary}";
         if (!step.TakesHooks)
             yield break;
         foreach (HookNode hook in plan.HooksOf(kernel, step))
         {
-            string who = hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage].Stage.Name : "default";
+            string who = hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage].Stage.Name
+                : hook == plan.Score && plan.Graph.Rules.Any ? "rules"
+                : "default";
             yield return $"  hook {hook.Point} = {who}: {hook.Summary}";
         }
     }

@@ -15,8 +15,9 @@ namespace AttnCompose.Generators.Ir;
 /// <param name="HeadDim">Head dim, or 0 where it is bound at the first run.</param>
 /// <param name="Element">Element type, or any where it is bound at the first run.</param>
 /// <param name="Nodes">The stages, ordered by kind and then as declared.</param>
+/// <param name="Rules">Score and mask rules.</param>
 internal sealed record StageGraph(
-    string Name, TypeSpec Type, AttentionMask Mask, int HeadDim, ElementType Element, EquatableArray<StageNode> Nodes)
+    string Name, TypeSpec Type, AttentionMask Mask, int HeadDim, ElementType Element, EquatableArray<StageNode> Nodes, RuleNodes Rules)
 {
     public IEnumerable<StageNode> Selectors => Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector);
 
@@ -29,7 +30,37 @@ internal sealed record StageGraph(
     public StageNode? Decompress => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.Decompress);
 
     /// <summary>Members of the generated <c>Options</c>, in order.</summary>
-    public IEnumerable<OptionNode> Options => Nodes.SelectMany(n => n.Options);
+    public IEnumerable<OptionNode> Options => Nodes.SelectMany(n => n.Options).Concat(Rules.Scalars.Select(s => s.Option));
+}
+
+/// <summary>The rules of a pipeline and the names that what they are given goes by.</summary>
+/// <param name="Spec">What was declared.</param>
+/// <param name="Scalars">Scalar parameters.</param>
+/// <param name="Spans">Span parameters.</param>
+internal sealed record RuleNodes(RulesSpec Spec, EquatableArray<RuleScalarNode> Scalars, EquatableArray<RuleSpanNode> Spans)
+{
+    /// <summary>Whether there are any.</summary>
+    public bool Any => Spec.Rules.Count > 0;
+
+    /// <summary>Kernel argument of a parameter, by its name in C#.</summary>
+    public string ArgumentOf(string parameter) =>
+        Scalars.FirstOrDefault(s => s.Scalar.Name == parameter)?.Option.Argument ?? Spans.First(s => s.Buffer.Name == parameter).Argument;
+}
+
+/// <summary>A scalar parameter of rules.</summary>
+/// <param name="Scalar">What was declared.</param>
+/// <param name="Option">The option that it is.</param>
+internal sealed record RuleScalarNode(RuleScalar Scalar, OptionNode Option);
+
+/// <summary>A span parameter of rules.</summary>
+/// <param name="Buffer">What was declared.</param>
+/// <param name="Member">Name of the field of the generated hook, unique in it.</param>
+/// <param name="Argument">Kernel argument, unique in the pipeline.</param>
+/// <param name="Axes">Parts of the problem that rules index it by.</param>
+internal sealed record RuleSpanNode(RuleBuffer Buffer, string Member, string Argument, RuleAxes Axes)
+{
+    /// <summary>The argument of Run as it is spelt in C#.</summary>
+    public string Identifier => Names.CSharp(Buffer.Name);
 }
 
 /// <summary>A stage at its place.</summary>

@@ -25,6 +25,7 @@ internal static class StageGraphBuilder
         var problems = new List<Problem>();
         CheckOrder(spec, problems);
         CheckHooks(spec, problems);
+        CheckRules(spec, problems);
         CheckValues(spec, problems);
         return problems.Count > 0 ? (null, problems.ToEquatableArray()) : (Assemble(spec), []);
     }
@@ -121,6 +122,23 @@ internal static class StageGraphBuilder
         return device.Phases.Any(p => p.Writes.Contains("block_list")) ? null : "none of its phases writes block_list";
     }
 
+    private static void CheckRules(PipelineSpec spec, List<Problem> problems)
+    {
+        if (spec.Rules.Rules.Count == 0)
+            return;
+        string first = spec.Rules.Rules[0].Method.CSharpName;
+        for (int i = 0; i < spec.Stages.Count; i++)
+        {
+            if (spec.Stages[i] is not { Device: { } device } stage)
+                continue;
+            if (stage.Kind == StageKind.AttentionKernel && (device.Offers & FusionPoint.Score) == 0)
+                problems.Add(new("ATTN0016", i, "", [first, Words(FusionPoint.Score), stage.Name]));
+            bool scores = device.Phases.Any(p => p.Reads.Contains("query") && p.Reads.Contains("key"));
+            if (stage.Kind is not (StageKind.AttentionKernel or StageKind.BlockSelector) && scores && !device.Phases.Any(p => p.AppliesRules))
+                problems.Add(new("ATTN0034", i, "", [stage.Name, first]));
+        }
+    }
+
     private static string? WhyNotGathered(StageSpec stage, DeviceSpec device, GatherSpec gather)
     {
         if (stage.Kind != StageKind.Compress)
@@ -182,7 +200,34 @@ internal static class StageGraphBuilder
                 stage, roles.Unique(RoleOf(stage.Kind)), fields.Unique("_" + Names.Camel(stage.Name)), options.ToEquatableArray()));
         }
         return new StageGraph(
-            Names.Kebab(spec.Type.Name), spec.Type, spec.Mask, spec.HeadDim, spec.Element, nodes.ToEquatableArray());
+            Names.Kebab(spec.Type.Name), spec.Type, spec.Mask, spec.HeadDim, spec.Element, nodes.ToEquatableArray(),
+            RulesOf(spec.Rules, ordered, members, arguments));
+    }
+
+    // Names of the function that calls the rules on the device.
+    private static readonly string[] s_ruleVariables = ["score", "position", "at"];
+
+    private static RuleNodes RulesOf(RulesSpec rules, List<StageSpec> stages, NameSet members, NameSet arguments)
+    {
+        foreach (string name in s_ruleVariables)
+            arguments.Unique(name, "_");
+        var scalars = new List<RuleScalarNode>();
+        foreach (RuleScalar scalar in rules.Scalars)
+        {
+            bool shared = s_optionsMembers.Contains(scalar.Parameter.Name) || stages.SelectMany(s => s.Parameters).Any(p => p.Name == scalar.Parameter.Name);
+            string member = members.Unique(shared ? scalar.Rules[0] + scalar.Parameter.Name : scalar.Parameter.Name);
+            scalars.Add(new(scalar, new OptionNode(scalar.Parameter, member, Argument(member))));
+        }
+        var fields = new NameSet(scalars.Select(s => s.Option.Member).Concat(["Apply", "IsIdentity"]));
+        var spans = new List<RuleSpanNode>();
+        foreach (RuleBuffer span in rules.Spans)
+        {
+            string member = fields.Unique(char.ToUpperInvariant(span.Name[0]) + span.Name.Substring(1));
+            spans.Add(new(span, member, Argument(span.Name), RuleUse.AxesOf(rules, span)));
+        }
+        return new RuleNodes(rules, scalars.ToEquatableArray(), spans.ToEquatableArray());
+
+        string Argument(string name) => arguments.Unique(Names.Device(Names.Snake(name)), "_");
     }
 
     private static string RoleOf(StageKind kind) => kind switch

@@ -1,6 +1,7 @@
 using System.Collections.Generic;
 using System.Linq;
 using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Plan;
 using AttnCompose.Generators.Support;
 
@@ -18,7 +19,7 @@ internal static class BindHooks
         var hooks = new List<HookNode>();
         // Rows that are all there lie in a regular pattern, so the copy engine of a chip that has one can bring whole tiles.
         Bind(FusionPoint.RowSource, plan.Graph.Compress, "RowSource", "every row of the sequence", s_maps);
-        Bind(FusionPoint.Score, null, "Score", "scores as they are");
+        Bind(FusionPoint.Score, null, "Score", ScoresOf(plan.Graph.Rules), [.. ArgumentsOf(plan.Graph.Rules)]);
         Bind(FusionPoint.RowDestination, plan.Graph.Decompress, "RowDestination", "rows go back where they came from");
         if (plan.Graph.BlockSelector is { } selector)
         {
@@ -38,10 +39,20 @@ internal static class BindHooks
                 return;
             }
             int stage = plan.Graph.Nodes.ToList().IndexOf(node);
-            Model.HookSpec hook = node.Device.Hook!;
+            HookSpec hook = node.Device.Hook!;
             hooks.Add(new HookNode(point, stage, node.Role, hook.Summary, Arguments.Of(plan, stage, hook.Reads, [], hook.Parameters)));
         }
     }
+
+    private static string ScoresOf(RuleNodes rules) => rules.Any
+        ? string.Join(", then ", rules.Spec.Masks.Select(r => $"mask {r.Method.CSharpName}").Concat(rules.Spec.Scores.Select(r => r.Method.CSharpName)))
+        : "scores as they are";
+
+    private static IEnumerable<ArgumentNode> ArgumentsOf(RuleNodes rules) => rules.Scalars
+        .Select(s => new ArgumentNode(
+            ArgumentKind.RuleScalar, s.Option.Argument, s.Option.Argument, s.Option.Parameter.Type, Stage: -1, IsWritten: false))
+        .Concat(rules.Spans.Select(s => new ArgumentNode(
+            ArgumentKind.RuleSpan, s.Argument, s.Argument, $"attn::rules::Span<{s.Buffer.Type.Keyword()}>", Stage: -1, IsWritten: false)));
 
     /// <summary>The same hooks, with a row source over what the compress stage gathered.</summary>
     private static EquatableArray<HookNode> Gathered(FusionPlan plan, List<HookNode> hooks)

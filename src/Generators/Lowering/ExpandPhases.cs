@@ -57,7 +57,7 @@ internal static class ExpandPhases
             var kernel = new KernelNode(Entry: "", phase.Scope, [], SplitReason: "", Arguments: []) { Path = path };
             var step = new StepNode(
                 stage, phase.Name, phase.Summary, Reads: [], writes.ToEquatableArray(), arguments, isLoop,
-                isLoop ? EveryPoint : GivenTo(node.Stage.Kind));
+                isLoop ? EveryPoint : GivenTo(node.Stage.Kind) | (phase.AppliesRules ? FusionPoint.Score : FusionPoint.None));
             reads = reads.Concat(plan.HooksOf(kernel, step).SelectMany(h => h.Arguments).SelectMany(a => ReadThrough(plan, a))).Distinct();
             yield return kernel with { Steps = [step with { Reads = reads.ToEquatableArray() }] };
         }

@@ -30,9 +30,12 @@ internal static class PlanArguments
         var arguments = new List<ArgumentNode>();
         foreach (StepNode step in kernel.Steps)
         {
-            Add(plan.HooksOf(kernel, step).SelectMany(h => h.Arguments));
+            Add(plan.HooksOf(kernel, step).Where(h => h != plan.Score).SelectMany(h => h.Arguments));
             Add(step.Arguments);
         }
+        // What rules are given comes last, so that it is not lost among the arguments of stages.
+        if (kernel.Steps.Any(step => (step.Given & FusionPoint.Score) != 0))
+            Add(plan.Score?.Arguments ?? []);
         return arguments.ToEquatableArray();
 
         void Add(IEnumerable<ArgumentNode> more)

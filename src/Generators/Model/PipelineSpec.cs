@@ -13,7 +13,8 @@ internal sealed record PipelineSpec(
     AttentionMask Mask,
     int HeadDim,
     ElementType Element,
-    EquatableArray<StageSpec> Stages);
+    EquatableArray<StageSpec> Stages,
+    RulesSpec Rules);
 
 /// <summary>The declaring class.</summary>
 /// <param name="Namespace">Its namespace as it is spelt in C#; empty for the global one.</param>

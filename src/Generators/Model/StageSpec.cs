@@ -72,6 +72,7 @@ internal sealed record PhaseSpec(
     EquatableArray<string> Reads,
     EquatableArray<string> Writes,
     EquatableArray<string> Parameters,
+    bool AppliesRules,
     string Summary);
 
 /// <summary>A hook: see DeviceHookAttribute.</summary>

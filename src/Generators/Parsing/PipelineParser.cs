@@ -17,7 +17,7 @@ internal static class PipelineParser
     internal static readonly string[] GeneratedMembers =
     [
         "Plan", "Descriptor", "Create", "Configure", "Warmup", "Run", "Options", "Device", "Dispose", "CheckOptions", "MakeStages",
-        "CudaText", "s_program", "_cpu", "_cuda",
+        "CudaText", "s_program", "_cpu", "_cuda", "ScoreRules", "_rules",
     ];
 
     public static ParsedPipeline? Parse(GeneratorAttributeSyntaxContext context, CancellationToken cancellation)
@@ -50,12 +50,18 @@ internal static class PipelineParser
         if (refusals.Count > 0)
             return new ParsedPipeline(null, where, refusals.ToEquatableArray());
 
+        (RulesSpec? rules, EquatableArray<DiagnosticInfo> rulesRefused) =
+            RuleParser.Parse(type, context.SemanticModel.Compilation, cancellation);
+        if (rules is null)
+            return new ParsedPipeline(null, where, rulesRefused);
+
         var spec = new PipelineSpec(
             ParseType(type),
             pipeline.Argument("Mask", AttentionMask.Full),
             pipeline.Argument("HeadDim", 0),
             pipeline.Argument("Element", ElementType.Any),
-            stages.ToEquatableArray());
+            stages.ToEquatableArray(),
+            rules);
         return new ParsedPipeline(spec, where, []);
     }
 

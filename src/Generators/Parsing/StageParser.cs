@@ -128,6 +128,29 @@ internal static class StageParser
     public static IEnumerable<AttributeData> ParameterAttributes(IPropertySymbol property) => property.GetAttributes()
         .Where(a => a.IsNamed(KnownTypeNames.RuntimeParameter) || a.IsNamed(KnownTypeNames.ConstantParameter));
 
+    /// <summary>What is wrong with the default and range of a parameter of a type; null where nothing is.</summary>
+    public static string? FaultOfValues(string type, AttributeData kind)
+    {
+        double value = kind.ConstructorArgument(0, 0.0);
+        double min = kind.Argument("Min", double.NegativeInfinity);
+        double max = kind.Argument("Max", double.PositiveInfinity);
+        if (double.IsNaN(value) || double.IsInfinity(value))
+            return $"its default is {Text(value)}, and a default is a finite number";
+        // Written so that a bound that is not a number is a fault too.
+        if (!(min <= max))
+            return $"its range [{Text(min)}, {Text(max)}] is empty";
+        if (type == "bool")
+            return value is 0 or 1 ? null : $"its default is {Text(value)}, and the default of a bool is 0 or 1";
+        if (!(value >= min && value <= max))
+            return $"its default of {Text(value)} lies outside its own range [{Text(min)}, {Text(max)}]";
+        double multiple = kind.Argument("MultipleOf", 0.0);
+        if (!ParameterSpec.IsMultiple(value, multiple))
+            return $"its default of {Text(value)} is no multiple of {Text(multiple)}";
+        return ParameterSpec.CanHold(type, value) ? null : $"its default of {Text(value)} is no {type}";
+    }
+
+    private static string Text(double value) => value.ToString("R", System.Globalization.CultureInfo.InvariantCulture);
+
     private static ParameterSpec? ParseParameter(IPropertySymbol property, AttributeData declared)
     {
         if (ParameterAttributes(property).FirstOrDefault() is not { } kind || ParameterType(property.Type) is not { } type)
@@ -171,7 +194,7 @@ internal static class StageParser
                 phases.Add(new PhaseSpec(
                     attribute.ConstructorArgument(0, ""), attribute.Argument("Scope", PhaseScope.Sequence),
                     attribute.Strings("Reads"), attribute.Strings("Writes"), attribute.Strings("Parameters"),
-                    attribute.Argument("Summary", "")));
+                    attribute.Argument("AppliesRules", false), attribute.Argument("Summary", "")));
             }
             else if (attribute.IsNamed(KnownTypeNames.DeviceHook))
             {

@@ -16,6 +16,9 @@ namespace AttnCompose.Generators.Plan;
 internal sealed record FusionPlan(
     StageGraph Graph, EquatableArray<KernelNode> Kernels, EquatableArray<BufferNode> Buffers, EquatableArray<HookNode> Hooks)
 {
+    /// <summary>The hook of the scores; null where the loop has none.</summary>
+    public HookNode? Score => Hooks.FirstOrDefault(h => h.Point == FusionPoint.Score);
+
     /// <summary>What the names of types begin with that belong to <see cref="KernelPath.Gathered"/>.</summary>
     public const string Gathered = "Gathered";
 
@@ -77,7 +80,7 @@ internal sealed record StepNode(
 /// <param name="Member">Name of the member of the device struct that it fills.</param>
 /// <param name="Name">Name of the kernel argument, unique in the pipeline.</param>
 /// <param name="DeviceType">CUDA type of the kernel argument.</param>
-/// <param name="Stage">Stage that a parameter, a buffer or the tensors behind tensor maps belong to; -1 for those of the problem.</param>
+/// <param name="Stage">Stage that a parameter, a buffer or the tensors behind tensor maps belong to; -1 for those of the problem and of rules.</param>
 /// <param name="IsWritten">Whether the kernel writes through it.</param>
 internal sealed record ArgumentNode(ArgumentKind Kind, string Member, string Name, string DeviceType, int Stage, bool IsWritten);
 
@@ -90,6 +93,8 @@ internal enum ArgumentKind
     Heads,
     TensorMaps,
     Parameter,
+    RuleScalar,
+    RuleSpan,
 }
 
 /// <summary>One workspace buffer.</summary>

@@ -14,9 +14,9 @@ struct TokenCoverageConfig : Config {
     static constexpr int kPool = 7;
     static constexpr bool kRoundScoresToBFloat16 = false;
 };
-using TokenCoverage = attn::TokenCoverage<TokenCoverageConfig>;
-using RowSource = attn::GatherTokens<Config>;
 using Score = attn::NoScore;
+using TokenCoverage = attn::TokenCoverage<TokenCoverageConfig, Score>;
+using RowSource = attn::GatherTokens<Config>;
 using Destination = attn::ScatterTokens<Config>;
 using GatheredRowSource = attn::GatheredTokens<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
@@ -26,7 +26,7 @@ using GatheredAttention = attn::FlashAttention<Config, GatheredRowSource, Score,
 extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads, 1)
     token_sparse_prefill_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    TokenCoverage::RowPartials::run(problem, {.row_partials = row_partials}, shared);
+    TokenCoverage::RowPartials::run(problem, Score{}, {.row_partials = row_partials}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_partials_shape =
     attn::shape_of<TokenCoverage::RowPartials>();
@@ -36,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(TokenCoverage::ColumnScores::kThrea
     token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_partials,
                                        float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    TokenCoverage::ColumnScores::run(problem, {.row_partials = row_partials, .raw_scores = raw_scores}, shared);
+    TokenCoverage::ColumnScores::run(problem, Score{}, {.row_partials = row_partials, .raw_scores = raw_scores}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_column_scores_shape =
     attn::shape_of<TokenCoverage::ColumnScores>();

@@ -69,7 +69,8 @@ internal static class GraphText
             };
         }
         return new PipelineSpec(
-            new TypeSpec("Tests", "DemoPipeline", "DemoPipeline", [], []), AttentionMask.Causal, 0, ElementType.Any, stages.ToEquatableArray());
+            new TypeSpec("Tests", "DemoPipeline", "DemoPipeline", [], []), AttentionMask.Causal, 0, ElementType.Any, stages.ToEquatableArray(),
+            RulesSpec.None);
     }
 
     /// <summary>One line a kernel: its entry where it has one, its scope and phases, and why it is separate.</summary>
@@ -126,7 +127,8 @@ internal static class GraphText
     {
         (string[] reads, string[] writes, string[] parameters) = Flow(line);
         return new PhaseSpec(
-            words[1], Enum.Parse<PhaseScope>(words[2].TrimEnd(':')), new(reads), new(writes), new(parameters), $"does {words[1]}");
+            words[1], Enum.Parse<PhaseScope>(words[2].TrimEnd(':')), new(reads), new(writes), new(parameters), AppliesRules: false,
+            $"does {words[1]}");
     }
 
     private static HookSpec Hook(string line, string[] words)

@@ -106,4 +106,23 @@ __device__ inline float exp2(float x) {
     return y;
 }
 
+// tanh to a relative error of 2^-11.
+__device__ inline float tanh(float x) {
+    float y;
+    asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// The lesser and the greater of two; NaN where one is, and -0 is below +0.
+__device__ inline float min_nan(float a, float b) {
+    float c;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+    return c;
+}
+__device__ inline float max_nan(float a, float b) {
+    float c;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+    return c;
+}
+
 }  // namespace attn::ptx

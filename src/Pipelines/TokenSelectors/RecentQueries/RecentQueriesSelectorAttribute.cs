@@ -13,7 +13,7 @@ namespace AttnCompose;
 /// <remarks>
 /// <para>Scores. With L keys and W = <see cref="Window"/>, the last min(W, Lq) queries take their softmax over all keys,
 /// causal by position; a token's raw score is the mean of its probabilities over those queries. Only the prefix, positions
-/// [0, L - W), is scored. The pipeline's score rule applies.</para>
+/// [0, L - W), is scored. The pipeline's rules apply.</para>
 /// <para>Choice. Everything after the raw scores is a pure function of their bits, see
 /// <see cref="Select(ReadOnlySpan{float}, int, int, CpuExecution, TokenSelection)"/>.</para>
 /// <para>With fewer queries than keys (chunked prefill) there is one set over all keys; the query rows kept are those of the
@@ -23,10 +23,10 @@ namespace AttnCompose;
 [DeviceBuffer("raw_scores", "float", Shape = "[batch, query heads, key length]")]
 [DeviceBuffer("scores", "float", Shape = "[batch, query heads, key length]")]
 [DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeySegment, Reads = ["query", "key"], Writes = ["row_partials"],
-    Summary = "row maximum and sum of the window queries over one segment of the keys")]
+    AppliesRules = true, Summary = "row maximum and sum of the window queries over one segment of the keys")]
 [DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeySegment,
     Reads = ["query", "key", "row_partials"], Writes = ["raw_scores"],
-    Summary = "mean probability of each prefix token over the window queries")]
+    AppliesRules = true, Summary = "mean probability of each prefix token over the window queries")]
 public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
 {
     /// <summary>Most segments that the keys are cut into, a thread block each, to be scored.</summary>

@@ -20,15 +20,15 @@
 
 namespace attn {
 
-// Config: kHeadDim, Element, kWindow, kPool, kRoundScoresToBFloat16.
-template <typename Config>
+// Config: kHeadDim, Element, kWindow, kPool, kRoundScoresToBFloat16. Score: the pipeline's rules.
+template <typename Config, ScoreHook Score>
 struct TokenCoverage {
     static constexpr int kWindow = Config::kWindow;
     using Pooled = PooledScores<Config>;
     using Highest = HighestTokens<kWindow>;
 
-    using RowPartials = typename WindowSoftmax<Config>::RowPartials;
-    using ColumnScores = typename WindowSoftmax<Config>::ColumnScores;
+    using RowPartials = typename WindowSoftmax<Config, Score>::RowPartials;
+    using ColumnScores = typename WindowSoftmax<Config, Score>::ColumnScores;
 
     // pooled and mean.
     struct Pool {

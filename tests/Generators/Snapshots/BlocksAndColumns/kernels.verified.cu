@@ -29,8 +29,8 @@ struct BlockSelectorConfig : AttentionConfig {
     static constexpr bool kSlashes = true;  // [GivenBlocks(Slashes)]
 };
 
-using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using Score = attn::NoScore;  // hook: scores as they are
+using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using RowDestination = attn::DirectDestination<Config>;  // hook: rows go back where they came from
 using BlockSelector = attn::GivenBlocks<BlockSelectorConfig>;
 using Blocks = attn::ListedBlocks<AttentionConfig, BlockSelector>;  // hook: key blocks that the caller lists

@@ -15,8 +15,8 @@ struct Config {
     using Output = ATTNCOMPOSE_OUTPUT;  // bound at the first run
 };
 
-using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using Score = attn::NoScore;  // hook: scores as they are
+using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using RowDestination = attn::DirectDestination<Config>;  // hook: rows go back where they came from
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;
 

@@ -30,9 +30,9 @@ struct SelectorConfig : Config {
     static constexpr bool kKeepFirst = true;  // [TestSelect(KeepFirst)]
 };
 
+using Score = attn::NoScore;  // hook: scores as they are
 using Selector = attn::TestSelect<SelectorConfig>;
 using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
-using Score = attn::NoScore;  // hook: scores as they are
 using RowDestination = attn::ScatterTokens<Config>;  // hook: rows go back to their places, +0 elsewhere
 using GatheredRowSource = attn::GatheredTokens<Config>;  // hook: rows of query are the selected tokens, keys and values come by tensor maps of what was gathered
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;

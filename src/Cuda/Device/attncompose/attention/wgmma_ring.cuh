@@ -19,7 +19,8 @@ inline constexpr bool kHasWgmmaLoop = kHeadDim == 64 || kHeadDim == 96 || kHeadD
 // kKeyTile / 4 registers of weights, at the same time where it overlaps; a rule wants registers too.
 template <int kHeadDim, bool kMapped, bool kHasRule>
 struct WgmmaTuning {
-    static constexpr int kConsumers = kHeadDim <= 96 ? 3 : 2;
+    // What a rule needs is the user's, so a consumer that runs one has the registers of two.
+    static constexpr int kConsumers = kHeadDim <= 96 && !kHasRule ? 3 : 2;
     static constexpr bool kWideTile = kHeadDim == 128 || (kHeadDim == 64 && kMapped && !kHasRule);
     static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim == 256 ? 80 : 96;
     static constexpr int kStages = kHeadDim <= 128 && !kMapped ? 3 : 2;

@@ -3,11 +3,12 @@
 // The key tile is loaded once and serves all query heads of its block, kRows window rows at a time.
 #pragma once
 
+#include <attncompose/attention/hooks.cuh>
 #include <attncompose/selection/window.cuh>
 
 namespace attn {
 
-template <typename Config>
+template <typename Config, ScoreHook Score>
 struct WindowScores {
     using Element = typename Config::Element;
     static_assert(attn::Element<Element>);
@@ -35,13 +36,15 @@ struct WindowScores {
     using Fragment = float[1][kColumns / 8][4];
 
     const Problem& problem;
+    const Score& hook;
     int b, g;
     Sequence sequence;
     int key_begin;  // first key of the tile
     unsigned shared;
 
-    __device__ WindowScores(const Problem& problem, int g, unsigned char* shared)
+    __device__ WindowScores(const Problem& problem, const Score& hook, int g, unsigned char* shared)
         : problem(problem),
+          hook(hook),
           b(static_cast<int>(blockIdx.z)),
           g(g),
           sequence(sequence_of(problem, b)),
@@ -87,8 +90,8 @@ struct WindowScores {
         __syncthreads();
     }
 
-    // Scores of those rows against the tile's keys [column_begin, column_begin + kColumns).
-    __device__ void score(int row_begin, int column_begin, Fragment& s) const {
+    // Scores of those rows of query head h against the tile's keys [column_begin, column_begin + kColumns).
+    __device__ void score(int h, int row_begin, int column_begin, Fragment& s) const {
         using Columns = Tile<kColumns, kDim>;
         const Columns columns{key_tile().base + static_cast<unsigned>(column_begin * KeyTile::kRowBytes)};
         const int rows = window_rows<kWindow>(sequence);
@@ -98,20 +101,27 @@ struct WindowScores {
             for (int e = 0; e < 4; e++) s[0][n][e] = 0;
         multiply_transposed<Element, 1, kColumns>(s, query_tile(), warp_id() * 16, columns);
 
-        const float factor = problem.scale * kLog2E;
+        const float factor = Score::kIdentity ? problem.scale * kLog2E : problem.scale;
         const int first_row = ptx::recomputed(window_row(row_begin, 0));
         const int first_column = ptx::recomputed(2 * (lane_id() % 4));
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int r = first_row + 8 * half;
             const int last = r < rows ? sequence.key_length - rows + r - key_begin - column_begin : -1;
+            ScorePosition at{b, h, g, sequence.key_length - rows + r, 0};
 #pragma unroll
             for (int n = 0; n < kColumns / 8; n++) {
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     float& value = s[0][n][2 * half + e];
-                    const bool seen = 8 * n + e + first_column <= last;
-                    value = seen ? value * factor : -kInfinity;
+                    const int column = 8 * n + e + first_column;
+                    value *= factor;
+                    if (column > last) {
+                        value = -kInfinity;
+                    } else if constexpr (!Score::kIdentity) {
+                        at.key = key_begin + column_begin + column;
+                        value = hook.apply(value, at) * kLog2E;
+                    }
                 }
             }
         }

@@ -5,11 +5,11 @@
 
 namespace attn {
 
-// Config: kHeadDim, Element, kWindow.
-template <typename Config>
+// Config: kHeadDim, Element, kWindow. Score: the rules.
+template <typename Config, ScoreHook Score>
 struct MmaWindowSoftmax {
     static constexpr int kWindow = Config::kWindow;
-    using Window = WindowScores<Config>;
+    using Window = WindowScores<Config, Score>;
     static constexpr int kHeads = largest(1, 1024 / kWindow);  // so many rows' stats have room
 
     // The partials of a segment grow in memory, tile by tile: a lane owns the rows that it stores.
@@ -23,9 +23,10 @@ struct MmaWindowSoftmax {
             float2* row_partials;  // [batch, query heads, kMostSegments, kWindow]
         };
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
+        static __device__ void run(const Problem& problem, const Score& score, const Arguments& arguments,
+                                   unsigned char* shared) {
             const ScoredHeads<kHeads> heads(problem);
-            Window window(problem, heads.g, shared);
+            Window window(problem, score, heads.g, shared);
             const int rows = window_rows<kWindow>(window.sequence);
             const Segment segment = Segment::of_block<kTile>(window.sequence.key_length);
             for (int tile = segment.begin; tile < segment.end; tile++) {
@@ -49,7 +50,7 @@ struct MmaWindowSoftmax {
 #pragma unroll 1
             for (int column = 0; column < kTile; column += Window::kColumns) {
                 typename Window::Fragment s;
-                window.score(row_begin, column, s);
+                window.score(h, row_begin, column, s);
                 add(s, partials);
             }
 #pragma unroll
@@ -94,12 +95,13 @@ struct MmaWindowSoftmax {
             float* raw_scores;  // [batch, query heads, key length]; only prefixes are written
         };
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
+        static __device__ void run(const Problem& problem, const Score& score, const Arguments& arguments,
+                                   unsigned char* shared) {
             auto* stats = reinterpret_cast<float2*>(shared + Window::kSharedBytes);             // [kHeads, kWindow]
             auto* column_sums = reinterpret_cast<float*>(shared + Window::kSharedBytes + kStatsBytes);  // [kWarps, kTile]
             wait_for_earlier_kernels();
             const ScoredHeads<kHeads> heads(problem);
-            Window window(problem, heads.g, shared);
+            Window window(problem, score, heads.g, shared);
             const int prefix = prefix_length<kWindow>(window.sequence), rows = window_rows<kWindow>(window.sequence);
             const Segment segment = Segment::of_block<kTile>(prefix);
             if (segment.begin == segment.end) return;
@@ -144,7 +146,7 @@ struct MmaWindowSoftmax {
 #pragma unroll 1
                 for (int column = 0; column < kTile; column += Window::kColumns) {
                     typename Window::Fragment s;
-                    window.score(row_begin, column, s);
+                    window.score(h, row_begin, column, s);
                     add(s, stats, to + column);
                 }
             }

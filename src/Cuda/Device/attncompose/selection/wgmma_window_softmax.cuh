@@ -5,13 +5,15 @@
 //                  window's rows stay in its registers
 #pragma once
 
+#include <attncompose/attention/hooks.cuh>
 #include <attncompose/selection/wgmma_window.cuh>
 
 namespace attn {
 
 // Config: kHeadDim, Element, kWindow.
-template <typename Config>
+template <typename Config, ScoreHook Score>
 struct WgmmaWindowSoftmax {
+    static_assert(Score::kIdentity);
     static constexpr int kWindow = Config::kWindow;
     using Window = WgmmaWindow<Config>;
     using Place = typename Window::Place;
@@ -34,7 +36,8 @@ struct WgmmaWindowSoftmax {
             float origin[2], sum[2];  // of this lane's two rows and its columns
         };
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
+        static __device__ void run(const Problem& problem, const Score&, const Arguments& arguments,
+                                   unsigned char* shared) {
             const Window window(problem, false, shared);
             ptx::start_next_kernel();
             const int consumer = Window::warpgroup();
@@ -156,7 +159,8 @@ struct WgmmaWindowSoftmax {
         static constexpr int kHeadSlots = Window::kSlots / kHeads;
         using Scores = float[Window::kQueryRows / 8][4];
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
+        static __device__ void run(const Problem& problem, const Score&, const Arguments& arguments,
+                                   unsigned char* shared) {
             const Window window(problem, true, shared);
             const int consumer = Window::warpgroup();
             if (window.segment.begin == window.segment.end) {

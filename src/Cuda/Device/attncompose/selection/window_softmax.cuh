@@ -13,17 +13,19 @@
 
 namespace attn {
 
-template <bool kWgmma, typename Config>
+template <bool kWgmma, typename Config, typename Score>
 struct WindowSoftmaxChoice {
-    using Type = MmaWindowSoftmax<Config>;
+    using Type = MmaWindowSoftmax<Config, Score>;
 };
-template <typename Config>
-struct WindowSoftmaxChoice<true, Config> {
-    using Type = WgmmaWindowSoftmax<Config>;
+template <typename Config, typename Score>
+struct WindowSoftmaxChoice<true, Config, Score> {
+    using Type = WgmmaWindowSoftmax<Config, Score>;
 };
 
-// Config: kHeadDim, Element, kWindow.
-template <typename Config>
-using WindowSoftmax = typename WindowSoftmaxChoice<kHasWgmma && kHasWgmmaLoop<Config::kHeadDim>, Config>::Type;
+// Config: kHeadDim, Element, kWindow. Score: the rules, which change scores before their softmax; the loop of wgmma has no
+// registers for them.
+template <typename Config, ScoreHook Score>
+using WindowSoftmax =
+    typename WindowSoftmaxChoice<kHasWgmma && kHasWgmmaLoop<Config::kHeadDim> && Score::kIdentity, Config, Score>::Type;
 
 }  // namespace attn

@@ -1,0 +1,86 @@
+namespace AttnCompose.Samples;
+
+/// <summary>ALiBi (arXiv 2108.12409): each head's attention falls off with distance, at a slope of its own.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+public sealed partial class AlibiAttention
+{
+    [ScoreModifier]
+    private static float Alibi(float score, in ScorePosition at, ReadOnlySpan<float> slopes) =>
+        score - slopes[at.QueryHead] * (at.Query - at.Key);
+
+    /// <summary>The paper's slopes for a power of two of heads: 2^(-8/n), 2^(-16/n), ...</summary>
+    public static float[] Slopes(int heads) => [.. Enumerable.Range(1, heads).Select(h => MathF.Pow(2, -8f * h / heads))];
+}
+
+/// <summary>
+/// Soft-capped scores (Gemma 2, arXiv 2408.00118): cap * tanh(score / cap). The fast tangent of a CUDA device has a relative error
+/// of at most 2^-11, so it moves a score by at most cap / 2048.
+/// </summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+public sealed partial class SoftCapAttention
+{
+    [ScoreModifier]
+    private static float SoftCap(float score, in ScorePosition at, [RuntimeParameter(50, Min = 1)] float cap, bool fast = false)
+    {
+        float x = score / cap;
+        return cap * (fast ? RuleMath.FastTanh(x) : MathF.Tanh(x));
+    }
+}
+
+/// <summary>A query sees the last keys up to its own, and the first ones (arXiv 2309.17453).</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+public sealed partial class SlidingWindowAttention
+{
+    [MaskModifier]
+    private static bool SlidingWindow(
+        in ScorePosition at, [RuntimeParameter(4096, Min = 1)] int window, [RuntimeParameter(0, Min = 0)] int sinks) =>
+        at.Query - at.Key < window || at.Key < sinks;
+}
+
+/// <summary>Prefix LM (arXiv 1910.10683): the keys of a prefix are seen by every query, the others by those that follow.</summary>
+[AttentionPipeline]
+[FlashAttention]
+public sealed partial class PrefixAttention
+{
+    [MaskModifier]
+    private static bool Prefix(in ScorePosition at, ReadOnlySpan<int> prefixLengths) =>
+        at.Key <= at.Query || at.Key < prefixLengths[at.Batch];
+}
+
+/// <summary>Several documents in one sequence: a query sees its own.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+public sealed partial class PackedAttention
+{
+    [MaskModifier]
+    private static bool SameDocument(in ScorePosition at, ReadOnlySpan<int> document) => document[at.Query] == document[at.Key];
+}
+
+/// <summary>T5's relative bias (arXiv 1910.10683): a learned number for each head and bucket of distance.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+public sealed partial class RelativeBiasAttention
+{
+    /// <summary>Buckets of distance: one each for the near half, powers of two for the rest.</summary>
+    public const int Buckets = 32;
+
+    private const int Near = Buckets / 2, Farthest = 128;
+
+    /// <param name="score">The score.</param>
+    /// <param name="at">Where it stands.</param>
+    /// <param name="bias">[query heads, <see cref="Buckets"/>].</param>
+    [ScoreModifier]
+    private static float RelativeBias(float score, in ScorePosition at, ReadOnlySpan<float> bias) =>
+        score + bias[at.QueryHead * Buckets + Bucket(at.Query - at.Key)];
+
+    internal static int Bucket(int distance)
+    {
+        if (distance < Near)
+            return distance;
+        float octaves = MathF.Log2((float)distance / Near) / MathF.Log2((float)Farthest / Near);
+        return Math.Min(Near + (int)(octaves * (Buckets - Near)), Buckets - 1);
+    }
+}

@@ -1,0 +1,202 @@
+using System.Collections.Generic;
+using System.Linq;
+using System.Threading;
+using AttnCompose.Generators.Diagnostics;
+using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Support;
+using Microsoft.CodeAnalysis;
+
+namespace AttnCompose.Generators.Parsing;
+
+/// <summary>Rule methods of a pipeline class to <see cref="RulesSpec"/>: their form and parameters here, their bodies by <see cref="RuleReader"/>.</summary>
+internal sealed class RuleParser
+{
+    private const int MostSpans = 8; // RuleSpans.Most
+
+    // Parameters that Run has anyway.
+    private static readonly string[] s_runParameters = ["query", "key", "value", "output", "arguments", "stream", "rules"];
+
+    private readonly List<DiagnosticInfo> _refusals = [];
+    private readonly List<RuleSpec> _rules = [];
+    private readonly List<RuleScalar> _scalars = [];
+    private readonly List<RuleBuffer> _spans = [];
+
+    /// <summary>The rules of a class and what is wrong with them; null where something is, if only for the compiler to say.</summary>
+    public static (RulesSpec? Rules, EquatableArray<DiagnosticInfo> Refusals) Parse(
+        INamedTypeSymbol type, Compilation compilation, CancellationToken cancellation)
+    {
+        IMethodSymbol[] methods = type.GetMembers().OfType<IMethodSymbol>().Where(method => KindOf(method).Any()).ToArray();
+        if (methods.Length == 0)
+            return (RulesSpec.None, []);
+        var parser = new RuleParser();
+        var bodies = new RuleBodies(type, compilation, cancellation);
+        foreach (IMethodSymbol method in methods)
+            parser.Add(method, bodies);
+        EquatableArray<DiagnosticInfo> refusals = parser._refusals.Concat(bodies.Refusals).ToEquatableArray();
+        if (refusals.Count > 0 || bodies.IsBroken)
+            return (null, refusals);
+        // A rule that another one calls is a rule all the same.
+        IEnumerable<RuleMethod> helpers = bodies.Helpers.Except(parser._rules.Select(rule => rule.Method));
+        return (
+            new RulesSpec(
+                parser._rules.ToEquatableArray(), helpers.ToEquatableArray(), parser._scalars.ToEquatableArray(),
+                parser._spans.ToEquatableArray()),
+            []);
+    }
+
+    /// <summary>The [ScoreModifier] and [MaskModifier] of a method.</summary>
+    public static IEnumerable<AttributeData> KindOf(IMethodSymbol method) => method.GetAttributes()
+        .Where(a => a.IsNamed(KnownTypeNames.ScoreModifier) || a.IsNamed(KnownTypeNames.MaskModifier));
+
+    /// <summary>What a parameter is; null for what no rule takes.</summary>
+    public static RuleType? TypeOf(ITypeSymbol type) => type.SpecialType switch
+    {
+        SpecialType.System_Single => RuleType.Float,
+        SpecialType.System_Int32 => RuleType.Int,
+        SpecialType.System_Boolean => RuleType.Bool,
+        _ when type is not INamedTypeSymbol named => null,
+        _ when AttributeReader.MetadataName((INamedTypeSymbol)type) == KnownTypeNames.ScorePosition => RuleType.Position,
+        _ when AttributeReader.MetadataName((INamedTypeSymbol)type) == "System.ReadOnlySpan`1" =>
+            ((INamedTypeSymbol)type).TypeArguments[0].SpecialType switch
+            {
+                SpecialType.System_Single => RuleType.FloatSpan,
+                SpecialType.System_Int32 => RuleType.IntSpan,
+                SpecialType.System_Boolean => RuleType.BoolSpan,
+                _ => null,
+            },
+        _ => null,
+    };
+
+    private void Add(IMethodSymbol method, RuleBodies bodies)
+    {
+        bool isMask = KindOf(method).First().IsNamed(KnownTypeNames.MaskModifier);
+        if (FaultOf(method, isMask) is { } fault)
+        {
+            _refusals.Add(new DiagnosticInfo(
+                DiagnosticDescriptors.BadRule.Id, PlaceOf(method), [method.Name, isMask ? "mask rule" : "score rule", fault]));
+            return;
+        }
+        int given = isMask ? 1 : 2;
+        bool isUsable = true;
+        foreach (IParameterSymbol parameter in method.Parameters.Skip(given))
+            isUsable &= AddParameter(method, parameter);
+        if (isUsable && bodies.Read(method) is { } body)
+            _rules.Add(new RuleSpec(isMask, body));
+    }
+
+    private static string? FaultOf(IMethodSymbol method, bool isMask)
+    {
+        string form = isMask ? "bool Rule(in ScorePosition at, ...)" : "float Rule(float score, in ScorePosition at, ...)";
+        if (KindOf(method).Count() > 1)
+            return "it is marked both [ScoreModifier] and [MaskModifier]; keep one of them";
+        if (!method.IsStatic)
+            return $"it is not static; write static {form}";
+        if (method.IsGenericMethod)
+            return "it is generic";
+        if (method.IsAsync || method.ReturnsByRef || method.ReturnsByRefReadonly)
+            return $"it does not return a plain value; write static {form}";
+        RuleType returns = isMask ? RuleType.Bool : RuleType.Float;
+        RuleType[] first = isMask ? [RuleType.Position] : [RuleType.Float, RuleType.Position];
+        bool isOfForm = TypeOf(method.ReturnType) == returns
+            && method.Parameters.Take(first.Length).Select(p => TypeOf(p.Type)).SequenceEqual(first.Select(t => (RuleType?)t));
+        return isOfForm ? null : $"its form is another; write static {form}";
+    }
+
+    private bool AddParameter(IMethodSymbol method, IParameterSymbol parameter)
+    {
+        if (parameter.RefKind is not (RefKind.None or RefKind.In or RefKind.RefReadOnlyParameter) || parameter.IsParams)
+            return Bad("a rule takes its parameters by value");
+        switch (TypeOf(parameter.Type))
+        {
+            case RuleType.Float or RuleType.Int or RuleType.Bool:
+                return ScalarOf(method, parameter, out string? fault) is { } scalar ? Join(scalar) : Bad(fault!);
+            case RuleType.FloatSpan or RuleType.IntSpan or RuleType.BoolSpan:
+                if (s_runParameters.Contains(parameter.Name))
+                    return Bad("it becomes an argument of Run, which has one of that name; give it another");
+                return JoinSpan(new RuleBuffer(parameter.Name, TypeOf(parameter.Type)!.Value, [method.Name]));
+            default:
+                return Bad($"its type is {parameter.Type.ToDisplayString()}; it must be a float, int or bool, which becomes an option, "
+                    + "or a ReadOnlySpan of one of them, which becomes an argument of Run");
+        }
+
+        bool Bad(string why)
+        {
+            _refusals.Add(new DiagnosticInfo(DiagnosticDescriptors.BadRuleParameter.Id, PlaceOf(parameter), [parameter.Name, why]));
+            return false;
+        }
+
+        bool Join(RuleScalar scalar)
+        {
+            if (_spans.Any(s => s.Name == scalar.Name))
+                return Bad("another rule has a span of that name; parameters of one name are one");
+            int at = _scalars.FindIndex(s => s.Name == scalar.Name);
+            if (at < 0)
+                _scalars.Add(scalar);
+            else if (_scalars[at].Parameter != scalar.Parameter)
+                return Bad($"'{_scalars[at].Rules[0]}' declares it otherwise; parameters of one name are one option, of one type, default and range");
+            else
+                _scalars[at] = scalar with { Rules = _scalars[at].Rules.Concat(scalar.Rules).ToEquatableArray() };
+            return true;
+        }
+
+        bool JoinSpan(RuleBuffer span)
+        {
+            if (_scalars.Any(s => s.Name == span.Name))
+                return Bad("another rule has an option of that name; parameters of one name are one");
+            int at = _spans.FindIndex(s => s.Name == span.Name);
+            if (at < 0 && _spans.Count == MostSpans)
+                return Bad($"the rules of a pipeline take at most {MostSpans} spans");
+            if (at < 0)
+                _spans.Add(span);
+            else if (_spans[at].Type != span.Type)
+                return Bad($"'{_spans[at].Rules[0]}' declares it otherwise; parameters of one name are one argument");
+            else
+                _spans[at] = span with { Rules = _spans[at].Rules.Concat(span.Rules).ToEquatableArray() };
+            return true;
+        }
+    }
+
+    private static RuleScalar? ScalarOf(IMethodSymbol method, IParameterSymbol parameter, out string? fault)
+    {
+        string type = TypeOf(parameter.Type)!.Value.Keyword();
+        AttributeData? range = parameter.GetAttributes().FirstOrDefault(a => a.IsNamed(KnownTypeNames.RuntimeParameter));
+        double value;
+        if (range is not null)
+        {
+            fault = parameter.HasExplicitDefaultValue
+                ? "it has a default value and [RuntimeParameter]; keep one of them"
+                : StageParser.FaultOfValues(type, range);
+            value = range.ConstructorArgument(0, 0.0);
+        }
+        else
+        {
+            value = parameter.HasExplicitDefaultValue ? Number(parameter.ExplicitDefaultValue) : 0;
+            fault = !parameter.HasExplicitDefaultValue
+                ? $"it becomes an option and has no default; write {type} {parameter.Name} = ..., or [RuntimeParameter(...)] before it"
+                : ParameterSpec.CanHold(type, value) ? null : "its default is no finite number";
+        }
+        if (fault is not null)
+            return null;
+        bool isBool = type == "bool";
+        string name = char.ToUpperInvariant(parameter.Name[0]) + parameter.Name.Substring(1);
+        return new RuleScalar(
+            parameter.Name,
+            new ParameterSpec(
+                name, type, IsConstant: false, value,
+                isBool ? 0 : range?.Argument("Min", double.NegativeInfinity) ?? double.NegativeInfinity,
+                isBool ? 1 : range?.Argument("Max", double.PositiveInfinity) ?? double.PositiveInfinity, DocumentationId: ""),
+            [method.Name]);
+    }
+
+    // A float goes by its shortest text, so that 0.1f is 0.1.
+    private static double Number(object? value) => value switch
+    {
+        bool flag => flag ? 1 : 0,
+        int number => number,
+        float number when !float.IsNaN(number) && !float.IsInfinity(number) => double.Parse(
+            number.ToString("R", System.Globalization.CultureInfo.InvariantCulture), System.Globalization.CultureInfo.InvariantCulture),
+        _ => double.NaN,
+    };
+
+    private static LocationSpec? PlaceOf(ISymbol symbol) => LocationSpec.From(symbol.Locations.FirstOrDefault());
+}

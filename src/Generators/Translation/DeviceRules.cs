@@ -1,0 +1,71 @@
+using System.Collections.Generic;
+using System.Linq;
+using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Support;
+
+namespace AttnCompose.Generators.Translation;
+
+/// <summary>
+/// Rules as member functions of a device struct. The types of <c>attncompose/rules.cuh</c> mean what C# means, so the text is
+/// that of the C# but for its spelling.
+/// </summary>
+internal sealed class DeviceRules
+{
+    private readonly RulesSpec _rules;
+    private readonly Dictionary<string, string> _functions = [];
+
+    /// <summary>Names the functions of a pipeline's rules.</summary>
+    /// <param name="rules">The rules.</param>
+    /// <param name="members">Names that the struct has already.</param>
+    public DeviceRules(RulesSpec rules, IEnumerable<string> members)
+    {
+        _rules = rules;
+        var names = new NameSet(members.Concat(["apply"]));
+        foreach (RuleMethod method in Methods)
+            _functions[method.Name] = names.Unique(Names.Device(Names.Snake(method.Name)), "_");
+    }
+
+    /// <summary>What is called comes first.</summary>
+    private IEnumerable<RuleMethod> Methods => _rules.Helpers.Concat(_rules.Rules.Select(rule => rule.Method));
+
+    /// <summary>The lines of every function, an empty one between two.</summary>
+    public IEnumerable<string> Functions()
+    {
+        foreach (RuleMethod method in Methods)
+        {
+            RuleSpec? rule = _rules.Rules.FirstOrDefault(r => r.Method == method);
+            yield return "";
+            yield return $"// {method.CSharpName}{(rule is null ? "" : rule.IsMask ? ", a mask rule" : ", a score rule")}";
+            foreach (string line in new DeviceFunction(method, _functions).Lines())
+                yield return line;
+        }
+    }
+
+    /// <summary>The lines of what the attention loop calls.</summary>
+    /// <param name="argument">Name of the member that a parameter of rules is given.</param>
+    public IEnumerable<string> Apply(System.Func<string, string> argument)
+    {
+        RuleSpec[] scores = _rules.Scores.ToArray();
+        yield return "__device__ float apply(float score, const attn::ScorePosition& position) const {";
+        yield return "    const rules::Position at(position);";
+        foreach (RuleSpec mask in _rules.Masks)
+            yield return $"    if (!{Call(mask, "at")}) return -attn::kInfinity;";
+        if (scores.Length == 0)
+        {
+            yield return "    return score;";
+        }
+        else
+        {
+            foreach (RuleSpec rule in scores.Take(scores.Length - 1))
+                yield return $"    score = {Call(rule, "score, at")}.value;";
+            yield return $"    return {Call(scores[scores.Length - 1], "score, at")}.value;";
+        }
+        yield return "}";
+
+        string Call(RuleSpec rule, string first)
+        {
+            IEnumerable<string> rest = rule.Method.Parameters.Skip(rule.IsMask ? 1 : 2).Select(p => ", " + argument(p.Name));
+            return $"{_functions[rule.Method.Name]}({first}{string.Concat(rest)})";
+        }
+    }
+}

@@ -1,0 +1,142 @@
+extern alias abstractions;
+
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text;
+using abstractions::AttnCompose;
+using AttnCompose.Cuda;
+using AttnCompose.Testing;
+
+namespace AttnCompose.Generators.Tests.Rules;
+
+/// <summary>
+/// Runs device rules on the processor: the device's own header compiled as C++, stand-ins for what its intrinsics do, and a trap
+/// for every behaviour that C++ leaves undefined.
+/// </summary>
+internal static class HostedDevice
+{
+    // What rules.cuh needs of hooks.cuh and of CUDA.
+    private const string StandIn = """
+        #pragma once
+        #include <cmath>
+        #include <cstring>
+        #include <limits>
+        #define __device__
+        inline float __fadd_rn(float a, float b) { return a + b; }
+        inline float __fsub_rn(float a, float b) { return a - b; }
+        inline float __fmul_rn(float a, float b) { return a * b; }
+        inline float __fdiv_rn(float a, float b) { return a / b; }
+        inline float __fsqrt_rn(float a) { return std::sqrt(a); }
+        inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
+        inline float __int2float_rn(int a) { return static_cast<float>(a); }
+        inline float __int_as_float(int a) { float b; std::memcpy(&b, &a, 4); return b; }
+        inline int __float2int_rz(float a) {
+            return a != a ? 0 : a >= 2147483648.0f ? 2147483647 : a < -2147483648.0f ? -2147483647 - 1 : static_cast<int>(a);
+        }
+        template <typename T> T __ldg(const T* from) { return *from; }
+        namespace attn {
+        template <typename A, typename B> inline constexpr bool kSame = false;
+        template <typename A> inline constexpr bool kSame<A, A> = true;
+        template <typename A, typename B> concept SameAs = kSame<A, B>;
+        inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
+        template <typename T> constexpr T least(T a, T b) { return a < b ? a : b; }
+        template <typename T> constexpr T largest(T a, T b) { return a < b ? b : a; }
+        struct ScorePosition { int batch, query_head, key_value_head, query, key; };
+        namespace ptx {
+        inline float tanh(float x) { return std::tanh(x); }
+        inline float min_nan(float a, float b) { return a != a || b != b ? a + b : a < b || (a == b && std::signbit(a)) ? a : b; }
+        inline float max_nan(float a, float b) { return a != a || b != b ? a + b : a > b || (a == b && std::signbit(b)) ? a : b; }
+        }  // namespace ptx
+        }  // namespace attn
+        """;
+
+    /// <summary>Results of cases, in order.</summary>
+    public static float[] Run(IReadOnlyList<LoadedRules> rules, IReadOnlyList<(int Rule, float Score, ScorePosition At)> cases)
+    {
+        string folder = Directory.CreateTempSubdirectory("attncompose-rules-").FullName;
+        try
+        {
+            Directory.CreateDirectory(Path.Combine(folder, "attncompose", "attention"));
+            File.WriteAllText(Path.Combine(folder, "attncompose", "attention", "hooks.cuh"), StandIn);
+            File.Copy(Repository.PathOf("src/Cuda/Device/attncompose/rules.cuh"), Path.Combine(folder, "attncompose", "rules.cuh"));
+            File.WriteAllText(Path.Combine(folder, "rules.cpp"), Program(rules));
+            File.WriteAllBytes(Path.Combine(folder, "in"), [.. cases.SelectMany(Bytes)]);
+            Start(folder, "c++", "-std=c++20", "-O1", "-ffp-contract=off", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-I.", "rules.cpp", "-o", "rules");
+            Start(folder, Path.Combine(folder, "rules"));
+            return MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(Path.Combine(folder, "out"))).ToArray();
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static string Program(IReadOnlyList<LoadedRules> rules)
+    {
+        var text = new StringBuilder("#include <attncompose/rules.cuh>\n#include <cstdio>\nnamespace rules = attn::rules;\n");
+        for (int i = 0; i < rules.Count; i++)
+            text.Append(CultureInfo.InvariantCulture, $"namespace r{i} {{\n{rules[i].Device}\n}}\n");
+        string Numbers<T>(ReadOnlySpan<T> values, Func<T, string> form) => string.Join(", ", values.ToArray().Select(form));
+        text.Append(CultureInfo.InvariantCulture, $"const float table[] = {{{Numbers(LoadedRules.Table, v => $"__builtin_bit_cast(float, {BitConverter.SingleToUInt32Bits(v)}u)")}}};\n");
+        text.Append(CultureInfo.InvariantCulture, $"const int ids[] = {{{Numbers(LoadedRules.Ids, v => v.ToString(CultureInfo.InvariantCulture))}}};\n");
+        text.Append(CultureInfo.InvariantCulture, $"const bool flags[] = {{{Numbers(LoadedRules.Flags, v => v ? "true" : "false")}}};\n");
+        text.Append("struct Case { int rule; float score; attn::ScorePosition at; };\n");
+        text.Append("template <typename S> float apply(const Case& c) {\n");
+        string a = $"__builtin_bit_cast(float, {BitConverter.SingleToInt32Bits(LoadedRules.A)})";
+        text.Append(CultureInfo.InvariantCulture, $"    return S{{{a}, {LoadedRules.N}, {(LoadedRules.F ? "true" : "false")}, ");
+        text.Append(CultureInfo.InvariantCulture, $"{{table, {RuleWriter.SpanLength}}}, {{ids, {RuleWriter.SpanLength}}}, {{flags, {RuleWriter.SpanLength}}}}}.apply(c.score, c.at);\n}}\n");
+        text.Append("int main() {\n    FILE* in = fopen(\"in\", \"rb\");\n    FILE* out = fopen(\"out\", \"wb\");\n    Case c;\n");
+        text.Append("    while (fread(&c, sizeof c, 1, in) == 1) {\n        float result = 0;\n        switch (c.rule) {\n");
+        for (int i = 0; i < rules.Count; i++)
+            text.Append(CultureInfo.InvariantCulture, $"            case {i}: result = apply<r{i}::Score>(c); break;\n");
+        return text.Append("        }\n        fwrite(&result, 4, 1, out);\n    }\n    return fclose(out);\n}\n").ToString();
+    }
+
+    private static byte[] Bytes((int Rule, float Score, ScorePosition At) c) =>
+    [
+        .. BitConverter.GetBytes(c.Rule), .. BitConverter.GetBytes(c.Score), .. BitConverter.GetBytes(c.At.Batch), .. BitConverter.GetBytes(c.At.QueryHead),
+        .. BitConverter.GetBytes(c.At.KeyValueHead), .. BitConverter.GetBytes(c.At.Query), .. BitConverter.GetBytes(c.At.Key),
+    ];
+
+    private static void Start(string folder, string program, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(program, arguments) { WorkingDirectory = folder, RedirectStandardError = true };
+        using Process process = Process.Start(start)!;
+        string errors = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        Assert.True(process.ExitCode == 0, $"{program} ended with {process.ExitCode}: {errors[..Math.Min(errors.Length, 3000)]}");
+    }
+
+    /// <summary>Whether there is a C++ compiler.</summary>
+    public static bool HasCompiler()
+    {
+        try
+        {
+            using Process process = Process.Start(new ProcessStartInfo("c++", "--version") { RedirectStandardOutput = true })!;
+            process.WaitForExit();
+            return process.ExitCode == 0;
+        }
+        catch (Win32Exception)
+        {
+            return false;
+        }
+    }
+}
+
+/// <summary>A theory that needs a C++ compiler.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class CppTheoryAttribute : TheoryAttribute
+{
+    private static readonly Lazy<bool> s_found = new(HostedDevice.HasCompiler);
+
+    public CppTheoryAttribute() => Skip = s_found.Value ? null : "There is no C++ compiler (c++).";
+}
+
+/// <summary>A theory that needs NVRTC.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class NvrtcTheoryAttribute : TheoryAttribute
+{
+    public NvrtcTheoryAttribute() => Skip = KernelCompiler.IsAvailable ? null : "NVRTC was not found (eng/get-nvrtc.sh fetches it on Debian).";
+}
