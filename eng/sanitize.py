@@ -4,7 +4,7 @@ Needs a GPU.
     dotnet publish src/Cli -c Release -r linux-x64 --self-contained -p:TrimmedProgram=true -o PROGRAM
     python3 eng/sanitize.py PROGRAM [COUNT] [LOGS]
 
-COUNT configurations a tool (60 where it is left out), in two processes. Reports of the tools that are known noise are counted
+COUNT configurations a tool (80 where it is left out), in two processes. Reports of the tools that are known noise are counted
 by name; docs/contributing/verification.md says why each is no fault. Exit code 0: no other report, no failed configuration, and
 no kernel that was not launched. Logs go to the folder LOGS where it is given.
 """
@@ -80,7 +80,7 @@ def run(program, count, logs, job):
 
 
 def main():
-    program, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    program, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 80
     logs = sys.argv[3] if len(sys.argv) > 3 else None
     failed = False
     with tempfile.TemporaryDirectory() as cache:

@@ -13,7 +13,8 @@ import concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 AT_ONCE = 6
 SECONDS = 75  # a mutant takes 5 to 30: a compilation, and configurations until the first failure
 
-BEHIND, BEFORE = "step<true>(tile, softmax, o);\n            ", "ptx::wait_for_copies<1>();\n            "
+BEHIND = "step<false>(n, at[0], softmax, o);\n            }\n            "
+BEFORE = "ptx::wait_for_copies<1>();\n            "
 BARRIER = "__syncthreads();"
 
 
@@ -27,10 +28,10 @@ def where(values, count, delays=False):
 
 FAR = ["--suite", "far"], False
 SELECTION = ["--suite", "selection"], True
-WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False"
+WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False blocks=False"
 WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0"
 WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1"
-MMA_DENSE, MMA_SPARSE = "d=40 sparse=False", "d=32 sparse=True"
+MMA_DENSE, MMA_SPARSE = "d=40 sparse=False blocks=False", "d=32 sparse=True"
 
 # Name, assembly, text, what stands there instead, how it is looked for. The first two hang on an H200, so they
 # begin first.
@@ -42,9 +43,11 @@ MUTANTS = [
     ("nothing", "Cuda", BARRIER, BARRIER, where(WGMMA_SPARSE, 40, delays=True)),
     ("causal offset", "Cuda", "i + rows.key_count - rows.query_count, rows", "i+1+rows.key_count - rows.query_count, rows",
      where(WGMMA_DENSE, 60)),
-    ("whole tiles off by one", "Cuda", "(last_key(tile_begin) + 1) / kKeyTile", "(last_key(tile_begin) + 2) / kKeyTile",
+    ("whole tiles off by one", "Cuda", "largest(last_key(tile_begin) + 1, 0)",
+     "largest(last_key(tile_begin) + 2, 0)",
      where(WGMMA_DENSE, 300)),
-    ("mma: no zero-fill past the keys", "Cuda", "+ row >= rows.key_count) return", "+ row >  rows.key_count) return",
+    ("mma: no zero-fill past the keys", "Cuda", "key_of(at, row) >= rows.key_count) return",
+     "key_of(at, row) >  rows.key_count) return",
      where(MMA_DENSE, 100)),
     ("mma: no barrier behind the step", "Cuda", *dropped(BARRIER, BEHIND), where(MMA_SPARSE, 60, delays=True)),
     ("mma: no barrier before the step", "Cuda", *dropped(BARRIER, BEFORE), where(MMA_SPARSE, 60, delays=True)),
@@ -58,8 +61,8 @@ MUTANTS = [
     ("offsets of sequences and heads in 32 bits", "Cuda", "return b * batch + h * head;", "return int(b*batch+h*head) ;", FAR),
     ("wgmma: offsets of rows in 32 bits", "Cuda", "from.head + position * from.row_bytes, valid",
      "from.head+position*int(from.row_bytes),valid", FAR),
-    ("mma: offsets of rows in 32 bits", "Cuda", "(head + key_position(tile, row) * strides.row) *",
-     "(head+ key_position(tile,row)*int(strides.row))*", FAR),
+    ("mma: offsets of rows in 32 bits", "Cuda", "(head + key_position(n, at, row) * strides.row) *",
+     "(head+key_position(n,at,row)*int(strides.row))  *", FAR),
     ("gather: no zeroes after the rows", "Pipelines", "count + kMostKeyTile - 1", "count                   ",
      where(WGMMA_GATHERED, 100)),
     ("gather: another head's place", "Cuda", "h - source.heads.first", "h                     ", where(WGMMA_GATHERED, 60)),
