@@ -63,7 +63,8 @@ struct WgmmaProducer {
             const KeyStep after = walk.next();
             const unsigned more = !after.is_tile() ? 0 : after.is_masked() ? Ring::kMore | Ring::kMoreMasked : Ring::kMore;
             ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);
-            if (thread == 0) ring.put_header(slot.stage, {at.base, (at.flags & Ring::kOfWalk) | more});
+            const unsigned of_walk = Blocks::kListed ? at.flags & Ring::kOfWalk : 0;
+            if (thread == 0) ring.put_header(slot.stage, {at.base, of_walk | more});
             if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
             start(keys, ring.key_tile(slot.stage), at, positions, ring.barrier(Ring::kKeysFull, slot.stage));
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
@@ -129,7 +130,7 @@ struct WgmmaProducer {
 
     __device__ void start(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions,
                           unsigned full) const {
-        const bool cut = at.is_columns() || is_cut(at.base);
+        const bool cut = (Blocks::kColumns && at.is_columns()) || is_cut(at.base);
         if constexpr (kMapped) {
             if (!cut) {
                 if (thread == 0) {
