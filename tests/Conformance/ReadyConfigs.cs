@@ -77,7 +77,7 @@ public static class ReadyConfigs
             Pool = 7,
             RoundScores = false,
         };
-        return config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false);
+        return RulePipelines.Draw(config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false), random);
     }
 
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
@@ -97,7 +97,7 @@ public static class ReadyConfigs
         int keyLength = sparse && config.KeyLength < config.Window + 40 ? config.KeyLength + config.Window : config.KeyLength;
         return config with
         {
-            Sparse = sparse, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
+            Sparse = sparse, Rule = RuleKind.None, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
             MinTokens = config.MinTokens % 64,
@@ -113,6 +113,7 @@ public static class ReadyConfigs
             cuda.Tuning = TuningOf(config);
         return config switch
         {
+            { Rule: not RuleKind.None } => RulePipelines.Create(config, device),
             { Sparse: false } => Pipelines.DenseAttention.Create(device),
             { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
             _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
@@ -131,6 +132,7 @@ public static class ReadyConfigs
     /// <summary>The plan of the pipeline of a configuration.</summary>
     public static PipelinePlan PlanOf(PipelineConfig config) => config switch
     {
+        { Rule: not RuleKind.None } => RulePipelines.PlanOf(config),
         { Sparse: false } => Pipelines.DenseAttention.Plan,
         { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,
         _ => Pipelines.TokenSparsePrefill.Plan,
