@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using AttnCompose.Samples;
 
@@ -74,11 +75,14 @@ public sealed class RuleLaunchTests
         CudaArgumentChecks.CheckPositions(in shape, program with { HasRules = false });
     }
 
+    // The kernel's offsets count from where its arguments begin in constant memory; from the end on, the host's are the same.
     private static T Argument<T>(FakeDriver driver, string entry, int fromEnd) where T : unmanaged
     {
         FakeKernel kernel = driver.Kernels[entry];
         (int offset, int bytes) = kernel.Parameters![^fromEnd];
-        Assert.Equal(Marshal.SizeOf<T>() is var size && typeof(T) == typeof(bool) ? 1 : size, bytes);
-        return MemoryMarshal.Read<T>(kernel.Launches[^1].Arguments.AsSpan(offset));
+        Assert.Equal(Unsafe.SizeOf<T>(), bytes);
+        ReadOnlySpan<byte> packed = kernel.Launches[^1].Arguments;
+        (int lastOffset, int lastBytes) = kernel.Parameters[^1];
+        return MemoryMarshal.Read<T>(packed[(packed.Length - lastOffset - lastBytes + offset)..]);
     }
 }

@@ -17,13 +17,13 @@ public sealed class RuleLanesTests
 
     // Not ours, but what docs/rules.md promises of them.
     [Fact]
-    public void Exponential() => Check(Vector.Exp, MathF.Exp, 100, 1);
+    public void Exponential() => Check(Vector.Exp, MathF.Exp, 100, 4);
 
     [Fact]
     public void Logarithms()
     {
-        Check(Vector.Log, MathF.Log, 1e6f, 1);
-        Check(Vector.Log2, MathF.Log2, 1e6f, 1);
+        Check(Vector.Log, MathF.Log, 1e6f, 4);
+        Check(Vector.Log2, MathF.Log2, 1e6f, 4);
     }
 
     [Fact]
@@ -32,8 +32,8 @@ public sealed class RuleLanesTests
         float[] values = [.. s_odd, 2147483648f, -2147483648f, 3e9f, 1.9f, -1.9f];
         for (int i = 0; i < values.Length; i++)
             Assert.Equal(unchecked((int)values[i]), Vector.ConvertToInt32(Vector.Create(values[i]))[0]);
-        Assert.Equal(0, unchecked((int)float.NaN));
-        Assert.Equal(int.MaxValue, unchecked((int)3e9f));
+        // Not constants, of which the compiler would make what it likes.
+        Assert.Equal((0, int.MaxValue), (unchecked((int)values[Array.FindIndex(values, float.IsNaN)]), unchecked((int)values[^3])));
     }
 
     [Theory]
