@@ -63,12 +63,7 @@ public sealed class PipelineCase
     public ElementType OutputElement => Config.FloatOutput ? ElementType.Float32 : Config.Element;
 
     /// <summary>The score rule in double, or null.</summary>
-    public ScoreRule? Rule => Config.Rule switch
-    {
-        RuleKind.Distance => static (score, query, key) => score - 0.0625 * Math.Abs(query - key),
-        RuleKind.MaskFifths => static (score, query, key) => key % 5 == 4 ? double.NegativeInfinity : score,
-        _ => null,
-    };
+    public ScoreRule? Rule => RulePipelines.RuleOf(Config.Rule);
 
     /// <summary>Lengths of one sequence.</summary>
     public SequenceShape Sequence(int batch) =>

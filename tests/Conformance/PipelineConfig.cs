@@ -54,6 +54,15 @@ public enum RuleKind
 
     /// <summary>Every fifth key is masked.</summary>
     MaskFifths,
+
+    /// <summary>Scores approach a bound.</summary>
+    SoftCap,
+
+    /// <summary>A query sees the last keys alone.</summary>
+    Window,
+
+    /// <summary>A query sees the keys of its document, which a span tells.</summary>
+    Documents,
 }
 
 /// <summary>

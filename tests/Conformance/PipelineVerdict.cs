@@ -236,15 +236,16 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             sequence.KeyLength, _config.Window, prefix, inputs.Scale, inputs.Rule);
     }
 
-    // What the lengths of the valid rows allow a score to be, without a rule. One-hot scores are large whole numbers before
+    // What the lengths of the valid rows and the rule allow a score to be. One-hot scores are large whole numbers before
     // they are scaled, so the straightforward code sums them without rounding. Code that scales the query first does not:
     // each of dim sums is rounded.
     private double LargestScore(int batch, int head)
     {
         SequenceShape sequence = inputs.Sequence(batch);
         double roundings = _config.Content == TensorContent.OneHot ? Math.Sqrt(_config.HeadDim) : 1;
-        return roundings * inputs.Scale * LongestRow(inputs.QueryHead(batch, head), sequence.QueryLength)
+        double product = roundings * inputs.Scale * LongestRow(inputs.QueryHead(batch, head), sequence.QueryLength)
             * LongestRow(inputs.KeyHead(inputs.Key, batch, head), sequence.KeyLength);
+        return product + RulePipelines.Reach(_config.Rule, sequence.KeyLength);
     }
 
     private double LongestRow(ReadOnlySpan<float> rows, int count)

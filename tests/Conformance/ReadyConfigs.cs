@@ -87,7 +87,7 @@ public static class ReadyConfigs
             Pool = 7,
             RoundScores = false,
         };
-        return config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false);
+        return RulePipelines.Draw(config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false), random);
     }
 
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
@@ -111,7 +111,8 @@ public static class ReadyConfigs
         int keyLength = sparse && config.KeyLength < config.Window + 40 ? config.KeyLength + config.Window : config.KeyLength;
         return config with
         {
-            Sparse = sparse, Blocks = blocks, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
+            Sparse = sparse, Blocks = blocks, Rule = RuleKind.None,
+            HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
             MinTokens = config.MinTokens % 64,
@@ -128,6 +129,7 @@ public static class ReadyConfigs
         return config switch
         {
             { Blocks: true } => Pipelines.BlockSparse.Create(device),
+            { Rule: not RuleKind.None } => RulePipelines.Create(config, device),
             { Sparse: false } => Pipelines.DenseAttention.Create(device),
             { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
             _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
@@ -147,6 +149,7 @@ public static class ReadyConfigs
     public static PipelinePlan PlanOf(PipelineConfig config) => config switch
     {
         { Blocks: true } => Pipelines.BlockSparse.Plan,
+        { Rule: not RuleKind.None } => RulePipelines.PlanOf(config),
         { Sparse: false } => Pipelines.DenseAttention.Plan,
         { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,
         _ => Pipelines.TokenSparsePrefill.Plan,

@@ -1,0 +1,180 @@
+using AttnCompose.Cuda;
+
+namespace AttnCompose.Conformance;
+
+/// <summary>Rules of many kinds in one kernel text, dense; options choose among them.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+internal sealed partial class RuledAttention
+{
+    [ScoreModifier]
+    internal static float Bend(float score, in ScorePosition at, float slope = 0, float cap = 0)
+    {
+        if (cap > 0)
+            return cap * MathF.Tanh(score / cap);
+        return score - slope * Math.Abs(at.Query - at.Key);
+    }
+
+    [MaskModifier]
+    internal static bool See(in ScorePosition at, ReadOnlySpan<int> document, int window = int.MaxValue, bool fifths = false) =>
+        document[at.Query] == document[at.Key] && at.Query - at.Key < window && !(fifths && at.Key % 5 == 4);
+}
+
+/// <summary>The same rules beside a token selection.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[TokenCoverage]
+[GatherTokens]
+[FlashAttention]
+[ScatterTokens]
+internal sealed partial class RuledTokenSparse
+{
+    [ScoreModifier]
+    internal static float Bend(float score, in ScorePosition at, float slope = 0, float cap = 0)
+    {
+        if (cap > 0)
+            return cap * MathF.Tanh(score / cap);
+        return score - slope * Math.Abs(at.Query - at.Key);
+    }
+
+    [MaskModifier]
+    internal static bool See(in ScorePosition at, ReadOnlySpan<int> document, int window = int.MaxValue, bool fifths = false) =>
+        document[at.Query] == document[at.Key] && at.Query - at.Key < window && !(fifths && at.Key % 5 == 4);
+}
+
+/// <summary>Configurations with rules, which every kind of device runs by what the generator made of C#.</summary>
+public static class RulePipelines
+{
+    /// <summary>Penalty a key of distance.</summary>
+    public const float Slope = 0.0625f;
+
+    /// <summary>Largest magnitude of a capped score.</summary>
+    public const float Cap = 3;
+
+    /// <summary>Keys that a query sees.</summary>
+    public const int Window = 70;
+
+    /// <summary>Tokens of a document.</summary>
+    public const int DocumentLength = 90;
+
+    // (head dim, element, float output) that the rules are compiled for.
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_kernels =
+        [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
+
+    /// <summary>The same configuration, now and then with a rule.</summary>
+    public static PipelineConfig Draw(PipelineConfig config, Random random)
+    {
+        ArgumentNullException.ThrowIfNull(random);
+        bool isCompiled = config.Count == 0 && s_kernels.Contains((config.HeadDim, config.Element, config.FloatOutput));
+        // One-hot scores stand for positions, which a rule moves.
+        return !isCompiled || config.Content == TensorContent.OneHot || random.Next(2) == 0
+            ? config
+            : config with { Rule = (RuleKind)random.Next(1, Enum.GetValues<RuleKind>().Length) };
+    }
+
+    /// <summary>The pipeline of a configuration that has a rule.</summary>
+    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
+    {
+        int[] document = new int[config.KeyLength];
+        for (int i = 0; i < document.Length && config.Rule == RuleKind.Documents; i++)
+            document[i] = i / DocumentLength;
+        float slope = config.Rule == RuleKind.Distance ? Slope : 0, cap = config.Rule == RuleKind.SoftCap ? Cap : 0;
+        int window = config.Rule == RuleKind.Window ? Window : int.MaxValue;
+        bool fifths = config.Rule == RuleKind.MaskFifths;
+        if (!config.Sparse)
+        {
+            var dense = RuledAttention.Create(device, new() { Slope = slope, Cap = cap, Window = window, Fifths = fifths });
+            return new Bound(dense, document, new DenseCalls(dense));
+        }
+        var sparse = RuledTokenSparse.Create(device, new()
+        {
+            Coverage = config.Coverage, MinTokens = config.MinTokens, Slope = slope, Cap = cap, SeeWindow = window, Fifths = fifths,
+        });
+        return new Bound(sparse, document, new SparseCalls(sparse));
+    }
+
+    /// <summary>The plan of that pipeline.</summary>
+    public static PipelinePlan PlanOf(PipelineConfig config) => config.Sparse ? RuledTokenSparse.Plan : RuledAttention.Plan;
+
+    /// <summary>The rule by its definition, in double; null for none.</summary>
+    public static ScoreRule? RuleOf(RuleKind kind) => kind switch
+    {
+        RuleKind.Distance => static (score, query, key) => score - Slope * Math.Abs(query - key),
+        RuleKind.MaskFifths => static (score, query, key) => key % 5 == 4 ? double.NegativeInfinity : score,
+        RuleKind.SoftCap => static (score, query, key) => Cap * Math.Tanh(score / Cap),
+        RuleKind.Window => static (score, query, key) => query - key >= Window ? double.NegativeInfinity : score,
+        RuleKind.Documents => static (score, query, key) =>
+            query / DocumentLength != key / DocumentLength ? double.NegativeInfinity : score,
+        _ => null,
+    };
+
+    /// <summary>What a rule adds to the largest score, by which errors are judged: its own terms, and its functions' ulps.</summary>
+    public static double Reach(RuleKind kind, int keyLength) => kind switch
+    {
+        RuleKind.Distance => Slope * keyLength,
+        RuleKind.SoftCap => 6 * Cap, // the hyperbolic tangent is within three units, of which half a one is counted anyway
+        _ => 0,
+    };
+
+    /// <summary>The calls of a pipeline whose rules take a span: the span is given once, here.</summary>
+    private interface ICalls
+    {
+        void Run<T, TOut>(in AttentionArguments<T, TOut> arguments, int[] document)
+            where T : unmanaged
+            where TOut : unmanaged;
+
+        void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaTensor<int> document, CudaStream? stream)
+            where T : unmanaged
+            where TOut : unmanaged;
+    }
+
+    private sealed class DenseCalls(RuledAttention pipeline) : ICalls
+    {
+        public void Run<T, TOut>(in AttentionArguments<T, TOut> arguments, int[] document)
+            where T : unmanaged
+            where TOut : unmanaged => pipeline.Run(in arguments, document);
+
+        public void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaTensor<int> document, CudaStream? stream)
+            where T : unmanaged
+            where TOut : unmanaged => pipeline.Run(in arguments, document, stream);
+    }
+
+    private sealed class SparseCalls(RuledTokenSparse pipeline) : ICalls
+    {
+        public void Run<T, TOut>(in AttentionArguments<T, TOut> arguments, int[] document)
+            where T : unmanaged
+            where TOut : unmanaged => pipeline.Run(in arguments, document);
+
+        public void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaTensor<int> document, CudaStream? stream)
+            where T : unmanaged
+            where TOut : unmanaged => pipeline.Run(in arguments, document, stream);
+    }
+
+    /// <summary>A pipeline with its span, so that it is called as any other.</summary>
+    private sealed class Bound(ICudaAttentionPipeline pipeline, int[] document, ICalls calls) : ICudaAttentionPipeline
+    {
+        private readonly CudaTensor<int>? _document =
+            pipeline.Device is CudaDevice cuda ? CudaTensor.From<int>(cuda, document) : null;
+
+        public AttentionDevice Device => pipeline.Device;
+
+        public PipelinePlan PipelinePlan => pipeline.PipelinePlan;
+
+        public void Run<T, TOut>(in AttentionArguments<T, TOut> arguments)
+            where T : unmanaged
+            where TOut : unmanaged => calls.Run(in arguments, document);
+
+        public void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)
+            where T : unmanaged
+            where TOut : unmanaged => calls.Run(in arguments, _document!, stream);
+
+        public void Warmup(
+            IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null, CancellationToken cancellation = default) =>
+            pipeline.Warmup(variants, progress, cancellation);
+
+        public void Dispose()
+        {
+            _document?.Dispose();
+            pipeline.Dispose();
+        }
+    }
+}
