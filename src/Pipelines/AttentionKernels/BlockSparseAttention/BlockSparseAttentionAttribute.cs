@@ -17,7 +17,8 @@ namespace AttnCompose;
     Offers = FusionPoint.RowSource | FusionPoint.Score | FusionPoint.RowDestination,
     Elements = [ElementType.Float16, ElementType.BFloat16])]
 [DeviceBuffer("tile_order", "int", Shape = "[batch, query heads, query tiles]")]
-[DevicePhase("order", Scope = PhaseScope.QueryHead, Writes = ["tile_order"],
+[DeviceBuffer("tile_lengths", "int", Shape = "[batch, query heads, query tiles]")]
+[DevicePhase("order", Scope = PhaseScope.QueryHead, Writes = ["tile_order", "tile_lengths"],
     Summary = "query tiles of a head, those that visit most first")]
 [DevicePhase("attend", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "key", "value", "tile_order"], Writes = ["output"],
     Summary = "online softmax over the listed blocks; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync")]
@@ -36,7 +37,8 @@ public sealed class BlockSparseAttentionAttribute : BlockAttentionKernelAttribut
     {
         const int SmallestTile = 64; // of the device's main loops
         long tiles = ((long)shape.QueryLength + SmallestTile - 1) / SmallestTile;
-        workspace.Add("tile_order", checked((long)shape.Batch * shape.QueryHeads * tiles), sizeof(int));
+        workspace.Add("tile_order", checked(shape.Batch * shape.QueryHeads * tiles), sizeof(int));
+        workspace.Add("tile_lengths", checked(shape.Batch * shape.QueryHeads * tiles), sizeof(int));
     }
 
     /// <inheritdoc/>

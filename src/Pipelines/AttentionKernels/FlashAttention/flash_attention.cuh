@@ -10,7 +10,7 @@ namespace attn {
 template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination>
 struct FlashAttention {
     struct Attend {
-        using Loop = MainLoop<Config, Rows, Score, Destination>;
+        using Loop = MainLoop<Config, Rows, Score, Destination, EveryBlock<Config>>;
         struct Arguments {};
 
         static constexpr int kThreads = Loop::kThreads;
@@ -19,7 +19,7 @@ struct FlashAttention {
 
         static __device__ void run(const Problem& problem, const Rows& rows, const Score& score,
                                    const Destination& destination, const Arguments&, unsigned char* shared) {
-            Loop::run(problem, rows, score, destination, shared);
+            Loop::run(problem, rows, score, destination, {}, shared);
         }
     };
 };

@@ -21,8 +21,8 @@ struct MainLoopChoice<true, Hooks...> {
     using Type = WgmmaLoop<Hooks...>;
 };
 
-template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination>
+template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination, KeyBlocks Blocks>
 using MainLoop =
-    typename MainLoopChoice<kHasWgmma && kHasWgmmaLoop<Config::kHeadDim>, Config, Rows, Score, Destination>::Type;
+    typename MainLoopChoice<kHasWgmma && kHasWgmmaLoop<Config::kHeadDim>, Config, Rows, Score, Destination, Blocks>::Type;
 
 }  // namespace attn

@@ -1,5 +1,5 @@
 // The portable attention main loop: mma.sync and cp.async, from sm_80. One block owns kQueryTile queries of one query
-// head and walks the keys that they see in tiles of kKeyTile, from the first key to the diagonal.
+// head and walks the keys that they see in tiles of kKeyTile, in the order that the key blocks give (key_walk.cuh).
 //
 //   b, h, g        sequence, query head, key/value head
 //   i, j           query, key among the rows that take part (hooks.cuh); row of a tile where it is local
@@ -8,18 +8,18 @@
 //   P = 2^(S - m)  m the largest S of the row so far;  O = sum of P V, l = sum of P;  result O / l
 //   diagonal       query i sees key j if j <= i + key_count - query_count
 //
-// Keys and values go through a ring of two stages: tile t + 1 is copied while tile t is multiplied. Where rows are
-// indexed, a ring of four holds the key positions. Those of tile t + 3 are copied together with the rows of tile t + 1,
-// so that they have been waited for when the copy of the rows of tile t + 3 starts. Rows of keys and values past
+// Keys and values go through a ring of two stages: the n + 1st tile is copied while the nth is multiplied. Where rows are
+// indexed, a ring of four holds the key positions. Those of the n + 3rd are copied together with the rows of the n + 1st,
+// so that they have been waited for when the copy of the rows of the n + 3rd starts. Rows of keys and values past
 // key_count are zeroes, not only masked: 0 * NaN would be NaN.
 #pragma once
 
-#include <attncompose/attention/hooks.cuh>
+#include <attncompose/attention/key_walk.cuh>
 #include <attncompose/attention/online_softmax.cuh>
 
 namespace attn {
 
-template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination>
+template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination, KeyBlocks Blocks>
 struct MmaLoop {
     using Element = typename Config::Element;
     using Output = typename Config::Output;
@@ -30,15 +30,16 @@ struct MmaLoop {
     static constexpr int kDim = kPaddedDim<kHeadDim>;
 
     // Where the accumulators leave registers for it, a warp owns 32 query rows, so that each fragment of keys and
-    // values feeds two multiplications; a rule wants registers too. The tiles fit the 99 KB of shared memory that every
-    // chip from sm_80 has.
-    static constexpr int kRowTiles = kDim <= (Score::kIdentity ? 64 : 32) ? 2 : 1;
+    // values feeds two multiplications; a rule or a list wants registers too. The tiles fit the 99 KB of shared memory that
+    // every chip from sm_80 has.
+    static constexpr int kRowTiles = kDim <= (Score::kIdentity && !Blocks::kListed ? 64 : 32) ? 2 : 1;
     static constexpr int kWarps = kDim > 64 && kDim <= 128 ? 8 : 4;
     static constexpr int kQueryTile = kWarps * kRowTiles * 16;
     static constexpr int kKeyTile = kDim <= 128 ? 64 : 32;
     static constexpr int kStages = 2;
     static constexpr int kPositionStages = 4;
     static constexpr bool kIndexed = Rows::kIndexed;
+    static constexpr int kParts = Blocks::template kParts<kQueryTile>;
 
     using QueryTile = Tile<kQueryTile, kDim>;
     using KeyTile = Tile<kKeyTile, kDim>;
@@ -57,19 +58,21 @@ struct MmaLoop {
     const Problem& problem;
     const Score& score;
     const Destination& destination;
+    const Blocks& blocks;
     int b, h, g;
     HeadRows<kIndexed> rows;
     int tile_begin;  // first query of the tile
     unsigned shared;
 
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score,
-                               const Destination& destination, unsigned char* shared) {
+                               const Destination& destination, const Blocks& blocks, unsigned char* shared) {
         const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
-        // The tiles at the end see the most keys; blocks start in order of their index.
-        const int tile = static_cast<int>(Config::kCausal ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+        // Blocks start in order of their index.
+        const int tile = blocks.tile_of(problem, b, h, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
         const MmaLoop loop{problem,
                            score,
                            destination,
+                           blocks,
                            b,
                            h,
                            problem.key_value_head(h),
@@ -83,8 +86,8 @@ struct MmaLoop {
     __device__ QueryTile query_tile() const { return {shared}; }
     __device__ KeyTile key_tile(int stage) const { return {shared + QueryTile::kBytes + stage * KeyTile::kBytes}; }
     __device__ KeyTile value_tile(int stage) const { return key_tile(kStages + stage); }
-    __device__ unsigned positions_address(int tile) const {
-        return shared + kSharedBytes - kPositionBytes + tile % kPositionStages * kKeyTile * sizeof(int);
+    __device__ unsigned positions_address(int n) const {
+        return shared + kSharedBytes - kPositionBytes + n % kPositionStages * kKeyTile * sizeof(int);
     }
 
     // Last key that query i sees; below 0 where it sees none.
@@ -94,37 +97,52 @@ struct MmaLoop {
     __device__ int first_row_of_warp() const { return warp_id() * kRowTiles * 16; }
 
     __device__ void attend() const {
-        const int last_query = least(tile_begin + kQueryTile, rows.query_count) - 1;
-        const int tiles = divide_up(last_key(last_query) + 1, kKeyTile);
-        const int whole_tiles = (last_key(tile_begin) + 1) / kKeyTile;
+        const int end = least(tile_begin + kQueryTile, rows.query_count);
+        const WalkRange range{b,
+                              h,
+                              tile_begin,
+                              end,
+                              tile_begin + rows.key_count - rows.query_count,
+                              divide_up(largest(last_key(end - 1) + 1, 0), kKeyTile),
+                              largest(last_key(tile_begin) + 1, 0) / kKeyTile};
+        auto walk = blocks.template walk<kQueryTile, kKeyTile>(range);
+        // The tile at hand, and those of which something is on its way.
+        constexpr int kAhead = kIndexed ? 3 : 1;
+        KeyStep at[kAhead + 1];
+#pragma unroll
+        for (int k = 0; k <= kAhead; k++) at[k] = walk.next();
 
         start_queries();
         if constexpr (kIndexed) {
-            start_positions(0);
-            start_positions(1);
-            start_positions(2);
+#pragma unroll
+            for (int k = 0; k < kAhead; k++) start_positions(k, at[k]);
             ptx::commit_copies();
             ptx::wait_for_copies<0>();
             __syncthreads();
         }
-        if (tiles > 0) start_keys_and_values(0);
+        if (at[0].is_tile()) start_keys_and_values(0, at[0]);
         ptx::commit_copies();
 
         Softmax softmax;
         Results o = {};
-        for (int tile = 0; tile < tiles; tile++) {
-            if (tile + 1 < tiles) {
-                start_keys_and_values(tile + 1);
-                if constexpr (kIndexed) start_positions(tile + 3);
+        for (int n = 0; at[0].is_tile(); n++) {
+            if (at[1].is_tile()) {
+                start_keys_and_values(n + 1, at[1]);
+                if constexpr (kIndexed) start_positions(n + 3, at[kAhead]);
             }
             ptx::commit_copies();
             ptx::wait_for_copies<1>();
             __syncthreads();
-            if (tile < whole_tiles)
-                step<false>(tile, softmax, o);
-            else
-                step<true>(tile, softmax, o);
+            if (kParts == 1 || !at[0].is_skipped(part_of_warp())) {
+                if (at[0].is_masked())
+                    step<true>(n, at[0], softmax, o);
+                else
+                    step<false>(n, at[0], softmax, o);
+            }
             __syncthreads();
+#pragma unroll
+            for (int k = 0; k < kAhead; k++) at[k] = at[k + 1];
+            at[kAhead] = walk.next();
         }
         // Without a single key the queries are still on their way, to where the result is staged.
         ptx::wait_for_copies<0>();
@@ -132,6 +150,9 @@ struct MmaLoop {
         softmax.finish();
         store(softmax, o);
     }
+
+    // Which query block of the tile this warp's queries lie in.
+    __device__ int part_of_warp() const { return first_row_of_warp() / (kQueryTile / kParts); }
 
     __device__ void start_queries() const {
         const auto* base = static_cast<const unsigned char*>(problem.query);
@@ -144,50 +165,57 @@ struct MmaLoop {
         });
     }
 
-    __device__ void start_positions(int tile) const {
+    // Key `row` of a tile, among those that take part; at least key_count where there is none.
+    __device__ int key_of(const KeyStep& at, int row) const {
+        if constexpr (Blocks::kColumns) {
+            if (at.is_columns()) return blocks.columns(b, h).key(at.base + row);
+        }
+        return at.base + row;
+    }
+
+    __device__ void start_positions(int n, const KeyStep& at) const {
         static_assert(kKeyTile <= kThreads);
-        int j = tile * kKeyTile + static_cast<int>(threadIdx.x);
         if (threadIdx.x >= kKeyTile) return;
+        const int j = key_of(at, static_cast<int>(threadIdx.x));
         bool valid = j < rows.key_count;
-        ptx::copy_word_async(positions_address(tile) + threadIdx.x * sizeof(int), rows.positions + (valid ? j : 0),
-                             valid);
+        ptx::copy_word_async(positions_address(n) + threadIdx.x * sizeof(int), rows.positions + (valid ? j : 0), valid);
     }
 
-    // Position of key `row` of a tile; of an indexed one, only while it is in the ring.
-    __device__ int key_position(int tile, int row) const {
+    // Position of key `row` of the nth tile; of an indexed one, only while it is in the ring.
+    __device__ int key_position(int n, const KeyStep& at, int row) const {
         if constexpr (kIndexed)
-            return ptx::load_word(positions_address(tile) + static_cast<unsigned>(row) * sizeof(int));
+            return ptx::load_word(positions_address(n) + static_cast<unsigned>(row) * sizeof(int));
         else
-            return tile * kKeyTile + row;
+            return key_of(at, row);
     }
 
-    __device__ void start_keys_and_values(int tile) const {
-        start_rows(key_tile(tile % kStages), problem.key, problem.key_strides, tile);
-        start_rows(value_tile(tile % kStages), problem.value, problem.value_strides, tile);
+    __device__ void start_keys_and_values(int n, const KeyStep& at) const {
+        start_rows(key_tile(n % kStages), problem.key, problem.key_strides, n, at);
+        start_rows(value_tile(n % kStages), problem.value, problem.value_strides, n, at);
     }
 
-    __device__ void start_rows(const KeyTile& to, const void* tensor, const Strides& strides, int tile) const {
+    __device__ void start_rows(const KeyTile& to, const void* tensor, const Strides& strides, int n, const KeyStep& at) const {
         const auto* base = static_cast<const unsigned char*>(tensor);
         const long long head = strides.at(ptx::recomputed(b), ptx::recomputed(g));
         to.template load_async<kHeadDim, kThreads>(base, [&](int row) -> const unsigned char* {
-            if (tile * kKeyTile + row >= rows.key_count) return nullptr;
-            return base + (head + key_position(tile, row) * strides.row) * static_cast<long long>(sizeof(Element));
+            if (key_of(at, row) >= rows.key_count) return nullptr;
+            return base + (head + key_position(n, at, row) * strides.row) * static_cast<long long>(sizeof(Element));
         });
     }
 
     template <bool kMasked>
-    __device__ void step(int tile, Softmax& softmax, Results& o) const {
+    __device__ void step(int n, const KeyStep& at, Softmax& softmax, Results& o) const {
         Scores s = {};
         multiply_transposed<Element, kRowTiles, kKeyTile>(s, query_tile(), first_row_of_warp(),
-                                                          key_tile(tile % kStages));
-        apply_score_and_mask<kMasked>(s, tile);
-        // Key 0 is in the first tile and every query sees it, unless a rule masks it or it stands before the first key.
+                                                          key_tile(n % kStages));
+        apply_score_and_mask<kMasked>(s, n, at);
+        // The masked tiles, which come first, may lie beyond a row's diagonal.
         softmax.template update<kMasked || !Score::kIdentity>(s, o);
-        multiply_by_values(o, s, value_tile(tile % kStages));
+        multiply_by_values(o, s, value_tile(n % kStages));
     }
 
     template <bool kMasked>
-    __device__ void apply_score_and_mask(Scores& s, int tile) const {
+    __device__ void apply_score_and_mask(Scores& s, int nth, const KeyStep& tile) const {
         const int first_row = ptx::recomputed(tile_begin + first_row_of_warp() + lane_id() / 4);
         const float factor = Score::kIdentity ? problem.scale * kLog2E : problem.scale;
 #pragma unroll
@@ -207,16 +235,28 @@ struct MmaLoop {
                         const int row = 8 * n + 2 * (lane_id() % 4) + e;
                         // Multiplied before the mask: a scale of 0 would turn -inf into NaN.
                         value *= factor;
-                        if (kMasked && tile * kKeyTile + row > last) {
+                        if (kMasked && is_masked(tile, i, last, row)) {
                             value = -kInfinity;
                         } else if constexpr (!Score::kIdentity) {
-                            at.key = key_position(tile, row);
+                            at.key = key_position(nth, tile, row);
                             value = score.apply(value, at) * kLog2E;
                         }
                     }
                 }
             }
         }
+    }
+
+    // Whether query i does not see key `row` of a tile, the last key that it sees being `last`.
+    __device__ bool is_masked(const KeyStep& tile, int i, int last, int row) const {
+        const int key = key_of(tile, row);
+        if (key > last) return true;
+        if constexpr (Blocks::kColumns || Blocks::kSlashes) {
+            if (tile.is_columns() || tile.is_slashes())
+                return blocks.hides(tile.flags, b, h, least(i, rows.query_count - 1) / Blocks::kBlockQuery,
+                                    i + rows.key_count - rows.query_count, key);
+        }
+        return false;
     }
 
     // o += P V; the accumulators of two neighbouring score tiles are, packed, the A operand of 16 keys.

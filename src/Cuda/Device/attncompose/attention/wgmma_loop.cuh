@@ -1,6 +1,7 @@
 // The attention main loop for sm_90a: wgmma fed through a ring in shared memory, by a producer warpgroup that only copies
 // and consumer warpgroups that only compute (FlashAttention-3, arXiv 2407.08608). One block owns kQueryTile queries of one
-// query head, 64 a consumer, and walks the keys that they see in tiles of kKeyTile, from the diagonal to the first key.
+// query head, 64 a consumer, and walks the keys that they see in tiles of kKeyTile, in the order that the key blocks give
+// (key_walk.cuh).
 //
 //   b, h, g        sequence, query head, key/value head
 //   i, j           query, key among the rows that take part (hooks.cuh); row of a tile where it is local
@@ -20,8 +21,8 @@
 
 namespace attn {
 
-template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination,
-          typename Tuning = WgmmaTuning<Config::kHeadDim, kHasMaps<Rows>, !Score::kIdentity>>
+template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination, KeyBlocks Blocks,
+          typename Tuning = typename WgmmaTuningChoice<Config, kHasMaps<Rows>, !Score::kIdentity, Blocks>::Type>
 struct WgmmaLoop {
     using Element = typename Config::Element;
     using Output = typename Config::Output;
@@ -44,6 +45,12 @@ struct WgmmaLoop {
     static constexpr int kConsumerRows = Ring::kConsumerRows;
     static constexpr int kQueryTile = kConsumers * kConsumerRows;
     static constexpr int kKeyTile = Ring::kKeyTile;
+    static constexpr int kParts = Blocks::template kParts<kQueryTile>;
+    static_assert(kParts == 1 || kParts == kConsumers);  // where there are several, each consumer has one
+
+    static constexpr bool kHasSingles = Blocks::kColumns || Blocks::kSlashes;  // columns or slashes
+
+    using Producer = WgmmaProducer<Element, Rows, Blocks, Ring>;
 
     // The warpgroups share out 512 registers among lanes of equal number, in eights.
     static constexpr int kProducerRegisters = Tuning::kProducerRegisters;
@@ -69,6 +76,7 @@ struct WgmmaLoop {
     const Rows& source;
     const Score& score;
     const Destination& destination;
+    const Blocks& blocks;
     int b, h, g;
     HeadRows<kIndexed> rows;
     int tile_begin;  // first query of the tile
@@ -77,12 +85,14 @@ struct WgmmaLoop {
 
     // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
-                               unsigned char* shared) {
-        const auto [b, h, tile] = work_of_block<Element, kHeadDim, Config::kCausal>(problem);
+                               const Blocks& blocks, unsigned char* shared) {
+        const auto [b, h, rank] = work_of_block<Element, kHeadDim>(problem);
+        const int tile = blocks.tile_of(problem, b, h, rank, static_cast<int>(gridDim.x));
         const WgmmaLoop loop{problem,
                              source,
                              score,
                              destination,
+                             blocks,
                              b,
                              h,
                              problem.key_value_head(h),
@@ -112,11 +122,23 @@ struct WgmmaLoop {
     }
 
     __device__ void produce() const {
-        const int last_query = least(tile_begin + kQueryTile, rows.query_count) - 1;
-        const int tiles = divide_up(last_key(last_query) + 1, kKeyTile);
-        const int whole_tiles = (last_key(tile_begin) + 1) / kKeyTile;
-        const WgmmaProducer<Element, Rows, Ring> producer{problem, source, rows, ring, b, g, thread};
-        producer.run(tiles, whole_tiles);
+        const int end = least(tile_begin + kQueryTile, rows.query_count);
+        const WalkRange range{b,
+                              h,
+                              tile_begin,
+                              end,
+                              tile_begin + rows.key_count - rows.query_count,
+                              divide_up(largest(last_key(end - 1) + 1, 0), kKeyTile),
+                              largest(last_key(tile_begin) + 1, 0) / kKeyTile};
+        const Producer producer{problem, source, rows, ring, columns(), b, g, thread};
+        producer.run(blocks.template walk<kQueryTile, kKeyTile>(range), range.tiles);
+    }
+
+    __device__ Columns columns() const {
+        if constexpr (Blocks::kColumns)
+            return blocks.columns(b, h);
+        else
+            return {nullptr, 0};
     }
 
     // ---- Consumers ------------------------------------------------------------------------------------------------------
@@ -144,7 +166,9 @@ struct WgmmaLoop {
         if (Tuning::kTakeTurns && consumer == kConsumers - 1) pass_turn(consumer);
 
         Header header = wait_for_keys(state);
-        if (!(header.flags & Ring::kEmpty)) {
+        if constexpr (kParts > 1) {
+            if (!(header.flags & Ring::kEmpty)) consume_own(state, header);
+        } else if (!(header.flags & Ring::kEmpty)) {
             {
                 Scores s;
                 multiply_by_keys(s, state);
@@ -162,11 +186,78 @@ struct WgmmaLoop {
         store(state);
     }
 
-    // O += P V of the tile before, S = Q K^T of the next one, and its weights.
+    // The walk of a consumer that has a query block of its own: it passes over tiles that only others visit. Of each tile it
+    // takes and passes its turn and gives back keys and values all the same. `pending` says that the tile before was its own, so
+    // that the weights wait for its values.
+    __device__ void consume_own(State& state, Header& header) const {
+        bool pending = take_first(state, header);
+        while (header.flags & Ring::kMoreMasked) {
+            header = wait_for_keys(state);
+            pending = step_own<true>(state, header, pending);
+        }
+        while (header.flags & Ring::kMore) {
+            header = wait_for_keys(state);
+            pending = step_own<false>(state, header, pending);
+        }
+        if (pending) {
+            wait_for_values(state);
+            multiply_by_values(state);
+            ptx::wait_for_products<0>(state.o);
+        }
+    }
+
+    __device__ bool is_own(const State& state, const Header& header) const {
+        return !(header.flags & KeyStep::kSkipped << state.consumer);
+    }
+
+    // Whether the first tile is its own; then its weights.
+    __device__ bool take_first(State& state, const Header& header) const {
+        if (!is_own(state, header)) {
+            release(Ring::kKeysFree, state.keys);
+            return false;
+        }
+        Scores s;
+        multiply_by_keys(s, state);
+        ptx::wait_for_products<0>(s);
+        weigh<true>(s, state, header);
+        pack(state.p, s);
+        return true;
+    }
+
+    template <bool kMasked>
+    __device__ bool step_own(State& state, Header& header, bool pending) const {
+        const bool own = is_own(state, header);
+        if (own && pending) {
+            advance<kMasked>(state, header);
+            return true;
+        }
+        take_turn(state.consumer);
+        if (pending) {
+            wait_for_values(state);
+            multiply_by_values(state);
+            pass_turn(state.consumer);
+            ptx::wait_for_products<0>(state.o);
+            release(Ring::kValuesFree, state.values);
+        } else {
+            pass_turn(state.consumer);
+            wait_for_values(state);
+            release(Ring::kValuesFree, state.values);
+        }
+        if (!take_first(state, header)) return false;
+        rescale(state.o, state.rescale);
+        return true;
+    }
+
     template <bool kMasked>
     __device__ void step(State& state, Header& header) const {
-        Scores s;
         header = wait_for_keys(state);
+        advance<kMasked>(state, header);
+    }
+
+    // O += P V of the tile before, S = Q K^T of the next one, and its weights.
+    template <bool kMasked>
+    __device__ void advance(State& state, const Header& header) const {
+        Scores s;
         take_turn(state.consumer);
         multiply_by_keys(s, state);
         wait_for_values(state);
@@ -224,7 +315,7 @@ struct WgmmaLoop {
     }
 
     __device__ static void fence_copied_rows() {
-        if constexpr (!kMapped) ptx::fence_async_proxy();
+        if constexpr (Producer::kFencedByConsumers) ptx::fence_async_proxy();
     }
 
     // By every thread, for itself: when its products are done, other warps of the warpgroup may still be reading.
@@ -288,6 +379,7 @@ struct WgmmaLoop {
             const int i = state.first_row + 8 * half;
             const int first_column = 2 * (lane_id() % 4);
             const int last = last_key(i) - header.key_base - first_column;
+            const bool single = (header.flags & (KeyStep::kColumns | KeyStep::kSlashes)) != 0;
             ScorePosition at{b, h, g, 0, 0};
             if constexpr (!Score::kIdentity)
                 at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
@@ -296,7 +388,9 @@ struct WgmmaLoop {
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     float& value = s[n][2 * half + e];
-                    if (kMasked && 8 * n + e > last) {
+                    if (kMasked && !(kHasSingles && single) && 8 * n + e > last) {
+                        value = -kInfinity;
+                    } else if (kMasked && kHasSingles && single && is_hidden(header, i, first_column + 8 * n + e)) {
                         value = -kInfinity;
                     } else if constexpr (!Score::kIdentity) {
                         at.key = key_position(state, header, first_column + 8 * n + e);
@@ -307,9 +401,22 @@ struct WgmmaLoop {
         }
     }
 
+    // Whether query i does not see key `row` of a tile of columns or slashes.
+    __device__ bool is_hidden(const Header& header, int i, int row) const {
+        if constexpr (kHasSingles) {
+            const int key = header.flags & KeyStep::kColumns ? columns().key(header.key_base + row) : header.key_base + row;
+            return key > last_key(i) ||
+                   blocks.hides(header.flags, b, h, least(i, rows.query_count - 1) / Blocks::kBlockQuery,
+                                i + rows.key_count - rows.query_count, key);
+        }
+        return false;
+    }
+
     __device__ int key_position(const State& state, const Header& header, int row) const {
         if constexpr (kIndexed)
             return ring.position(state.keys.stage, row);
+        else if constexpr (Blocks::kColumns)
+            return header.flags & KeyStep::kColumns ? columns().key(header.key_base + row) : header.key_base + row;
         else
             return header.key_base + row;
     }

@@ -1,8 +1,8 @@
-// The producer of the sm_90a main loop: a warpgroup that copies the key tiles of one block, last one first, into the ring
-// (wgmma_loop.cuh). Tiles come by the copy engine, where the row source has tensor maps, or row by row.
+// The producer of the sm_90a main loop: a warpgroup that copies the key tiles of one block, in the order of a walk, into the
+// ring (wgmma_loop.cuh). Tiles come by the copy engine, where the row source has tensor maps, or row by row.
 //
-// cp.async writes through the generic proxy and wgmma reads through the other: a fence stands between them, the consumers'.
-// The copy engine needs none. Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN. The
+// cp.async writes through the generic proxy and wgmma reads through the other: a fence stands between them, the consumers',
+// or the producer's where only a cut tile comes so. The copy engine needs none. Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN. The
 // copy engine fills with zeroes only past the tensor, so a tile that key_count cuts inside it is copied by rows.
 #pragma once
 
@@ -14,12 +14,14 @@ namespace attn {
 template <typename Rows>
 inline constexpr bool kHasMaps = requires(const Rows source) { source.maps; };
 
-template <Element T, RowSource Rows, typename Ring>
+template <Element T, RowSource Rows, KeyBlocks Blocks, typename Ring>
 struct WgmmaProducer {
     static constexpr int kKeyTile = Ring::kKeyTile;
     static constexpr bool kIndexed = Rows::kIndexed;
     static constexpr bool kMapped = kHasMaps<Rows>;
     static_assert(!kIndexed || !kMapped);
+    // Whether the consumers fence what is copied by rows.
+    static constexpr bool kFencedByConsumers = !kMapped || Blocks::kColumns;
 
     using KeyTile = typename Ring::KeyTile;
 
@@ -27,19 +29,22 @@ struct WgmmaProducer {
     const Rows& source;
     const HeadRows<kIndexed>& rows;
     Ring ring;
+    Columns columns;
     int b, g;
     int thread;  // of the warpgroup
 
-    // Copies `tiles` tiles, of which the first whole_tiles need no mask.
-    __device__ void run(int tiles, int whole_tiles) const {
-        if (tiles <= 0) {
+    // Copies the tiles of a walk over the first `tiles` key tiles.
+    template <typename Walk>
+    __device__ void run(Walk walk, int tiles) const {
+        KeyStep at = walk.next();
+        if (!at.is_tile()) {
             if (thread == 0) ring.put_header(0, {0, Ring::kEmpty});
             ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
             if (thread == 0) ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
             return;
         }
         // The copy engine is asked by one thread; the other warps are needed for a cut tile alone.
-        if (kMapped && !is_cut(tiles - 1) && thread >= kWarp) return;
+        if (kMapped && !is_cut((tiles - 1) * kKeyTile) && columns.count == 0 && thread >= kWarp) return;
         Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr};
         Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr};
         if constexpr (kMapped) {
@@ -49,18 +54,28 @@ struct WgmmaProducer {
             ptx::prefetch_map(values.map);
         }
         typename Ring::Slot slot;
-        RowPositions positions = positions_of(tiles - 1);
-        for (int tile = tiles - 1; tile >= 0; tile--) {
-            const unsigned flags = tile == 0 ? 0 : tile - 1 < whole_tiles ? Ring::kMore : Ring::kMore | Ring::kMoreMasked;
+        RowPositions positions = positions_of(at);
+        while (at.is_tile()) {
+            const KeyStep after = walk.next();
+            const unsigned more = !after.is_tile() ? 0 : after.is_masked() ? Ring::kMore | Ring::kMoreMasked : Ring::kMore;
             ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);
-            if (thread == 0) ring.put_header(slot.stage, {tile * kKeyTile, flags});
-            if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, tile);
-            start(keys, ring.key_tile(slot.stage), tile, positions, ring.barrier(Ring::kKeysFull, slot.stage));
+            if (thread == 0) ring.put_header(slot.stage, {at.base, (at.flags & Ring::kOfWalk) | more});
+            if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
+            start(keys, ring.key_tile(slot.stage), at, positions, ring.barrier(Ring::kKeysFull, slot.stage));
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
-            start(values, ring.value_tile(slot.stage), tile, positions, ring.barrier(Ring::kValuesFull, slot.stage));
-            positions = positions_of(tile - 1);
+            start(values, ring.value_tile(slot.stage), at, positions, ring.barrier(Ring::kValuesFull, slot.stage));
+            at = after;
+            positions = positions_of(at);
             slot.advance();
         }
+    }
+
+    // Key `row` of a tile, among those that take part; at least key_count where there is none.
+    __device__ int key_of(const KeyStep& at, int row) const {
+        if constexpr (Blocks::kColumns) {
+            if (at.is_columns()) return columns.key(at.base + row);
+        }
+        return at.base + row;
     }
 
     // Positions of the rows of a key tile that this thread copies.
@@ -68,29 +83,29 @@ struct WgmmaProducer {
         int of[kIndexed ? KeyTile::kRowsOfThread : 1];
     };
 
-    __device__ RowPositions positions_of(int tile) const {
+    __device__ RowPositions positions_of(const KeyStep& at) const {
         RowPositions positions = {};
         if constexpr (kIndexed) {
 #pragma unroll
             for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
-                const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
-                positions.of[n] = j >= 0 && j < rows.key_count ? rows.positions[j] : 0;
+                const int j = key_of(at, KeyTile::row_of_thread(thread, n));
+                positions.of[n] = j < rows.key_count ? rows.positions[j] : 0;
             }
         }
         return positions;
     }
 
-    __device__ void start_positions(int stage, int tile) const {
+    __device__ void start_positions(int stage, const KeyStep& at) const {
         static_assert(kKeyTile <= kWarpgroup);
-        const int j = tile * kKeyTile + thread;
         if (thread >= kKeyTile) return;
+        const int j = key_of(at, thread);
         const bool valid = j < rows.key_count;
         ptx::copy_word_async(ring.positions_address(stage) + thread * 4, rows.positions + (valid ? j : 0), valid);
     }
 
-    // Whether key_count cuts a tile where a tensor map does not.
-    __device__ bool is_cut(int tile) const {
-        return (tile + 1) * kKeyTile > rows.key_count && (!kMapped || rows.key_count < problem.key_length);
+    // Whether key_count cuts the tile at a key where a tensor map does not.
+    __device__ bool is_cut(int base) const {
+        return base + kKeyTile > rows.key_count && (!kMapped || rows.key_count < problem.key_length);
     }
 
     // One head of a tensor, by rows and, if mapped, for the copy engine.
@@ -106,24 +121,24 @@ struct WgmmaProducer {
         return strides.row * static_cast<long long>(sizeof(T));
     }
 
-    __device__ void start(const Tensor& from, const KeyTile& to, int tile, const RowPositions& positions, unsigned full) const {
-        const bool cut = is_cut(tile);
+    __device__ void start(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions,
+                          unsigned full) const {
+        const bool cut = at.is_columns() || is_cut(at.base);
         if constexpr (kMapped) {
             if (!cut) {
                 if (thread == 0) {
                     ptx::arrive_expecting(full, KeyTile::kBytes);
-                    ptx::copy_box_async(to.base, from.map, full, 0, tile * kKeyTile, 0, g, b);
+                    ptx::copy_box_async(to.base, from.map, full, 0, at.base, 0, g, b);
                     ptx::arrive(full, Ring::kFullArrivals - 1);
                 }
                 return;
             }
         }
         if (cut)
-            copy_rows<true>(from, to, tile, positions);
+            copy_rows<true>(from, to, at, positions);
         else
-            copy_rows<false>(from, to, tile, positions);
-        if constexpr (kMapped) {
-            // The consumers do not fence what the copy engine brings, so this thread does.
+            copy_rows<false>(from, to, at, positions);
+        if constexpr (!kFencedByConsumers) {
             ptx::commit_copies();
             ptx::wait_for_copies<0>();
             ptx::fence_async_proxy();
@@ -135,10 +150,10 @@ struct WgmmaProducer {
     }
 
     template <bool kCut>
-    __device__ void copy_rows(const Tensor& from, const KeyTile& to, int tile, const RowPositions& positions) const {
+    __device__ void copy_rows(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions) const {
 #pragma unroll
         for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
-            const int j = tile * kKeyTile + KeyTile::row_of_thread(thread, n);
+            const int j = key_of(at, KeyTile::row_of_thread(thread, n));
             const bool valid = !kCut || j < rows.key_count;
             const int position = kIndexed ? positions.of[kIndexed ? n : 0] : valid ? j : 0;
             to.copy_row_async(thread, n, from.head + position * from.row_bytes, valid);

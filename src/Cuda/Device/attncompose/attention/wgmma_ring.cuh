@@ -6,7 +6,7 @@
 //   header         what the producer tells the consumers of a tile, so that the order of tiles is its business alone
 #pragma once
 
-#include <attncompose/attention/hooks.cuh>
+#include <attncompose/attention/key_walk.cuh>
 #include <attncompose/slab_tile.cuh>
 
 namespace attn {
@@ -31,6 +31,28 @@ struct WgmmaTuning {
     static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 && kWideTile ? 32 : 40;
 };
 
+// The same for a block list: a query tile of 128, which every block size divides or is divided by, and the largest key tile that
+// divides a block and leaves registers.
+template <int kHeadDim, bool kMapped, int kBlockKey>
+struct WgmmaListTuning {
+    static constexpr int kConsumers = 2;
+    static constexpr int kKeyTile = kBlockKey == 64 || kHeadDim > 128 ? 64 : 128;
+    static constexpr int kStages = kHeadDim * kKeyTile <= 64 * 128 ? 4 : kHeadDim <= 128 && !kMapped ? 3 : 2;
+    static constexpr bool kOverlap = false;
+    static constexpr bool kTakeTurns = true;
+    static constexpr int kProducerRegisters = 56;
+};
+
+template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
+struct WgmmaTuningChoice {
+    using Type = WgmmaTuning<Config::kHeadDim, kMapped, kHasRule>;
+};
+template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
+    requires Blocks::kListed
+struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
+    using Type = WgmmaListTuning<Config::kHeadDim, kMapped, Blocks::kBlockKey>;
+};
+
 // Config: kHeadDim. With positions where the consumers ask for those of indexed keys.
 template <typename Config, typename Tuning, bool kWithPositions>
 struct WgmmaRing {
@@ -43,14 +65,16 @@ struct WgmmaRing {
     using QueryTile = SlabTile<kConsumerRows, Config::kHeadDim>;  // of one consumer
     using KeyTile = SlabTile<kKeyTile, Config::kHeadDim>;
 
-    // Of a tile in the ring; written with its keys. The first tile is always masked.
+    // Of a tile in the ring; written with its keys. The first tile is always masked. The flags are these and, of the walk's,
+    // what its keys are and who skips it.
     struct Header {
-        int key_base;  // its first key
+        int key_base;  // its first key, or the number of its first column
         unsigned flags;
     };
     static constexpr unsigned kMore = 1;        // another tile follows,
     static constexpr unsigned kMoreMasked = 2;  // which needs a mask
     static constexpr unsigned kEmpty = 4;       // there is no tile at all
+    static constexpr unsigned kOfWalk = ~(KeyStep::kTile | KeyStep::kMasked);
 
     // Barriers of a stage. They are full by the arrival of all copies and of thread 0, which wrote the header; free by that
     // of every consumer's thread.

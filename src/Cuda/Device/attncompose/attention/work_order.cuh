@@ -7,13 +7,14 @@
 namespace attn {
 
 struct Work {
-    int b, h, tile;
+    int b, h;
+    int rank;  // of the query tile among those of its head
 };
 
-// Blocks start in order of their index. The tiles at the end, which see the most keys under a causal mask, come first, of as
-// many heads at a time as their keys and values fit the L2 cache together; query heads that share them are neighbours.
-// The grid is (query tiles, query heads, batch).
-template <typename Element, int kHeadDim, bool kCausal>
+// Blocks start in order of their index. The tiles of lowest rank, which see the most keys, come first, of as many heads at a
+// time as their keys and values fit the L2 cache together; query heads that share them are neighbours. The grid is (query
+// tiles, query heads, batch).
+template <typename Element, int kHeadDim>
 __device__ inline Work work_of_block(const Problem& problem) {
     constexpr long long kCacheBytes = 32 << 20;
     const int tiles = static_cast<int>(gridDim.x), heads = static_cast<int>(gridDim.y * gridDim.z);
@@ -25,8 +26,8 @@ __device__ inline Work work_of_block(const Problem& problem) {
     const int first_head = index / (tiles * cached) * cached;
     const int section = least(cached, heads - first_head);
     const int in_section = index - first_head * tiles;
-    const int head = first_head + in_section % section, tile = in_section / section;
-    return {head / problem.query_heads, head % problem.query_heads, kCausal ? tiles - 1 - tile : tile};
+    const int head = first_head + in_section % section;
+    return {head / problem.query_heads, head % problem.query_heads, in_section / section};
 }
 
 }  // namespace attn

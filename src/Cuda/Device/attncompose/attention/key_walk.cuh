@@ -1,0 +1,86 @@
+// Which tiles of keys an attention main loop visits, in which order, and which of them need a mask: the loop asks a walk for the
+// next one until there is none. Masked tiles come first, so that what follows them has no mask code.
+//
+//   query tile   the queries that one thread block owns; part p of it lies in its p-th query block (block_list.cuh)
+//   key tile     keys that are copied and multiplied together; it lies in one key block
+//   diagonal     the key of a query's own position, up to which it sees keys under a causal mask
+#pragma once
+
+#include <attncompose/attention/hooks.cuh>
+#include <attncompose/block_list.cuh>
+
+namespace attn {
+
+// A key tile of a walk.
+struct KeyStep {
+    static constexpr unsigned kTile = 1, kMasked = 2;
+    static constexpr unsigned kColumns = 8;   // its keys are columns of the head's list, from number `base` on
+    static constexpr unsigned kSlashes = 16;  // of its pairs only those on slashes count
+    static constexpr unsigned kSkipped = 32;  // shifted by p: part p of the query tile takes none of it
+
+    int base;        // its first key
+    unsigned flags;  // 0 behind the last one
+
+    __device__ bool is_tile() const { return flags != 0; }
+    __device__ bool is_masked() const { return (flags & kMasked) != 0; }
+    __device__ bool is_columns() const { return (flags & kColumns) != 0; }
+    __device__ bool is_slashes() const { return (flags & kSlashes) != 0; }
+    __device__ bool is_skipped(int part) const { return (flags & kSkipped << part) != 0; }
+};
+
+// What a walk is about: the queries [begin, end) of a head. The first key tiles up to `tiles` hold all keys that any of them
+// sees; of these, every query sees all of the first whole_tiles.
+struct WalkRange {
+    int b, h;
+    int begin, end;
+    int first_diagonal;  // of query `begin`
+    int tiles, whole_tiles;
+};
+
+struct Columns {
+    const int* keys;  // ascending
+    int count;
+
+    // The key of a column, behind every diagonal where there is none.
+    __device__ int key(int number) const { return number < count ? keys[number] : 0x7FFFFFFF; }
+};
+
+// Says in which order the query tiles of a head are taken up, tile_of(), and gives the walk of one of them. kListed says that
+// there is a list; then kColumns and kSlashes say what it may hold beside blocks, and hides() which pairs of a tile of those
+// do not count, apart from the mask.
+template <typename T>
+concept KeyBlocks = requires(const T blocks, const Problem& problem, const WalkRange& range) {
+    requires T::kListed || !T::kListed;
+    { blocks.tile_of(problem, 0, 0, 0, 1) } -> SameAs<int>;
+    { blocks.template walk<64, 64>(range).next() } -> SameAs<KeyStep>;
+};
+
+// Every key tile, from the diagonal to the first key.
+template <typename Config>
+struct EveryBlock {
+    static constexpr bool kListed = false, kColumns = false, kSlashes = false;
+    template <int kQueryTile>
+    static constexpr int kParts = 1;
+
+    template <int kQueryTile, int kKeyTile>
+    struct Walk {
+        int tile, whole_tiles;
+
+        __device__ KeyStep next() {
+            if (--tile < 0) return {0, 0};
+            return {tile * kKeyTile, tile < whole_tiles ? KeyStep::kTile : KeyStep::kTile | KeyStep::kMasked};
+        }
+    };
+
+    // The tiles at the end see the most keys under a causal mask.
+    __device__ int tile_of(const Problem&, int, int, int rank, int tiles) const {
+        return Config::kCausal ? tiles - 1 - rank : rank;
+    }
+
+    template <int kQueryTile, int kKeyTile>
+    __device__ Walk<kQueryTile, kKeyTile> walk(const WalkRange& range) const {
+        return {range.tiles, range.whole_tiles};
+    }
+};
+
+}  // namespace attn
