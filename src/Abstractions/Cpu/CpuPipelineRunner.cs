@@ -45,6 +45,7 @@ public sealed class CpuPipelineRunner : IDisposable
         ProblemShape shape = ArgumentChecks.Check(in arguments, _name, _mask, _headDim, _element);
         BlockStages? blocks = pipeline.Blocks;
         ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _name, blocks);
+        ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, _name, blocks);
         if (Interlocked.Exchange(ref _busy, 1) != 0)
             throw new InvalidOperationException($"{_name}: a call is running on this instance already. Make one instance a thread.");
         try
@@ -106,6 +107,7 @@ public sealed class CpuPipelineRunner : IDisposable
         blocks.Reset(
             shape.Batch, shape.QueryHeads, shape.QueryLength, shape.KeyLength, kernel.BlockQuery, kernel.BlockKey,
             selector.HasColumns, selector.HasSlashes);
+        blocks.DenseHeads = arguments.DenseHeads;
         return blocks;
     }
 

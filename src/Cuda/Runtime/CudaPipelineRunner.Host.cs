@@ -23,6 +23,7 @@ public sealed unsafe partial class CudaPipelineRunner
             ProblemShape shape = ArgumentChecks.Check(
                 in arguments, _program.Name, _program.Mask, _program.HeadDim, _program.Element);
             ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _program.Name, pipeline.Blocks);
+            ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, _program.Name, pipeline.Blocks);
             if (!shape.IsEmpty)
                 RunHost(pipeline, in arguments, in shape);
         }
@@ -89,6 +90,7 @@ public sealed unsafe partial class CudaPipelineRunner
                 Selection = selection,
                 Blocks = blocks,
                 BlockSelection = blockSelection,
+                DenseHeads = arguments.DenseHeads,
             },
             stream);
         stream.Synchronize($"{_program.Name} on {Device.Name}");

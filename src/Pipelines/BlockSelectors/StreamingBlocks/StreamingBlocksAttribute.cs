@@ -10,7 +10,9 @@ namespace AttnCompose;
 /// </summary>
 /// <remarks>
 /// Sizes count the rows that take part: after a token selection, of the compressed sequence. Under a full mask the window reaches
-/// <see cref="Local"/> keys in both directions. CPU and GPU choose the same blocks.
+/// <see cref="Local"/> keys in both directions. CPU and GPU choose the same blocks. With
+/// <see cref="AttentionArguments{T, TOut}.DenseHeads"/> it is the prefill of DuoAttention (arXiv 2410.10819): those heads see
+/// everything, the others stream.
 /// </remarks>
 [DeviceStage("streaming_blocks.cuh", Type = "StreamingBlocks")]
 [DevicePhase("select", Scope = PhaseScope.QueryHeadQueryTile, Writes = ["block_list"], Parameters = ["Sink", "Local"],
@@ -27,40 +29,28 @@ public sealed class StreamingBlocksAttribute : BlockSelectorAttribute
 
     /// <inheritdoc/>
     public override void Select<T, TRows, TScore>(
-        in CpuInputs<T> problem, CpuExecution cpu, TRows rows, TScore scores, BlockMask blocks)
-    {
-        var work = new HeadWork<T, TRows> { Problem = problem, Rows = rows, Blocks = blocks, Stage = this, Partial = !TScore.IsIdentity };
-        cpu.Workers.Run(ref work, problem.Shape.Batch * problem.Shape.QueryHeads);
-    }
+        in CpuInputs<T> problem, CpuExecution cpu, TRows rows, TScore scores, BlockMask blocks) =>
+        BlockHeads.Run(in problem, cpu, rows, scores, blocks, new Choice { Stage = this, Mask = problem.Mask, Blocks = blocks });
 
-    /// <summary>An item is one head of one sequence.</summary>
-    private struct HeadWork<T, TRows> : ICpuWork
-        where T : unmanaged
-        where TRows : struct, IRowSource
+    private readonly struct Choice : IHeadChoice
     {
-        public required CpuInputs<T> Problem;
-        public required TRows Rows;
-        public required BlockMask Blocks;
-        public required StreamingBlocksAttribute Stage;
-        public required bool Partial;
+        public required StreamingBlocksAttribute Stage { get; init; }
+        public required AttentionMask Mask { get; init; }
+        public required BlockMask Blocks { get; init; }
 
-        public readonly void Execute(int item, int worker)
+        public void Choose(in RowSet rows, int batch, int head, int worker)
         {
-            (int batch, int head) = Math.DivRem(item, Problem.Shape.QueryHeads);
-            RowSet rows = Rows.Rows(Problem.Sequence(batch), batch, head);
             int sinks = (int)(((long)Stage.Sink + Blocks.BlockKey - 1) / Blocks.BlockKey);
             for (int index = 0; index < QueryBlock.Count(in rows, Blocks); index++)
             {
-                var block = new QueryBlock(in rows, Blocks, Problem.Mask, index);
+                var block = new QueryBlock(in rows, Blocks, Mask, index);
                 // Reckoned in 64 bits: a window may be as long as an int.
                 long first = Math.Max(0, (long)block.FirstDiagonal - Stage.Local + 1);
-                long last = block.LastDiagonal + (Problem.Mask == AttentionMask.Causal ? 0L : Stage.Local - 1L);
+                long last = block.LastDiagonal + (Mask == AttentionMask.Causal ? 0L : Stage.Local - 1L);
                 Span<ulong> visit = Blocks.Visit(batch, head, index);
                 BlockWords.SetRange(visit, 0, Math.Min(sinks, block.KeyBlocks));
                 if (first <= last)
                     BlockWords.SetRange(visit, (int)(first / Blocks.BlockKey), (int)Math.Min(last / Blocks.BlockKey + 1, block.KeyBlocks));
-                if (Partial)
-                    visit.CopyTo(Blocks.Partial(batch, head, index));
             }
         }
     }

@@ -37,9 +37,10 @@ struct StreamingBlocks {
             const long long last_local =
                 static_cast<long long>(block.last_diagonal) + (Config::kCausal ? 0 : arguments.local - 1);
             const BlockList& list = arguments.block_list;
+            const bool dense = list.dense_heads.has(h);
             write_visits<kThreads, !Score::kIdentity>(list, list.row(b, h), index, block.key_blocks, [&](int j) {
                 const int first_key = j * Config::kBlockKey, last_key = first_key + Config::kBlockKey - 1;
-                return first_key < arguments.sink || (first_key <= last_local && first_local <= last_key);
+                return dense || first_key < arguments.sink || (first_key <= last_local && first_local <= last_key);
             });
         }
     };

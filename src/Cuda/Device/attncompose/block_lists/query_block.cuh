@@ -31,6 +31,19 @@ struct QueryBlock {
     }
 };
 
+// Whether one of the bits [first, last] is set, those below `count`; bits below 0 are not.
+__device__ inline bool any_bit(const unsigned long long* words, int first, int last, int count) {
+    first = largest(first, 0);
+    last = least(last, count - 1);
+    for (int word = first / kWordBits; word * kWordBits <= last; word++) {
+        unsigned long long bits = words[word];
+        if (word == first / kWordBits) bits &= ~0ull << first % kWordBits;
+        if (word == last / kWordBits) bits &= ~0ull >> (kWordBits - 1 - last % kWordBits);
+        if (bits != 0) return true;
+    }
+    return false;
+}
+
 // Writes every word of a query block: bit j is visits(j) for the key blocks j below key_blocks, 0 from there on. kPartial says
 // that a mask rule decides in the visited blocks. All threads of the block call it; visits() is called by whole warps.
 template <int kThreads, bool kPartial, typename Visits>
