@@ -1,13 +1,17 @@
 """Breaks the device code in known ways and sees whether `attncompose verify` notices. Needs a GPU.
 
     dotnet publish src/Cli -c Release -r linux-x64 --self-contained -p:TrimmedProgram=true -o PROGRAM
-    ATTNCOMPOSE_DELAYS=1 python3 eng/verify-mutants.py PROGRAM [COUNT]
+    python3 eng/verify-mutants.py PROGRAM [WORD ...]
 
 The texts of the kernels are resources of the published assemblies, so a mutant is a copy of the program in which a piece of
-text has another of the same length. Four mutants run at a time. A mutant that hangs is one that was noticed. Exit code 0: all
-were.
+text has another of the same length. It runs without a cache of kernels, over the configurations that have the broken code; where
+a barrier is missing, with delays at the others. A mutant that hangs is one that was noticed; one that does not compile is a
+fault of this list. The unchanged program must pass. WORDs choose mutants by parts of their names. Exit code 0: all were noticed.
 """
-import concurrent.futures, os, shutil, subprocess, sys, tempfile
+import concurrent.futures, os, shutil, subprocess, sys, tempfile, time
+
+AT_ONCE = 6
+SECONDS = 75  # a mutant takes 5 to 30: a compilation, and configurations until the first failure
 
 BEHIND, BEFORE = "step<true>(tile, softmax, o);\n            ", "ptx::wait_for_copies<1>();\n            "
 BARRIER = "__syncthreads();"
@@ -17,26 +21,50 @@ def dropped(text, before=""):
     return before + text, before + " " * len(text)
 
 
+def where(values, count, delays=False):
+    return ["--where", values, "--count", str(count)], delays
+
+
+FAR = ["--suite", "far"], False
+WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False"
+WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0"
+MMA_DENSE, MMA_SPARSE = "d=40 sparse=False", "d=32 sparse=True"
+
+# Name, assembly, text, what stands there instead, how it is looked for. The first hangs on an H200, so it begins first.
 MUTANTS = [
-    ("causal offset", "Cuda", "i + rows.key_count - rows.query_count, rows", "i+1+rows.key_count - rows.query_count, rows"),
-    ("whole tiles off by one", "Cuda", "(last_key(tile_begin) + 1) / kKeyTile", "(last_key(tile_begin) + 2) / kKeyTile"),
-    ("mma: no zero-fill past the keys", "Cuda", "+ row >= rows.key_count) return", "+ row >  rows.key_count) return"),
-    ("mma: no barrier behind the step", "Cuda", *dropped(BARRIER, BEHIND)),
-    ("mma: no barrier before the step", "Cuda", *dropped(BARRIER, BEFORE)),
-    ("wgmma: no zero-fill past the keys", "Cuda", "!kCut || j < rows.key_count", "!kCut || j <=rows.key_count"),
-    ("wgmma: no wait for free keys", "Cuda", *dropped("ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);")),
-    ("wgmma: no wait for free values", "Cuda", *dropped("ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);")),
+    ("wgmma: no wait for free values", "Cuda",
+     *dropped("ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);"), where(WGMMA_DENSE, 100, delays=True)),
+    ("nothing", "Cuda", BARRIER, BARRIER, where(WGMMA_SPARSE, 40, delays=True)),
+    ("causal offset", "Cuda", "i + rows.key_count - rows.query_count, rows", "i+1+rows.key_count - rows.query_count, rows",
+     where(WGMMA_DENSE, 60)),
+    ("whole tiles off by one", "Cuda", "(last_key(tile_begin) + 1) / kKeyTile", "(last_key(tile_begin) + 2) / kKeyTile",
+     where(WGMMA_DENSE, 300)),
+    ("mma: no zero-fill past the keys", "Cuda", "+ row >= rows.key_count) return", "+ row >  rows.key_count) return",
+     where(MMA_DENSE, 100)),
+    ("mma: no barrier behind the step", "Cuda", *dropped(BARRIER, BEHIND), where(MMA_SPARSE, 60, delays=True)),
+    ("mma: no barrier before the step", "Cuda", *dropped(BARRIER, BEFORE), where(MMA_SPARSE, 60, delays=True)),
+    ("wgmma: no zero-fill past the keys", "Cuda", "!kCut || j < rows.key_count", "!kCut || j <=rows.key_count",
+     where(WGMMA_DENSE + " vary=True", 60)),
+    ("wgmma: no wait for free keys", "Cuda",
+     *dropped("ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);"), where(WGMMA_DENSE, 100, delays=True)),
     ("wgmma: no wait for full values", "Cuda",
-     *dropped("ptx::wait(ring.barrier(Ring::kValuesFull, state.values.stage), state.values.parity);")),
-    ("wgmma: no barrier behind the queries", "Cuda", *dropped("ptx::sync_named(kConsumerBarrier + consumer, kWarpgroup);")),
-    ("reversed ties", "Pipelines", "ties & lower_lanes", "ties &~lower_lanes"),
-    ("budget off by one", "Pipelines", "count == 0 ? 0 : count + 1", "count == 0 ? 0 : count + 0"),
-    ("query begin off by one", "Pipelines", "taken && t < first_query", "taken && t <=first_query"),
+     *dropped("ptx::wait(ring.barrier(Ring::kValuesFull, state.values.stage), state.values.parity);"),
+     where(WGMMA_DENSE, 100, delays=True)),
+    ("wgmma: no wait for full keys", "Cuda",
+     *dropped("ptx::wait(ring.barrier(Ring::kKeysFull, stage), state.keys.parity);"), where(WGMMA_DENSE, 100, delays=True)),
+    ("offsets of sequences and heads in 32 bits", "Cuda", "return b * batch + h * head;", "return int(b*batch+h*head) ;", FAR),
+    ("wgmma: offsets of rows in 32 bits", "Cuda", "from.head + position * from.row_bytes, valid",
+     "from.head+position*int(from.row_bytes),valid", FAR),
+    ("mma: offsets of rows in 32 bits", "Cuda", "(head + key_position(tile, row) * strides.row) *",
+     "(head+ key_position(tile,row)*int(strides.row))*", FAR),
+    ("reversed ties", "Cuda", "ties & lower_lanes", "ties &~lower_lanes", where(WGMMA_SPARSE + " content=Ties", 60)),
+    ("budget off by one", "Pipelines", "count == 0 ? 0 : count + 1", "count == 0 ? 0 : count + 0", where(WGMMA_SPARSE, 60)),
+    ("query begin off by one", "Cuda", "taken && t < first_query", "taken && t <=first_query", where(WGMMA_SPARSE, 100)),
 ]
 
 
-def run(program, count, mutant):
-    name, assembly, text, other = mutant
+def run(program, mutant):
+    name, assembly, text, other, (arguments, delays) = mutant
     with tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, "program")
         shutil.copytree(program, copy)
@@ -47,23 +75,31 @@ def run(program, count, mutant):
             return name, False, "its text is not in the device code: mend this list"
         with open(path, "wb") as file:
             file.write(data.replace(text.encode(), other.encode()))
+        environment = dict(os.environ, ATTNCOMPOSE_CACHE="off", ATTNCOMPOSE_DELAYS="1" if delays else "0")
+        command = [os.path.join(copy, "attncompose"), "verify", "--device", "cuda", "--seed", "5", "--fail-fast", *arguments]
+        begin = time.monotonic()
         try:
-            done = subprocess.run(
-                [os.path.join(copy, "attncompose"), "verify", "--device", "cuda", "--count", count, "--seed", "5"],
-                capture_output=True, text=True, timeout=240)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
         except subprocess.TimeoutExpired:
-            return name, True, "hangs"
+            return name, text != other, f"hangs, or takes longer than {SECONDS} s"
         failed = next((line for line in done.stdout.splitlines() if line.startswith("FAILED")), "")
-        return name, done.returncode == 1 and failed != "", failed[:120] or done.stderr[-120:]
+        took = f"{time.monotonic() - begin:.0f} s, "
+        if "KernelCompilationException" in failed:
+            return name, False, "does not compile: mend this list"
+        if text == other:
+            return name, done.returncode == 0, took + (failed[:150] or "passes, as it must")
+        return name, done.returncode == 1 and failed != "", took + (failed[:150] or done.stderr[-150:])
 
 
 def main():
-    program, count = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "300"
+    program, words = sys.argv[1], sys.argv[2:]
+    mutants = [mutant for mutant in MUTANTS if not words or any(word in mutant[0] for word in words)]
     missed = 0
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for name, noticed, how in pool.map(lambda mutant: run(program, count, mutant), MUTANTS):
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        for name, noticed, how in pool.map(lambda mutant: run(program, mutant), mutants):
             print(f"{'noticed' if noticed else 'MISSED '}  {name}: {how}", flush=True)
             missed += not noticed
+    print(f"{len(mutants) - missed} of {len(mutants)} noticed")
     sys.exit(1 if missed else 0)
 
 

@@ -31,6 +31,7 @@ public sealed class CommandLine
             RunCommand.Create(_context),
             EvalCommand.Create(_context),
             VerifyCommand.Create(_context),
+            WarmupCommand.Create(_context),
             PlanCommand.Create(_context),
             DoctorCommand.Create(_context),
             _verbose,

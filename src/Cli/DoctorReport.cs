@@ -28,6 +28,8 @@ internal static class DoctorReport
             output.WriteLine(Text(
                 $"  cuda:{gpu.Ordinal} {gpu.Model}, compute capability {gpu.ComputeCapability}, {gpu.Multiprocessors} multiprocessors, {gpu.MemoryBytes / GiB:0.0} GiB"));
             output.WriteLine(gpu.Problem is null ? $"    kernels are compiled for {gpu.Architecture}" : $"    cannot be used: {gpu.Problem}");
+            if (gpu.Loops is { } loops)
+                output.WriteLine($"    attention loop: {loops}");
         }
         if (cuda.Gpus.Count == 0)
             output.WriteLine("  none");

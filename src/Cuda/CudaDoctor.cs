@@ -38,6 +38,9 @@ public sealed record GpuReport(
 {
     /// <summary>Whether pipelines can run on it.</summary>
     public bool IsSupported => Problem is null;
+
+    /// <summary>Which attention main loop runs at which head dim; null where NVRTC cannot tell.</summary>
+    public AttentionLoops? Loops { get; init; }
 }
 
 /// <summary>The run-time compiler.</summary>
@@ -68,7 +71,22 @@ public static class CudaDoctor
     {
         NvrtcReport nvrtc = ExamineNvrtc();
         (DriverReport driver, CudaDriverApi? api) = ExamineDriver();
-        return new(driver, api is null ? [] : ExamineGpus(api, nvrtc), nvrtc, ExamineCache(cache));
+        IReadOnlyList<GpuReport> gpus = api is null ? [] : ExamineGpus(api, nvrtc);
+        return new(driver, [.. gpus.Select(gpu => gpu with { Loops = ExamineLoops(gpu, nvrtc) })], nvrtc, ExamineCache(cache));
+    }
+
+    private static AttentionLoops? ExamineLoops(GpuReport gpu, NvrtcReport nvrtc)
+    {
+        if (!gpu.IsSupported || nvrtc.Path is null)
+            return null;
+        try
+        {
+            return AttentionLoops.Of(gpu.Architecture);
+        }
+        catch (Exception e) when (e is NvrtcException or KernelCompilationException)
+        {
+            return null;
+        }
     }
 
     internal static IReadOnlyList<GpuReport> ExamineGpus(CudaDriverApi driver, NvrtcReport nvrtc)
@@ -110,7 +128,8 @@ public static class CudaDoctor
             Version? version = driver.DriverVersion(out int number) == CudaResult.Success
                 ? new Version(number / 1000, number % 1000 / 10)
                 : null;
-            return (new(probe.Path, version, null, probe.Tried), driver);
+            string? problem = CudaDevice.DriverProblem(driver);
+            return (new(probe.Path, version, problem, probe.Tried), problem is null ? driver : null);
         }
         catch (Exception e) when (e is CudaUnavailableException or EntryPointNotFoundException)
         {

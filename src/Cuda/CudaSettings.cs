@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace AttnCompose.Cuda;
 
 /// <summary>Every environment variable that the CUDA runtime reads. They are read once, at first use.</summary>
@@ -12,6 +14,8 @@ namespace AttnCompose.Cuda;
 /// that caused it. Slow.</description></item>
 /// <item><term><c>ATTNCOMPOSE_DELAYS</c></term><description><c>1</c>: kernels are compiled with random delays at their
 /// barriers, which brings races to light. Slow.</description></item>
+/// <item><term><c>ATTNCOMPOSE_WORKERS</c></term><description>Most worker processes that a warm-up compiles in, each with some
+/// hundred megabytes; <c>0</c>: none. As many as there are processors, up to 8, otherwise.</description></item>
 /// <item><term><c>XDG_CACHE_HOME</c></term><description>Where the cache folder <c>attncompose</c> is made on Linux and macOS;
 /// <c>~/.cache</c> otherwise.</description></item>
 /// <item><term><c>CUDA_PATH</c>, <c>CUDA_HOME</c>, <c>VIRTUAL_ENV</c>, <c>CONDA_PREFIX</c></term><description>Places where
@@ -43,6 +47,9 @@ public sealed record CudaSettings
     /// <summary>Whether kernels have random delays at their barriers.</summary>
     public bool DelayBarriers { get; init; }
 
+    /// <summary>Most worker processes that a warm-up compiles in; null for the number that fits the machine.</summary>
+    public int? CompileWorkers { get; init; }
+
     /// <summary>Toolkit folders named by the environment.</summary>
     public IReadOnlyList<string> ToolkitRoots { get; init; } = [];
 
@@ -68,6 +75,8 @@ public sealed record CudaSettings
             RequireCache = Flag("ATTNCOMPOSE_REQUIRE_CACHE"),
             SynchronizeLaunches = Flag("ATTNCOMPOSE_SYNC"),
             DelayBarriers = Flag("ATTNCOMPOSE_DELAYS"),
+            CompileWorkers = int.TryParse(Value("ATTNCOMPOSE_WORKERS"), NumberStyles.None, CultureInfo.InvariantCulture, out int workers)
+                ? workers : null,
             ToolkitRoots = Values("CUDA_PATH", "CUDA_HOME"),
             PythonRoots = Values("VIRTUAL_ENV", "CONDA_PREFIX"),
             CacheHome = OperatingSystem.IsWindows()

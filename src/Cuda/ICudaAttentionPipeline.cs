@@ -44,6 +44,21 @@ namespace AttnCompose.Cuda
         void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)
             where T : unmanaged
             where TOut : unmanaged;
+
+        /// <summary>
+        /// Compiles and loads kernels ahead, so that the first call does not have to: in worker processes where the program can
+        /// be one (<see cref="KernelWorker"/>), else one after the other. What the kernel cache has is only loaded.
+        /// </summary>
+        /// <param name="variants">Head dims and element types to be ready for.</param>
+        /// <param name="progress">Told after each variant, on any thread, one at a time.</param>
+        /// <param name="cancellation">Stops between kernels, and ends workers at once; what was compiled is kept.</param>
+        /// <exception cref="NotSupportedException">The pipeline does not take a head dim or type; nothing was compiled.</exception>
+        /// <exception cref="InvalidOperationException">The pipeline is not on a CUDA device, or a call is running.</exception>
+        /// <exception cref="KernelCompilationException">A variant does not compile for this device.</exception>
+        /// <exception cref="CudaUnavailableException">NVRTC was not found.</exception>
+        /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+        void Warmup(
+            IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null, CancellationToken cancellation = default);
     }
 
     /// <summary>The CUDA side of a generated pipeline: the workspace that it needs and the kernels that it launches.</summary>

@@ -25,11 +25,40 @@ public sealed class VerifyTests
         Assert.Contains(line, result.Output);
     }
 
+    [Fact]
+    public void Configurations_are_chosen_by_their_values()
+    {
+        CliResult result = CliResult.Run("verify", "--count", "3", "--where", "d=64 sparse=False floatout=True", "--fail-fast");
+        Assert.True(result.Code == 0, result.Output + result.Error);
+        Assert.Contains("3 of 3 configurations", result.Output);
+        Assert.Contains(" d=64 ", result.Output);
+    }
+
+    [Fact]
+    public void Small_configurations_have_every_kernel_text()
+    {
+        PipelineConfig[] configs = [.. Enumerable.Range(0, ReadyConfigs.Texts).Select(i => ReadyConfigs.Small(i, 100 + i))];
+        Assert.Equal(
+            configs.Length,
+            configs.Select(config => (ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput)).Distinct().Count());
+        Assert.All(configs.Where(config => config.Sparse), config => Assert.True(config.KeyLength > config.Window));
+        Assert.True(configs.Sum(config => ReadyConfigs.PlanOf(config).Kernels.Count) <= 120);
+        Assert.All(
+            Enumerable.Range(0, 500).Select(ReadyConfigs.Random),
+            config => Assert.Contains(configs, small => (ReadyConfigs.PlanOf(small), small.HeadDim, small.Element, small.FloatOutput)
+                == (ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput)));
+    }
+
     [Theory]
     [InlineData("--count", "0", "--count")]
     [InlineData("--replay", "seed=1 b=2", "element")]
     [InlineData("--replay", "nonsense", "'nonsense'")]
     [InlineData("--device", "tpu", "'tpu'")]
+    [InlineData("--where", "dim=64", "'dim=64'")]
+    [InlineData("--where", "d=7", "hardly any configuration")]
+    [InlineData("--suite", "slow", "There is no suite 'slow'. There are: random, reference,")]
+    [InlineData("--suite", "far", "needs a CUDA device")]
+    [InlineData("--suite", "all", "needs a CUDA device")]
     public void What_cannot_be_verified_is_wrong_usage(string option, string value, string said) =>
         Assert.Contains(said, CliResult.Run("verify", option, value).FailedWith(CommandLine.WrongUsage));
 }

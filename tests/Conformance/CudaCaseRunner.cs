@@ -10,14 +10,22 @@ namespace AttnCompose.Conformance;
 public sealed class CudaCaseRunner : IDisposable
 {
     private readonly CudaDevice _device;
-    private readonly WorkspaceObserver _workspace = new();
+    private readonly WorkspaceObserver _workspace;
 
     /// <summary>Watches the workspaces of a device until it is disposed.</summary>
-    public CudaCaseRunner(CudaDevice device)
+    /// <param name="device">The device.</param>
+    /// <param name="poisonsWorkspace">
+    /// Whether workspaces are filled before a run and looked at after it. Where they are not, they are as they were allocated, so
+    /// that a memory checker sees reads of what nobody wrote; filling would count as writing.
+    /// </param>
+    public CudaCaseRunner(CudaDevice device, bool poisonsWorkspace = true)
     {
         _device = device;
-        _device.Observer = _workspace;
+        _device.Observer = _workspace = new(poisonsWorkspace);
     }
+
+    /// <summary>Entry points that were launched since the last call of this.</summary>
+    public IReadOnlyCollection<string> TakeLaunched() => _workspace.TakeLaunched();
 
     /// <summary>Runs a pipeline over the inputs a number of times; the first result is what is returned.</summary>
     public PipelineResult Run(PipelineCase inputs, ICudaAttentionPipeline pipeline, int times) =>
@@ -49,13 +57,14 @@ public sealed class CudaCaseRunner : IDisposable
         using var queryBegins = new DeviceImage<int>(_device, Rows<int>(batch, heads, 1));
         using CudaTensor<int>? keyLengths = inputs.KeyLengths is { } k ? CudaTensor.From<int>(_device, k) : null;
         using CudaTensor<int>? queryLengths = inputs.QueryLengths is { } q ? CudaTensor.From<int>(_device, q) : null;
+        using CudaBlockMask? blocks = inputs.Blocks is { } mask ? CudaBlockMask.From(_device, mask) : null;
         var selection = new CudaTokenSelection(
             positions.Dense(batch, heads, keys), keyCounts.Dense(batch, heads), queryBegins.Dense(batch, heads));
         var arguments = new CudaAttentionArguments<T, TOut>
         {
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = logSumExp.Dense(batch, heads, queries), KeyLengths = keyLengths, QueryLengths = queryLengths,
-            Selection = config.Sparse ? selection : null,
+            Selection = config.Sparse ? selection : null, Blocks = blocks,
         };
         _workspace.Copies = true;
         pipeline.Run(in arguments);
@@ -65,6 +74,7 @@ public sealed class CudaCaseRunner : IDisposable
         List<string> faults =
             [.. output.Host.Strays("output"), .. logSumExp.Host.Strays("log-sum-exp"), .. _workspace.Strays()];
         (byte[] memory, var buffers) = (_workspace.Memory, _workspace.Buffers);
+        bool hasScores = memory.Length > 0;
         var chosen = new TokenSelection();
         if (config.Sparse)
         {
@@ -94,8 +104,8 @@ public sealed class CudaCaseRunner : IDisposable
             ProbabilityElement = config.Element,
             Positions = [.. rows.Select(row => chosen.Positions(row.B, row.H).ToArray())],
             QueryBegins = [.. rows.Select(row => chosen.QueryBegin(row.B, row.H))],
-            Scores = Floats("scores"),
-            RawScores = Floats("raw_scores"),
+            Scores = hasScores ? Floats("scores") : null,
+            RawScores = hasScores ? Floats("raw_scores") : null,
         };
 
         float[][] Floats(string buffer)
@@ -134,8 +144,10 @@ public sealed class CudaCaseRunner : IDisposable
         where T : unmanaged => new(TensorLayout.Bhld, batch, heads, length, 1, heads);
 
     /// <summary>Poisons workspaces and copies them to the host.</summary>
-    private sealed class WorkspaceObserver : ICudaRunObserver
+    private sealed class WorkspaceObserver(bool poisons) : ICudaRunObserver
     {
+        private HashSet<string> _launched = [];
+
         /// <summary>Whether the workspace is copied after a run; repeats do without.</summary>
         public bool Copies { get; set; }
 
@@ -145,12 +157,24 @@ public sealed class CudaCaseRunner : IDisposable
 
         public int GuardBytes => 4096;
 
-        public void BeforeLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream) =>
-            memory.FillBytes(0xFF, stream);
+        public void BeforeLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream)
+        {
+            if (poisons)
+                memory.FillBytes(0xFF, stream);
+        }
+
+        public void Launched(string entry) => _launched.Add(entry);
+
+        public IReadOnlyCollection<string> TakeLaunched()
+        {
+            HashSet<string> launched = _launched;
+            _launched = [];
+            return launched;
+        }
 
         public void AfterLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream)
         {
-            if (!Copies)
+            if (!Copies || !poisons)
                 return;
             Memory = new byte[memory.Count];
             memory.CopyTo(Memory, stream);

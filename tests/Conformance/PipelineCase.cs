@@ -31,6 +31,8 @@ public sealed class PipelineCase
         Value = Tensor(random, config.KeyValueHeads, config.KeyLength, KeyLengths, isKey: false);
         if (config.Content == TensorContent.OneHot)
             MakeOneHot(random);
+        if (config.Blocks)
+            Blocks = DrawBlocks(random);
     }
 
     /// <summary>The configuration.</summary>
@@ -50,6 +52,9 @@ public sealed class PipelineCase
 
     /// <summary>Valid queries of each sequence; null where all are.</summary>
     public int[]? QueryLengths { get; }
+
+    /// <summary>The block list; null where every key is visited.</summary>
+    public BlockMask? Blocks { get; }
 
     /// <summary>Factor of query times key.</summary>
     public float Scale => 1 / MathF.Sqrt(Config.HeadDim);
@@ -103,10 +108,63 @@ public sealed class PipelineCase
         return failures;
     }
 
+    /// <summary>One head by the oracle, over keys at some positions: [Lq, dim] and [Lq].</summary>
+    internal void Attend<TReal>(
+        int batch, int head, ReadOnlySpan<int> keys, ReadOnlySpan<int> queries, Span<TReal> output, Span<TReal> logSumExp,
+        ElementType probability = ElementType.Any)
+        where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
+    {
+        if (Blocks is null)
+        {
+            Attend(keys, queries, output, logSumExp);
+            return;
+        }
+        // One query block at a time, over the keys of the blocks that it visits.
+        var (blockOutput, blockLogSumExp) = (new TReal[output.Length], new TReal[logSumExp.Length]);
+        output.Clear();
+        logSumExp.Fill(TReal.NegativeInfinity);
+        foreach (IGrouping<int, int> block in queries.ToArray().GroupBy(query => query / Blocks.BlockQuery))
+        {
+            int[] visited = [.. keys.ToArray().Where(key => Blocks.Visits(batch, head, block.Key, key / Blocks.BlockKey))];
+            Attend(visited, [.. block], blockOutput, blockLogSumExp);
+            foreach (int query in block)
+            {
+                logSumExp[query] = blockLogSumExp[query];
+                blockOutput.AsSpan(query * Config.HeadDim, Config.HeadDim).CopyTo(output[(query * Config.HeadDim)..]);
+            }
+        }
+
+        void Attend(ReadOnlySpan<int> keys, ReadOnlySpan<int> queries, Span<TReal> output, Span<TReal> logSumExp) =>
+            AttentionOracle.Attend(
+                QueryHead(batch, head), KeyHead(Key, batch, head), KeyHead(Value, batch, head), Config.HeadDim,
+                Sequence(batch).FirstQuery, keys, queries, Config.Mask == AttentionMask.Causal, Scale, Rule, output, logSumExp,
+                probability);
+    }
+
+    /// <summary>[Lq, dim] of a query head.</summary>
+    internal ReadOnlySpan<float> QueryHead(int batch, int head)
+    {
+        int size = Config.QueryLength * Config.HeadDim;
+        return Query.AsSpan((batch * Config.QueryHeads + head) * size, size);
+    }
+
+    /// <summary>[Lk, dim] of the key/value head of a query head, of <see cref="Key"/> or <see cref="Value"/>.</summary>
+    internal ReadOnlySpan<float> KeyHead(float[] tensor, int batch, int head)
+    {
+        int size = Config.KeyLength * Config.HeadDim;
+        int keyHead = head / (Config.QueryHeads / Config.KeyValueHeads);
+        return tensor.AsSpan((batch * Config.KeyValueHeads + keyHead) * size, size);
+    }
+
     /// <summary>Whether a query of <see cref="TensorContent.OneHot"/> looks for the key at its own position.</summary>
     internal bool FindsItself(int batch, int query)
     {
         SequenceShape sequence = Sequence(batch);
+        if (Blocks is { } blocks)
+        {
+            int own = sequence.FirstQuery + query;
+            return own >= 0 && blocks.Visits(batch, 0, query / blocks.BlockQuery, own / blocks.BlockKey) && blocks.QueryHeads == 1;
+        }
         return !Config.Sparse || sequence.FirstQuery + query < sequence.KeyLength - Config.Window;
     }
 
@@ -139,7 +197,7 @@ public sealed class PipelineCase
         {
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = AttentionTensor.LogSumExp(logSumExp.Elements, batch, heads, length),
-            KeyLengths = KeyLengths, QueryLengths = QueryLengths, Selection = config.Sparse ? selection : null,
+            KeyLengths = KeyLengths, QueryLengths = QueryLengths, Selection = config.Sparse ? selection : null, Blocks = Blocks,
         });
         string[] faults = [.. output.Strays("output").Concat(logSumExp.Strays("log-sum-exp"))];
         if (!config.Sparse)
@@ -155,6 +213,33 @@ public sealed class PipelineCase
             Scores = selection.ScoreLength == 0 ? null : [.. rows.Select(row =>
                 selection.Scores(row.B, row.H)[..Math.Max(0, Sequence(row.B).KeyLength - config.Window)].ToArray())],
         };
+    }
+
+    /// <summary>
+    /// A list of blocks of 128 by 128, from empty to full, of one head for all, or of each: random, or a band beside the diagonal
+    /// and the first blocks. Blocks behind the diagonal are listed too.
+    /// </summary>
+    private BlockMask DrawBlocks(Random random)
+    {
+        const int Size = 128;
+        var blocks = new BlockMask();
+        blocks.Reset(
+            random.Next(2) == 0 ? 1 : Config.Batch, random.Next(2) == 0 ? 1 : Config.QueryHeads, Config.QueryLength, Config.KeyLength,
+            Size, Size);
+        double density = PipelineConfig.Pick(random, 0, 0.1, 0.25, 0.5, 0.9, 1);
+        bool isBand = random.Next(3) == 0;
+        for (int row = 0; row < blocks.Batch * blocks.QueryHeads * blocks.QueryBlocks; row++)
+        {
+            (int head, int queryBlock) = Math.DivRem(row, blocks.QueryBlocks);
+            int diagonal = queryBlock + (Config.KeyLength - Config.QueryLength) / Size;
+            for (int keyBlock = 0; keyBlock < blocks.KeyBlocks; keyBlock++)
+            {
+                bool visited = isBand ? keyBlock == 0 || Math.Abs(keyBlock - diagonal) < 2 : random.NextDouble() < density;
+                if (visited)
+                    blocks.Add(head / blocks.QueryHeads, head % blocks.QueryHeads, queryBlock, keyBlock, partial: random.Next(3) == 0);
+            }
+        }
+        return blocks;
     }
 
     private float[] Tensor(Random random, int heads, int length, int[]? lengths, bool isKey)

@@ -84,7 +84,14 @@ public sealed record PipelineConfig
     /// <summary>Whether tokens are selected; where not, the selector's parameters mean nothing.</summary>
     public required bool Sparse { get; init; }
 
+    /// <summary>Whether attention visits the blocks of a list, drawn from the seed; not together with <see cref="Sparse"/>.</summary>
+    public bool Blocks { get; init; }
+
     public required double Coverage { get; init; }
+
+    /// <summary>Tokens that each head keeps, the window among them; 0 where <see cref="Coverage"/> is the budget.</summary>
+    public int Count { get; init; }
+
     public required int Window { get; init; }
     public required int Pool { get; init; }
     public required int MinTokens { get; init; }
@@ -92,6 +99,14 @@ public sealed record PipelineConfig
 
     /// <summary>Multiply-adds of dense attention over the whole shape.</summary>
     public long MultiplyAdds => 2L * Batch * QueryHeads * QueryLength * KeyLength * HeadDim;
+
+    /// <summary>The token selector.</summary>
+    public RecentQueriesSelectorAttribute Selector() => Count > 0
+        ? new FixedCountAttribute { Count = Count, Window = Window, Pool = Pool, RoundScoresToBFloat16 = RoundScores }
+        : new TokenCoverageAttribute
+        {
+            Coverage = Coverage, MinTokens = MinTokens, Window = Window, Pool = Pool, RoundScoresToBFloat16 = RoundScores,
+        };
 
     /// <summary>The configuration of a seed.</summary>
     public static PipelineConfig Random(int seed)
@@ -127,6 +142,7 @@ public sealed record PipelineConfig
             Pool = Pick(random, 1, 3, 7, 7, 15),
             MinTokens = Pick(random, 0, 0, 1, 8, 64, 10_000),
             RoundScores = random.Next(8) == 0,
+            Count = random.Next(4) == 0 ? random.Next(1, keyLength + 8) : 0,
         };
         config = config with { QueryHeads = group * config.KeyValueHeads };
         return config.Within(random.Next(64) == 0 ? MaxMultiplyAdds : MaxMultiplyAdds >> 5);
@@ -165,8 +181,23 @@ public sealed record PipelineConfig
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
         $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
-        $"rule={Rule} threads={Threads} sparse={Sparse} coverage={Coverage:R} window={Window} pool={Pool} min={MinTokens} " +
+        $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} coverage={Coverage:R} count={Count} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
+
+    /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
+    /// <exception cref="FormatException">A part is none of a configuration.</exception>
+    public bool Has(string values)
+    {
+        string[] own = ToString().Split(' ');
+        string[] wanted = values.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        foreach (string part in wanted)
+        {
+            string name = part[..(part.IndexOf('=') + 1)];
+            if (name.Length == 0 || !own.Any(value => value.StartsWith(name, StringComparison.Ordinal)))
+                throw new FormatException($"'{part}' is not one name=value of a configuration.");
+        }
+        return wanted.All(part => own.Contains(part));
+    }
 
     /// <summary>Reads the line that <see cref="ToString"/> writes.</summary>
     /// <exception cref="FormatException">A part is missing or malformed.</exception>
@@ -197,7 +228,9 @@ public sealed record PipelineConfig
             Rule = Enum.Parse<RuleKind>(Text("rule")),
             Threads = Integer("threads"),
             Sparse = bool.Parse(Text("sparse")),
+            Blocks = parts.TryGetValue("blocks", out string? blocks) && bool.Parse(blocks), // older lines have no such part
             Coverage = double.Parse(Text("coverage"), CultureInfo.InvariantCulture),
+            Count = parts.ContainsKey("count") ? Integer("count") : 0, // lines from before there was one
             Window = Integer("window"),
             Pool = Integer("pool"),
             MinTokens = Integer("min"),

@@ -113,8 +113,11 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         double[] mean = [.. Enumerable.Range(0, prefix).Select(t => truth.Average(scores => scores[t]))];
         // The masses are whole multiples of 2^-39 of the largest mean's power of two.
         double unit = mean.Max() * Math.ScaleB(1, -39);
-        (int least, int most) = SelectionOracle.KeptPrefixRange(
-            mean, _config.Coverage, _config.MinTokens, relative, AbsoluteScoreError + unit);
+        int exact = Math.Clamp(_config.Count - _config.Window, 0, prefix);
+        (int least, int most) = _config.Count > 0
+            ? (exact, exact)
+            : SelectionOracle.KeptPrefixRange(
+                mean, _config.Coverage, _config.MinTokens, relative, AbsoluteScoreError + unit);
         if (kept < least || kept > most)
             yield return $"batch {batch}: keeps {kept} prefix tokens, between {least} and {most} are right";
         for (int head = 0; head < _config.QueryHeads; head++)
@@ -153,11 +156,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             yield break;
         using CpuDevice device = AttentionDevice.Cpu(1);
         using var cpu = new CpuExecution(device);
-        var selector = new TokenCoverageAttribute
-        {
-            Coverage = _config.Coverage, Window = _config.Window, Pool = _config.Pool, MinTokens = _config.MinTokens,
-            RoundScoresToBFloat16 = _config.RoundScores,
-        };
+        RecentQueriesSelectorAttribute selector = _config.Selector();
         var chosen = new TokenSelection();
         chosen.Reset(1, heads, sequence.KeyLength);
         float[] raw = [.. result.RawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];
@@ -186,8 +185,8 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         var truthLse = new double[length];
         var single = new float[length * dim];
         var singleLse = new float[length];
-        Attend(batch, head, keys, queries, truth, truthLse, ElementType.Any);
-        Attend(batch, head, keys, queries, single, singleLse, result.ProbabilityElement);
+        inputs.Attend<double>(batch, head, keys, queries, truth, truthLse);
+        inputs.Attend<float>(batch, head, keys, queries, single, singleLse, result.ProbabilityElement);
         for (int i = 0; i < single.Length; i++)
             single[i] = (float)Tolerance.Round(single[i], inputs.OutputElement);
         float[] output = result.Output[(row * length * dim)..((row + 1) * length * dim)];
@@ -218,7 +217,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
     {
         SequenceShape sequence = inputs.Sequence(batch);
         int dim = _config.HeadDim;
-        float[] values = KeyHead(inputs.Value, batch, head).ToArray();
+        float[] values = inputs.KeyHead(inputs.Value, batch, head).ToArray();
         foreach (int query in queries)
         {
             int position = sequence.FirstQuery + query;
@@ -228,19 +227,12 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         }
     }
 
-    private void Attend<TReal>(int batch, int head, int[] keys, int[] queries, TReal[] output, TReal[] logSumExp, ElementType probability)
-        where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal> =>
-        AttentionOracle.Attend(
-            QueryHead(batch, head), KeyHead(inputs.Key, batch, head), KeyHead(inputs.Value, batch, head), _config.HeadDim,
-            inputs.Sequence(batch).FirstQuery, keys, queries, _config.Mask == AttentionMask.Causal, inputs.Scale, inputs.Rule,
-            output.AsSpan(), logSumExp.AsSpan(), probability);
-
     private TReal[] RawScores<TReal>(int batch, int head, int prefix)
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
     {
         SequenceShape sequence = inputs.Sequence(batch);
         return AttentionOracle.PrefixScores<TReal>(
-            QueryHead(batch, head), KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength, sequence.KeyLength,
+            inputs.QueryHead(batch, head), inputs.KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength, sequence.KeyLength,
             _config.Window, prefix, inputs.Scale, inputs.Rule);
     }
 
@@ -251,8 +243,8 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
     {
         SequenceShape sequence = inputs.Sequence(batch);
         double roundings = _config.Content == TensorContent.OneHot ? Math.Sqrt(_config.HeadDim) : 1;
-        return roundings * inputs.Scale * LongestRow(QueryHead(batch, head), sequence.QueryLength)
-            * LongestRow(KeyHead(inputs.Key, batch, head), sequence.KeyLength);
+        return roundings * inputs.Scale * LongestRow(inputs.QueryHead(batch, head), sequence.QueryLength)
+            * LongestRow(inputs.KeyHead(inputs.Key, batch, head), sequence.KeyLength);
     }
 
     private double LongestRow(ReadOnlySpan<float> rows, int count)
@@ -266,19 +258,6 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             longest = Math.Max(longest, Math.Sqrt(squares));
         }
         return longest;
-    }
-
-    private ReadOnlySpan<float> QueryHead(int batch, int head)
-    {
-        int size = _config.QueryLength * _config.HeadDim;
-        return inputs.Query.AsSpan((batch * _config.QueryHeads + head) * size, size);
-    }
-
-    private ReadOnlySpan<float> KeyHead(float[] tensor, int batch, int head)
-    {
-        int size = _config.KeyLength * _config.HeadDim;
-        int keyHead = head / (_config.QueryHeads / _config.KeyValueHeads);
-        return tensor.AsSpan((batch * _config.KeyValueHeads + keyHead) * size, size);
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

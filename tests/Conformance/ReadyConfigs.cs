@@ -1,3 +1,5 @@
+using AttnCompose.Cuda;
+
 namespace AttnCompose.Conformance;
 
 /// <summary>
@@ -8,19 +10,36 @@ public static class ReadyConfigs
 {
     private const long UsualMultiplyAdds = 1L << 25;
     private const long MostMultiplyAdds = 1L << 29;
+    private const long SmallMultiplyAdds = 1L << 21;
 
-    /// <summary>(head dim, element, float output): every combination of types at the usual head dims, two at the others.</summary>
+    /// <summary>
+    /// (head dim, element, float output): every combination of types at 128, and each main loop and tile shape at two or one of
+    /// them. Twelve texts of each pipeline.
+    /// </summary>
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_kernels =
     [
-        (64, ElementType.BFloat16, false), (64, ElementType.BFloat16, true),
-        (64, ElementType.Float16, false), (64, ElementType.Float16, true),
+        (64, ElementType.BFloat16, false), (64, ElementType.Float16, true),
         (128, ElementType.BFloat16, false), (128, ElementType.BFloat16, true),
         (128, ElementType.Float16, false), (128, ElementType.Float16, true),
-        (32, ElementType.BFloat16, false), (32, ElementType.Float16, true),
-        (40, ElementType.Float16, false), (40, ElementType.BFloat16, true),
-        (96, ElementType.BFloat16, false), (96, ElementType.Float16, true),
-        (256, ElementType.Float16, false), (256, ElementType.BFloat16, true),
+        (32, ElementType.Float16, false), (40, ElementType.BFloat16, true),
+        (96, ElementType.Float16, false), (96, ElementType.BFloat16, true),
+        (192, ElementType.BFloat16, false), (256, ElementType.Float16, true),
     ];
+
+    /// <summary>Those for which the pipeline with a given number of tokens is compiled too.</summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_fixedKernels =
+        [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
+
+    /// <summary>Those for which the pipeline with a block list is compiled too.</summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_blockKernels =
+    [
+        (64, ElementType.BFloat16, false), (128, ElementType.BFloat16, false), (128, ElementType.Float16, true),
+        (40, ElementType.BFloat16, true), (192, ElementType.BFloat16, false),
+    ];
+
+    /// <summary>What the kernels of the configurations are compiled for.</summary>
+    public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
+        new KernelVariant(kernel.HeadDim, kernel.Element, kernel.FloatOutput ? ElementType.Float32 : kernel.Element))];
 
     /// <summary>The configuration of a seed.</summary>
     public static PipelineConfig Random(int seed)
@@ -28,11 +47,14 @@ public static class ReadyConfigs
         var random = new Random(seed);
         var kernel = s_kernels[random.Next(s_kernels.Length)];
         bool sparse = random.Next(4) != 0;
+        bool blocks = s_blockKernels.Contains(kernel) && random.Next(3) == 0;
+        sparse &= !blocks;
+        bool isFixed = sparse && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
         bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
-        int queryLength = random.Next(3) != 0 ? keyLength : Length(random, sparse, isLong);
+        int queryLength = random.Next(2) != 0 ? keyLength : Length(random, sparse, isLong);
         // Under the causal mask, Lk - Lq says which tiles of keys are whole: the edges of tiles, and their neighbours.
-        int offset = PipelineConfig.Pick(random, 64, 80, 96, 128) * random.Next(1, 3) - random.Next(0, 4);
+        int offset = PipelineConfig.Pick(random, 64, 80, 96, 128) * random.Next(1, 3) - random.Next(0, 3);
         if (queryLength != keyLength && random.Next(2) == 0 && offset < Math.Max(queryLength, keyLength))
             (queryLength, keyLength) = (Math.Max(queryLength, keyLength) - offset, Math.Max(queryLength, keyLength));
         int group = random.Next(1, 9);
@@ -53,8 +75,10 @@ public static class ReadyConfigs
             Layout = (TensorLayout)random.Next(4),
             Threads = random.Next(1, 4),
             Sparse = sparse,
+            Blocks = blocks,
             Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
             MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
+            Count = isFixed ? random.Next(1, Math.Max(queryLength, keyLength) + 8) : 0,
             // What the declarations fix.
             Mask = AttentionMask.Causal,
             Rule = RuleKind.None,
@@ -65,10 +89,52 @@ public static class ReadyConfigs
         return config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false);
     }
 
+    /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
+    public static int Texts => 2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length;
+
+    /// <summary>
+    /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
+    /// selects tokens, it selects some and not all.
+    /// </summary>
+    public static PipelineConfig Small(int number, int seed)
+    {
+        int text = number % Texts;
+        int others = text - 2 * s_kernels.Length;
+        bool blocks = others >= s_fixedKernels.Length, isFixed = others >= 0 && !blocks;
+        bool sparse = text >= s_kernels.Length && !blocks;
+        var kernel = blocks ? s_blockKernels[others - s_fixedKernels.Length]
+            : isFixed ? s_fixedKernels[others]
+            : s_kernels[text % s_kernels.Length];
+        PipelineConfig config = Random(seed).Within(SmallMultiplyAdds, anyHeadDim: false);
+        // Halved until it was small, it may have lost its prefix.
+        int keyLength = sparse && config.KeyLength < config.Window + 40 ? config.KeyLength + config.Window : config.KeyLength;
+        return config with
+        {
+            Sparse = sparse, Blocks = blocks, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
+            KeyLength = keyLength,
+            Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
+            MinTokens = config.MinTokens % 64,
+            Count = isFixed ? (config.Window + keyLength) / 2 : 0,
+        };
+    }
+
     /// <summary>The pipeline of a configuration.</summary>
-    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config.Sparse
-        ? Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens })
-        : Pipelines.DenseAttention.Create(device);
+    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config switch
+    {
+        { Blocks: true } => Pipelines.BlockSparse.Create(device),
+        { Sparse: false } => Pipelines.DenseAttention.Create(device),
+        { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
+        _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
+    };
+
+    /// <summary>The plan of the pipeline of a configuration.</summary>
+    public static PipelinePlan PlanOf(PipelineConfig config) => config switch
+    {
+        { Blocks: true } => Pipelines.BlockSparse.Plan,
+        { Sparse: false } => Pipelines.DenseAttention.Plan,
+        { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,
+        _ => Pipelines.TokenSparsePrefill.Plan,
+    };
 
     private static int Length(Random random, bool sparse, bool isLong)
     {

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Globalization;
 using AttnCompose.Cpu;
 using AttnCompose.Cuda;
 
@@ -22,6 +23,9 @@ public sealed record VerifyProgress
 
     /// <summary>Kernels in these texts.</summary>
     public required int Kernels { get; init; }
+
+    /// <summary>Of these, the ones that no configuration launched: entry point, head dim and types.</summary>
+    public required IReadOnlyList<string> NotLaunched { get; init; }
 
     /// <summary>Largest error of an output in units of what is allowed.</summary>
     public required double LargestError { get; init; }
@@ -53,6 +57,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     private readonly Lock _gate = new();
     private readonly Lock _deviceGate = new();
     private readonly Dictionary<KernelKey, TaskCompletionSource> _compiled = [];
+    private readonly HashSet<(KernelKey Key, string Entry)> _launched = [];
     private readonly Dictionary<int, CpuDevice> _cpus = [];
     private readonly Stopwatch _clock = new();
     private readonly Stopwatch _deviceClock = new();
@@ -64,6 +69,15 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     private PipelineConfig? _worst;
     private PipelineConfig? _onDevice;
     private long _since;
+
+    /// <summary>Whether workspaces are poisoned; see <see cref="CudaCaseRunner(CudaDevice, bool)"/>.</summary>
+    public bool PoisonsWorkspace { get; init; } = true;
+
+    /// <summary>Whether five configurations are run a thousand times and twenty twenty times, or all of them twice.</summary>
+    public bool RepeatsOften { get; init; } = true;
+
+    /// <summary>Whether the first configuration with a failure is the last one.</summary>
+    public bool StopsAtFailure { get; init; }
 
     /// <summary>The configuration that the device has, and since when; null where it has none.</summary>
     public (PipelineConfig Config, TimeSpan Since)? OnDevice
@@ -86,16 +100,15 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         IReadOnlyList<PipelineConfig> configs, Action<IReadOnlyList<string>> onFailure, Action<VerifyProgress> onProgress)
     {
         _clock.Start();
-        var order = new List<KernelKey>();
+        var order = new List<PipelineConfig>(); // the first of each kernel text
         foreach (PipelineConfig config in configs)
         {
             if (_compiled.TryAdd(KernelKey.Of(config), new(TaskCreationOptions.RunContinuationsAsynchronously)))
-                order.Add(KernelKey.Of(config));
+                order.Add(config);
         }
-        // Five configurations are run a thousand times, twenty twenty times, the others twice.
-        Dictionary<PipelineConfig, int> times = configs.Take(25).Distinct()
+        Dictionary<PipelineConfig, int> times = configs.Take(RepeatsOften ? 25 : 0).Distinct()
             .Select((config, i) => (config, i)).ToDictionary(pair => pair.config, pair => pair.i < 5 ? 1000 : 20);
-        using CudaCaseRunner? runner = device is CudaDevice cuda ? new CudaCaseRunner(cuda) : null;
+        using CudaCaseRunner? runner = device is CudaDevice cuda ? new CudaCaseRunner(cuda, PoisonsWorkspace) : null;
         var compiling = new Thread(() => CompileAhead(order)) { IsBackground = true };
         compiling.Start();
         try
@@ -103,7 +116,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
             // In the order of their kernels, so that nobody waits for what is compiled last.
             ILookup<KernelKey, PipelineConfig> byKernel = configs.ToLookup(KernelKey.Of);
             Parallel.ForEach(
-                Partitioner.Create(order.SelectMany(key => byKernel[key]), EnumerablePartitionerOptions.NoBuffering),
+                Partitioner.Create(order.SelectMany(first => byKernel[KernelKey.Of(first)]), EnumerablePartitionerOptions.NoBuffering),
                 new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount },
                 (config, loop) =>
                 {
@@ -122,7 +135,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
                             onFailure(failures);
                         }
                         onProgress(Progress(configs.Count));
-                        if (device is CudaDevice { Fault: not null })
+                        if (device is CudaDevice { Fault: not null } || (StopsAtFailure && _failed > 0))
                             loop.Stop();
                     }
                 });
@@ -145,6 +158,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         Kernels = device is CudaDevice
             ? _compiled.Where(pair => pair.Value.Task.IsCompletedSuccessfully).Sum(pair => pair.Key.Plan.Kernels.Count)
             : 0,
+        NotLaunched = device is CudaDevice && _done == total ? NotLaunched() : [],
         LargestError = _largest,
         SelectionsCompared = _selections,
         Repeats = _repeats,
@@ -153,14 +167,23 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         DeviceTime = _deviceClock.Elapsed,
     };
 
-    private void CompileAhead(List<KernelKey> keys)
+    private string[] NotLaunched() =>
+    [
+        .. from key in _compiled.Keys
+           from kernel in key.Plan.Kernels
+           where !_launched.Contains((key, kernel.Name))
+           select $"{kernel.Name}, {key}",
+    ];
+
+    private void CompileAhead(List<PipelineConfig> configs)
     {
-        foreach (KernelKey key in keys)
+        foreach (PipelineConfig config in configs)
         {
+            KernelKey key = KernelKey.Of(config);
             try
             {
                 if (compiler is not null)
-                    key.Compile(compiler);
+                    KernelKey.Compile(config, compiler);
                 _compiled[key].SetResult();
             }
             catch (Exception exception)
@@ -190,6 +213,8 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
                     result = runner is null
                         ? inputs.RunTwice(pipeline)
                         : runner.Run(inputs, (ICudaAttentionPipeline)pipeline, times);
+                    foreach (string entry in runner?.TakeLaunched() ?? [])
+                        _launched.Add((KernelKey.Of(config), entry));
                 }
                 finally
                 {
@@ -213,22 +238,23 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     }
 
     /// <summary>What one kernel text is compiled for.</summary>
-    private readonly record struct KernelKey(bool Sparse, int HeadDim, ElementType Element, bool FloatOutput)
+    private readonly record struct KernelKey(PipelinePlan Plan, int HeadDim, ElementType Element, bool FloatOutput)
     {
-        public static KernelKey Of(PipelineConfig config) => new(config.Sparse, config.HeadDim, config.Element, config.FloatOutput);
+        public static KernelKey Of(PipelineConfig config) =>
+            new(ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput);
 
-        public PipelinePlan Plan => Sparse ? Pipelines.TokenSparsePrefill.Plan : Pipelines.DenseAttention.Plan;
+        public override string ToString() =>
+            string.Create(CultureInfo.InvariantCulture, $"d={HeadDim} element={Element} floatout={FloatOutput}");
 
-        /// <summary>Runs the smallest problem, which compiles the kernels into the cache.</summary>
-        public void Compile(CudaDevice compiler)
+        /// <summary>Runs a configuration's smallest problem, which compiles the kernels into the cache.</summary>
+        public static void Compile(PipelineConfig config, CudaDevice compiler)
         {
-            PipelineConfig config = ReadyConfigs.Random(0) with
+            PipelineConfig smallest = config with
             {
-                Sparse = Sparse, HeadDim = HeadDim, Element = Element, FloatOutput = FloatOutput, Batch = 1, QueryHeads = 1,
-                KeyValueHeads = 1, QueryLength = 1, KeyLength = 1, VaryLengths = false, MinTokens = 0,
+                Batch = 1, QueryHeads = 1, KeyValueHeads = 1, QueryLength = 1, KeyLength = 1, VaryLengths = false,
             };
-            using IAttentionPipeline pipeline = ReadyConfigs.Create(config, compiler);
-            new PipelineCase(config).Run(pipeline);
+            using IAttentionPipeline pipeline = ReadyConfigs.Create(smallest, compiler);
+            new PipelineCase(smallest).Run(pipeline);
         }
     }
 }

@@ -46,7 +46,23 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0022", "[AttentionPipeline, TestSelect(«Window = 0»), TestGather, TestAttend, TestScatter] partial class P;", "[AttentionPipeline, TestSelect(Window = 512), TestGather, TestAttend, TestScatter] partial class P;" },
         { "ATTN0023", "[AttentionPipeline(«Element = (ElementType)9»), TestAttend] partial class P;", "[AttentionPipeline(Element = (ElementType)3), TestAttend] partial class P;" },
         { "ATTN0023", "[AttentionPipeline(«Mask = (AttentionMask)7»), TestAttend] partial class P;", "[AttentionPipeline(Mask = (AttentionMask)1), TestAttend] partial class P;" },
+        { "ATTN0040", "[AttentionPipeline, «GivenBlocks», TestAttend] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention] partial class P;" },
+        { "ATTN0041", "[AttentionPipeline, «BlockSparseAttention»] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention] partial class P;" },
+        { "ATTN0011", "[AttentionPipeline, GivenBlocks, «ComputedBlocks», BlockSparseAttention] partial class P;" + Computed("block_list"), "[AttentionPipeline, ComputedBlocks, BlockSparseAttention] partial class P;" + Computed("block_list") },
+        { "ATTN0017", "[AttentionPipeline, «ComputedBlocks», BlockSparseAttention] partial class P;" + Computed("output"), "[AttentionPipeline, ComputedBlocks, BlockSparseAttention] partial class P;" + Computed("block_list") },
+        { "ATTN0022", "[AttentionPipeline, GivenBlocks, BlockSparseAttention(«BlockKey = 96»)] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention(BlockKey = 64)] partial class P;" },
     };
+
+    private static string Computed(string writes) =>
+        $$"""
+
+        [DeviceStage("x.cuh", Type = "X")]
+        [DevicePhase("choose", Scope = PhaseScope.QueryHead, Writes = ["{{writes}}"])]
+        class ComputedBlocksAttribute : BlockSelectorAttribute
+        {
+            public override void Select<T, TRows, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TRows rows, TScore scores, BlockMask blocks) { }
+        }
+        """;
 
     private const string HalfOpen =
         """

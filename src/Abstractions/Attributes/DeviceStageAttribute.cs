@@ -23,7 +23,8 @@ public sealed class DeviceStageAttribute(string header) : Attribute
 
 /// <summary>
 /// A part of a stage's device work that may be a kernel of its own. Phases run in declared order; two neighbours share a
-/// kernel when the same thread block consumes what it produced, and the plan says why where they do not.
+/// kernel when the same thread block consumes what it produced, and the plan says why where they do not. A stage that derives
+/// from another has its phases and buffers first.
 /// </summary>
 /// <param name="name">The static member function of the stage's struct, such as <c>row_stats</c>.</param>
 [AttributeUsage(AttributeTargets.Class, AllowMultiple = true)]

@@ -88,6 +88,13 @@ public abstract class BlockSelectorAttribute : StageAttribute
     /// <summary>Whether its list is the caller's, <see cref="AttentionArguments{T, TOut}.Blocks"/>, instead of its own choice.</summary>
     public virtual bool IsGiven => false;
 
+    /// <summary>
+    /// Adds the device buffers that the stage's phases share, for the block sizes of the pipeline's attention kernel. Without an
+    /// override, those of <see cref="StageAttribute.DescribeWorkspace"/>.
+    /// </summary>
+    public virtual void DescribeWorkspace(in ProblemShape shape, BlockAttentionKernelAttribute kernel, WorkspaceLayout workspace) =>
+        DescribeWorkspace(in shape, workspace);
+
     /// <summary>Chooses the blocks of every sequence and query head on the CPU.</summary>
     /// <param name="problem">The call's tensors, pinned.</param>
     /// <param name="cpu">Workers and scratch memory.</param>

@@ -46,8 +46,7 @@ public sealed class CpuPipelineRunner : IDisposable
         BlockStages? blocks = pipeline.Blocks;
         ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _name, blocks);
         ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, _name, blocks);
-        if (Interlocked.Exchange(ref _busy, 1) != 0)
-            throw new InvalidOperationException($"{_name}: a call is running on this instance already. Make one instance a thread.");
+        Begin();
         try
         {
             if (shape.IsEmpty)
@@ -90,6 +89,22 @@ public sealed class CpuPipelineRunner : IDisposable
         }
     }
 
+    /// <summary>Does something that no call may see half done.</summary>
+    /// <exception cref="InvalidOperationException">A call is running.</exception>
+    public void BetweenCalls(Action change)
+    {
+        ArgumentNullException.ThrowIfNull(change);
+        Begin();
+        try
+        {
+            change();
+        }
+        finally
+        {
+            Volatile.Write(ref _busy, 0);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -109,6 +124,12 @@ public sealed class CpuPipelineRunner : IDisposable
             selector.HasColumns, selector.HasSlashes);
         blocks.DenseHeads = arguments.DenseHeads;
         return blocks;
+    }
+
+    private void Begin()
+    {
+        if (Interlocked.Exchange(ref _busy, 1) != 0)
+            throw new InvalidOperationException($"{_name}: a call is running on this instance already. Make one instance a thread.");
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -79,26 +79,33 @@ public sealed class KernelCache
     /// <summary>The compiled kernel: from memory, from its file, or compiled now.</summary>
     /// <exception cref="KernelCompilationException">It does not compile, or compiling is not allowed (<see
     /// cref="CudaSettings.RequireCache"/>).</exception>
-    public CompiledKernel GetOrCompile(PreparedKernel kernel)
+    public CompiledKernel GetOrCompile(PreparedKernel kernel) => GetOrCompile(kernel, _compile);
+
+    /// <summary>The compiled kernel; where it must be compiled, by a compiler of the caller's.</summary>
+    internal CompiledKernel GetOrCompile(PreparedKernel kernel, Func<PreparedKernel, CompiledKernel> compile)
     {
         ArgumentNullException.ThrowIfNull(kernel);
         Slot slot = _slots.GetOrAdd(kernel.Key, static _ => new Slot());
         lock (slot)
-            return slot.Kernel ??= Load(kernel.Key) ?? CompileOnce(kernel);
+            return slot.Kernel ??= Load(kernel.Key) ?? CompileOnce(kernel, compile);
     }
 
     internal string? FileOf(KernelCacheKey key) =>
         Refusal is null && Directory is not null ? Path.Combine(Directory, key.Hash + Extension) : null;
 
-    private CompiledKernel CompileOnce(PreparedKernel kernel)
+    private CompiledKernel CompileOnce(PreparedKernel kernel, Func<PreparedKernel, CompiledKernel> compile)
     {
         if (_required)
             throw new KernelCompilationException(kernel.Source.Name, $"{kernel.Source.Name} ({kernel.Options}) is not in the kernel cache {Directory}, and ATTNCOMPOSE_REQUIRE_CACHE forbids to compile it.");
         string? file = FileOf(kernel.Key);
         using FileStream? turn = file is null ? null : TakeTurn(file + ".lock");
-        if (turn is not null && Load(kernel.Key) is { } made)
-            return made; // by the process that had the turn before
-        CompiledKernel compiled = _compile(kernel);
+        if (turn is not null)
+        {
+            if (Load(kernel.Key) is { } made)
+                return made; // by the process that had the turn before
+            DeleteLeftovers(file!);
+        }
+        CompiledKernel compiled = compile(kernel);
         Interlocked.Increment(ref _compilations);
         if (turn is not null)
             Store(file!, KernelCacheEntry.Write(kernel.Key, compiled));
@@ -178,6 +185,20 @@ public sealed class KernelCache
             catch (Exception again) when (again is IOException or UnauthorizedAccessException)
             {
             }
+        }
+    }
+
+    /// <summary>Half-written entries of processes that ended while they had the turn; who has it now is the only one to write.</summary>
+    private static void DeleteLeftovers(string file)
+    {
+        try
+        {
+            foreach (string leftover in System.IO.Directory.GetFiles(Path.GetDirectoryName(file)!, Path.GetFileName(file) + ".*.tmp"))
+                File.Delete(leftover);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // They are in nobody's way.
         }
     }
 

@@ -10,6 +10,9 @@ namespace AttnCompose.Cuda;
 /// </summary>
 public static unsafe class KernelCompiler
 {
+    /// <summary>The first that takes everything in the device code.</summary>
+    private static readonly Version LeastVersion = new(12, 4);
+
     private static readonly Lock s_gate = new();
     private static readonly Lazy<CompilerInfo> s_info = new(ReadInfo);
 
@@ -60,6 +63,8 @@ public static unsafe class KernelCompiler
                 var cubin = new byte[bytes];
                 fixed (byte* to = cubin)
                     Nvrtc.Check(Nvrtc.nvrtcGetCUBIN(program, to));
+                if (options.Verbose)
+                    log += PtxasLog.CountProducts(ReadPtx(program));
                 return new CompiledKernel(source.Name, options.Architecture, info.Version.ToString(), cubin, log);
             }
             finally
@@ -67,6 +72,40 @@ public static unsafe class KernelCompiler
                 Nvrtc.nvrtcDestroyProgram(&program);
             }
         }
+    }
+
+    /// <summary>
+    /// Compiles many sources without a cache: in worker processes where the program can be one (<see cref="KernelWorker"/>), else
+    /// one after the other.
+    /// </summary>
+    /// <param name="kernels">What to compile.</param>
+    /// <param name="progress">Told how many are compiled, on any thread, one at a time.</param>
+    /// <param name="cancellation">Ends workers at once.</param>
+    /// <returns>The compiled kernels, in order.</returns>
+    /// <exception cref="KernelCompilationException">One does not compile.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public static IReadOnlyList<CompiledKernel> CompileAll(
+        IReadOnlyList<(KernelSource Source, CompileOptions Options)> kernels, IProgress<int>? progress = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(kernels);
+        PreparedKernel[] prepared = [.. kernels.Select(kernel =>
+        {
+            IReadOnlyList<DeviceHeader> headers = DeviceHeaders.Collect(kernel.Source);
+            return new PreparedKernel(
+                kernel.Source, kernel.Options, headers, KernelCacheKey.Compute(kernel.Source, headers, kernel.Options, Identity));
+        })];
+        var compiled = new CompiledKernel[prepared.Length];
+        int done = 0;
+        KernelBatch.Run(
+            prepared, KernelBatch.WorkersFor(prepared.Length, CudaSettings.Current), (kernel, compile) => compile(kernel),
+            (number, kernel) =>
+            {
+                compiled[number] = kernel;
+                progress?.Report(++done);
+            },
+            cancellation);
+        return compiled;
     }
 
     private static void CheckArchitecture(string architecture, CompilerInfo info)
@@ -92,9 +131,35 @@ public static unsafe class KernelCompiler
         return Encoding.UTF8.GetString(log.AsSpan(0, (int)bytes - 1)).TrimEnd();
     }
 
+    private static string ReadPtx(nint program)
+    {
+        nuint bytes;
+        Nvrtc.Check(Nvrtc.nvrtcGetPTXSize(program, &bytes));
+        var text = new byte[bytes];
+        fixed (byte* to = text)
+            Nvrtc.Check(Nvrtc.nvrtcGetPTX(program, to));
+        return Encoding.UTF8.GetString(text);
+    }
+
     private static CompilerInfo ReadInfo()
     {
         Nvrtc.RequireLoaded();
+        CompilerInfo info;
+        try
+        {
+            info = AskInfo();
+        }
+        catch (EntryPointNotFoundException e)
+        {
+            throw new NvrtcException($"{NativeLibraries.NvrtcProbe.Path} is no NVRTC, or one that is too old: {e.Message}");
+        }
+        if (info.Version < LeastVersion)
+            throw new NvrtcException($"{info.Path} is NVRTC {info.Version}; {LeastVersion} is the least that works.");
+        return info;
+    }
+
+    private static CompilerInfo AskInfo()
+    {
         lock (s_gate)
         {
             int major, minor, count;

@@ -118,6 +118,9 @@ internal static unsafe partial class CudaDriver
     public static partial CudaResult cuGraphLaunch(nint executable, nint stream);
 
     [LibraryImport(NativeLibraries.Driver)]
+    public static partial CudaResult cuGraphExecUpdate_v2(nint executable, nint graph, GraphUpdateInfo* info);
+
+    [LibraryImport(NativeLibraries.Driver)]
     public static partial CudaResult cuModuleLoadData(nint* module, byte* image);
 
     [LibraryImport(NativeLibraries.Driver)]

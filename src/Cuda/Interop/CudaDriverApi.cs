@@ -48,6 +48,12 @@ internal abstract unsafe class CudaDriverApi
     public abstract CudaResult GraphExecutableDestroy(nint executable);
     public abstract CudaResult GraphLaunch(nint executable, nint stream);
 
+    /// <summary>
+    /// Gives an executable the arguments of another graph; GraphUpdateFailure, and nothing changed, where the graphs differ in
+    /// more than arguments.
+    /// </summary>
+    public abstract CudaResult GraphUpdate(nint executable, nint graph);
+
     public abstract CudaResult ModuleLoad(out nint module, ReadOnlySpan<byte> image);
     public abstract CudaResult ModuleUnload(nint module);
     public abstract CudaResult ModuleGetFunction(out nint function, nint module, string name);
@@ -97,6 +103,15 @@ internal enum FunctionAttribute
     LocalBytes = 3,
     Registers = 4,
     MaxDynamicSharedBytes = 8,
+}
+
+/// <summary>CUgraphExecUpdateResultInfo: why a graph was not taken, and the nodes at fault. 24 bytes.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential)]
+internal struct GraphUpdateInfo
+{
+    public int Result;
+    public nint Node;
+    public nint FromNode;
 }
 
 /// <summary>CUlaunchConfig: grid, block, dynamic shared memory, stream, attributes. 56 bytes.</summary>

@@ -93,6 +93,9 @@ public enum CudaResult
     /// <summary>The capture was invalidated by an earlier error.</summary>
     StreamCaptureInvalidated = 901,
 
+    /// <summary>A graph differs from the executable that it should update in more than arguments.</summary>
+    GraphUpdateFailure = 910,
+
     /// <summary>An error that the driver does not name.</summary>
     Unknown = 999,
 }

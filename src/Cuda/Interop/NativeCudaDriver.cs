@@ -174,6 +174,12 @@ internal sealed unsafe class NativeCudaDriver : CudaDriverApi
 
     public override CudaResult GraphLaunch(nint executable, nint stream) => cuGraphLaunch(executable, stream);
 
+    public override CudaResult GraphUpdate(nint executable, nint graph)
+    {
+        GraphUpdateInfo info;
+        return cuGraphExecUpdate_v2(executable, graph, &info);
+    }
+
     public override CudaResult ModuleLoad(out nint module, ReadOnlySpan<byte> image)
     {
         fixed (nint* to = &module)

@@ -44,6 +44,12 @@ internal static unsafe partial class Nvrtc
     public static partial int nvrtcGetCUBIN(nint program, byte* cubin);
 
     [LibraryImport(NativeLibraries.Nvrtc)]
+    public static partial int nvrtcGetPTXSize(nint program, nuint* bytes);
+
+    [LibraryImport(NativeLibraries.Nvrtc)]
+    public static partial int nvrtcGetPTX(nint program, byte* ptx);
+
+    [LibraryImport(NativeLibraries.Nvrtc)]
     public static partial byte* nvrtcGetErrorString(int result);
 
     /// <summary>Throws where a call failed.</summary>

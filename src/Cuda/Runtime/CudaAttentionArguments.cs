@@ -70,11 +70,19 @@ public sealed class CudaTokenSelection : IDisposable
 
     /// <summary>Memory for a problem.</summary>
     public CudaTokenSelection(CudaDevice device, int batch, int queryHeads, int keyLength)
-        : this(
-            CudaTensor.Allocate<int>(device, batch, queryHeads, keyLength),
-            CudaTensor.Allocate<int>(device, batch, queryHeads),
-            CudaTensor.Allocate<int>(device, batch, queryHeads))
     {
+        try
+        {
+            Positions = CudaTensor.Allocate<int>(device, batch, queryHeads, keyLength);
+            KeyCounts = CudaTensor.Allocate<int>(device, batch, queryHeads);
+            QueryBegins = CudaTensor.Allocate<int>(device, batch, queryHeads);
+        }
+        catch
+        {
+            Positions?.Dispose();
+            KeyCounts?.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Over tensors without gaps, [batch, heads, Lk] and twice [batch, heads].</summary>

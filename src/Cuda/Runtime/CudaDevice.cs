@@ -11,13 +11,18 @@ namespace AttnCompose.Cuda;
 /// </summary>
 public sealed class CudaDevice : AttentionDevice
 {
+    /// <summary>CUDA 12.0, the first with graph updates and tensor maps as they are used here.</summary>
+    private const int LeastDriver = 12_000;
+
     private readonly Lock _gate = new();
     private readonly ConcurrentDictionary<KernelCacheKey, CudaModule> _modules = new();
-    private readonly Lazy<CudaStream> _stream;
+    private CudaStream? _stream;
 
     internal CudaDevice(CudaDriverApi driver, int ordinal)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(ordinal);
+        if (DriverProblem(driver) is { } problem)
+            throw new CudaUnavailableException($"The CUDA driver cannot be used: {problem}.");
         CudaResult counted = driver.DeviceCount(out int count);
         if (counted != CudaResult.Success || count == 0)
             throw new CudaUnavailableException($"The CUDA driver has no device: {driver.Describe(counted).Name}.");
@@ -25,14 +30,21 @@ public sealed class CudaDevice : AttentionDevice
             throw new CudaUnavailableException($"There is no device cuda:{ordinal}; the driver has {count}, numbered from 0.");
         Ordinal = ordinal;
         Context = new CudaContext(driver, ordinal);
-        ComputeCapability = (
-            Attribute(DeviceAttribute.ComputeCapabilityMajor), Attribute(DeviceAttribute.ComputeCapabilityMinor));
-        MultiprocessorCount = Attribute(DeviceAttribute.MultiprocessorCount);
-        MaxSharedBytes = Attribute(DeviceAttribute.MaxSharedBytesPerBlockOptIn);
-        Context.Check(driver.DeviceTotalMemory(out nuint bytes, Context.Device), "cuDeviceTotalMem");
-        TotalMemory = (long)bytes;
-        Model = ReadName();
-        _stream = new(() => new CudaStream(this));
+        try
+        {
+            ComputeCapability = (
+                Attribute(DeviceAttribute.ComputeCapabilityMajor), Attribute(DeviceAttribute.ComputeCapabilityMinor));
+            MultiprocessorCount = Attribute(DeviceAttribute.MultiprocessorCount);
+            MaxSharedBytes = Attribute(DeviceAttribute.MaxSharedBytesPerBlockOptIn);
+            Context.Check(driver.DeviceTotalMemory(out nuint bytes, Context.Device), "cuDeviceTotalMem");
+            TotalMemory = (long)bytes;
+            Model = ReadName();
+        }
+        catch
+        {
+            Context.Close();
+            throw;
+        }
     }
 
     /// <summary>Number of the device, from 0.</summary>
@@ -65,7 +77,7 @@ public sealed class CudaDevice : AttentionDevice
     public int MaxSharedBytes { get; }
 
     /// <summary>The stream that is used where a call names none.</summary>
-    public CudaStream DefaultStream => _stream.Value;
+    public CudaStream DefaultStream => Volatile.Read(ref _stream) ?? MakeDefaultStream();
 
     /// <summary>The first error that made the device unusable for this process; null while there was none.</summary>
     public CudaException? Fault => Context.Fault;
@@ -96,15 +108,35 @@ public sealed class CudaDevice : AttentionDevice
     {
         if (!disposing)
             return;
-        if (_stream.IsValueCreated)
-            _stream.Value.Dispose();
         lock (_gate)
         {
+            _stream?.Dispose();
             foreach (CudaModule module in _modules.Values)
                 module.Dispose();
             _modules.Clear();
         }
         Context.Close();
+    }
+
+    /// <summary>Why a driver cannot be used; null where it can.</summary>
+    internal static string? DriverProblem(CudaDriverApi driver)
+    {
+        CudaResult result = driver.DriverVersion(out int version);
+        if (result != CudaResult.Success)
+            return $"it does not tell its version: {driver.Describe(result).Name}";
+        return version >= LeastDriver
+            ? null
+            : string.Create(CultureInfo.InvariantCulture, $"it is for CUDA {version / 1000}.{version % 1000 / 10}, and {LeastDriver / 1000}.{LeastDriver % 1000 / 10} is the least that works. Install a newer NVIDIA driver");
+    }
+
+    private CudaStream MakeDefaultStream()
+    {
+        lock (_gate)
+        {
+            if (_stream is null)
+                Volatile.Write(ref _stream, new CudaStream(this));
+            return _stream;
+        }
     }
 
     private int Attribute(DeviceAttribute attribute)

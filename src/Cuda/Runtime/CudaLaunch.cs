@@ -58,7 +58,16 @@ public sealed class CudaLaunch : IDisposable
     {
         if (_kernel is not null)
             throw new InvalidOperationException($"{_kernel.Name} was begun and not run.");
-        _kernel = (_module ?? throw Outside()).Kernel(entry);
+        CudaModule module = _module ?? throw Outside();
+        if (module.Find(entry) is { } known)
+        {
+            _kernel = known;
+        }
+        else
+        {
+            _stream!.RefuseCapture($"Loading {entry}");
+            _kernel = module.Kernel(entry);
+        }
         _scope = scope;
         _arguments.Clear();
         return this;
@@ -104,6 +113,7 @@ public sealed class CudaLaunch : IDisposable
         if (grid.IsEmpty)
             return;
         kernel.Launch(in grid, _arguments, _stream!);
+        kernel.Module.Device.Observer?.Launched(kernel.Name);
         if (_synchronize && !_stream!.IsCapturing)
             _stream.Synchronize(kernel.Name);
     }

@@ -48,8 +48,9 @@ public sealed unsafe class CudaModule : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _handle.Dispose();
 
+    /// <summary>An entry point that was resolved; null where it was not.</summary>
     // A pipeline has a handful of entries and names them by literals, so comparing references nearly always suffices.
-    private CudaKernel? Find(string entry)
+    internal CudaKernel? Find(string entry)
     {
         foreach (CudaKernel kernel in Volatile.Read(ref _kernels))
         {

@@ -14,7 +14,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
     private readonly KernelCache _cache;
     private readonly WorkspacePool _pool;
     private readonly CudaLaunch _launch;
-    private readonly List<(int HeadDim, ElementType Element, ElementType Output, CudaModule Module)> _modules = [];
+    private readonly List<(KernelVariant Variant, CudaModule Module)> _modules = [];
     private int _busy;
     private bool _disposed;
 
@@ -56,7 +56,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         where TOut : unmanaged
     {
         CudaArgumentChecks.CheckElements<T, TOut>(_program);
-        return ModuleFor(headDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+        return ModuleFor(VariantOf<T, TOut>(headDim));
     }
 
     /// <summary>Puts a pipeline's kernels on a stream.</summary>
@@ -68,6 +68,22 @@ public sealed partial class CudaPipelineRunner : IDisposable
         try
         {
             RunCore(pipeline, in arguments, CudaTensor.StreamOf(Device, stream));
+        }
+        finally
+        {
+            End();
+        }
+    }
+
+    /// <summary>Does something that no call may see half done.</summary>
+    /// <exception cref="InvalidOperationException">A call is running.</exception>
+    public void BetweenCalls(Action change)
+    {
+        ArgumentNullException.ThrowIfNull(change);
+        Begin(this);
+        try
+        {
+            change();
         }
         finally
         {
@@ -87,10 +103,10 @@ public sealed partial class CudaPipelineRunner : IDisposable
         GC.SuppressFinalize(this);
     }
 
-    private void Begin(ICudaPipeline pipeline)
+    private void Begin(object caller)
     {
-        ArgumentNullException.ThrowIfNull(pipeline);
-        ObjectDisposedException.ThrowIf(_disposed, pipeline);
+        ArgumentNullException.ThrowIfNull(caller);
+        ObjectDisposedException.ThrowIf(_disposed, caller);
         if (Interlocked.Exchange(ref _busy, 1) != 0)
             throw new InvalidOperationException(
                 $"{_program.Name}: a call is running on this instance already. Make one instance a thread.");
@@ -109,7 +125,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
         ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, pipeline.Blocks, Device);
         if (shape.IsEmpty)
             return;
-        CudaModule module = ModuleFor(shape.HeadDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+        KernelVariant variant = VariantOf<T, TOut>(shape.HeadDim);
+        CudaModule module = Loaded(variant) ?? LoadOutsideCapture(variant, stream);
         bool ownSelection = _program.SelectsTokens && arguments.Selection is null;
         CudaWorkspace workspace = _launch.Workspace;
         workspace.Clear();
@@ -178,31 +195,43 @@ public sealed partial class CudaPipelineRunner : IDisposable
             workspace.Reserve(sizes.ColumnCountBytes), workspace.Reserve(sizes.SlashBytes));
     }
 
-    private CudaModule ModuleFor(int headDim, ElementType element, ElementType output)
+    private static KernelVariant VariantOf<T, TOut>(int headDim) =>
+        new(headDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+
+    private CudaModule ModuleFor(KernelVariant variant) => Loaded(variant) ?? Load(variant);
+
+    private CudaModule? Loaded(KernelVariant variant)
     {
         foreach (var known in _modules)
         {
-            if (known.HeadDim == headDim && known.Element == element && known.Output == output)
+            if (known.Variant == variant)
                 return known.Module;
         }
-        return Load(headDim, element, output);
+        return null;
     }
 
-    private CudaModule Load(int headDim, ElementType element, ElementType output)
+    private CudaModule LoadOutsideCapture(KernelVariant variant, CudaStream stream)
     {
-        var options = new CompileOptions
-        {
-            Architecture = Device.Architecture,
-            HeadDim = headDim,
-            Element = element,
-            Output = output,
-            Delays = CudaSettings.Current.DelayBarriers,
-        };
-        PreparedKernel prepared = _cache.Prepare(_program.Source, options);
+        stream.RefuseCapture($"Loading kernels for {variant}");
+        return Load(variant);
+    }
+
+    private CudaModule Load(KernelVariant variant)
+    {
+        PreparedKernel prepared = _cache.Prepare(_program.Source, OptionsOf(variant));
         CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));
-        _modules.Add((headDim, element, output, module));
+        _modules.Add((variant, module));
         return module;
     }
+
+    private CompileOptions OptionsOf(KernelVariant variant) => new()
+    {
+        Architecture = Device.Architecture,
+        HeadDim = variant.HeadDim,
+        Element = variant.Element,
+        Output = variant.Output,
+        Delays = CudaSettings.Current.DelayBarriers,
+    };
 
     private static DeviceProblem ProblemOf<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, in ProblemShape shape)
         where T : unmanaged

@@ -59,6 +59,14 @@ public sealed class CudaStream : IDisposable
         }
     }
 
+    /// <summary>Throws, before it is begun, what cannot be part of a graph.</summary>
+    internal void RefuseCapture(string what)
+    {
+        if (IsCapturing)
+            throw new InvalidOperationException(
+                $"{what} cannot be part of a graph. Run the pipeline once on this stream with this shape, then capture.");
+    }
+
     /// <summary>Waits until all work put on the stream is done.</summary>
     /// <exception cref="CudaException">Some of the work failed.</exception>
     public void Synchronize() => Synchronize("cuStreamSynchronize");

@@ -16,10 +16,18 @@ public sealed class CudaWorkspace
     public void Add(StageAttribute stage, in ProblemShape shape)
     {
         ArgumentNullException.ThrowIfNull(stage);
-        WorkspaceLayout layout = _spare.TryPop(out WorkspaceLayout? spare) ? spare : new();
+        WorkspaceLayout layout = Spare();
         stage.DescribeWorkspace(in shape, layout);
-        _parts.Add((stage, layout, TotalBytes));
-        TotalBytes = checked(TotalBytes + layout.TotalBytes);
+        Add(stage, layout);
+    }
+
+    /// <summary>Adds the buffers of a block selector, which depend on the block sizes of the attention kernel.</summary>
+    public void Add(BlockSelectorAttribute stage, BlockAttentionKernelAttribute kernel, in ProblemShape shape)
+    {
+        ArgumentNullException.ThrowIfNull(stage);
+        WorkspaceLayout layout = Spare();
+        stage.DescribeWorkspace(in shape, kernel, layout);
+        Add(stage, layout);
     }
 
     /// <summary>Every buffer: which stage it belongs to, its name, its offset from the beginning and its size, bytes.</summary>
@@ -62,6 +70,14 @@ public sealed class CudaWorkspace
         TotalBytes = checked(TotalBytes + (bytes + Unit - 1) / Unit * Unit);
         return offset;
     }
+
+    private WorkspaceLayout Spare() => _spare.TryPop(out WorkspaceLayout? spare) ? spare : new();
+
+    private void Add(StageAttribute stage, WorkspaceLayout layout)
+    {
+        _parts.Add((stage, layout, TotalBytes));
+        TotalBytes = checked(TotalBytes + layout.TotalBytes);
+    }
 }
 
 /// <summary>
@@ -84,7 +100,7 @@ internal sealed class WorkspacePool(CudaDevice device) : IDisposable
                 continue;
             if (_blocks[i].Memory.Bytes >= bytes)
                 return _blocks[i].Memory.Value;
-            RefuseCapture(stream, bytes);
+            stream.RefuseCapture($"Growing the workspace to {bytes} bytes");
             stream.Synchronize(); // earlier calls may still use the block
             _blocks[i].Memory.Dispose();
             _blocks.RemoveAt(i);
@@ -92,7 +108,7 @@ internal sealed class WorkspacePool(CudaDevice device) : IDisposable
         }
         if (bytes == 0)
             return 0;
-        RefuseCapture(stream, bytes);
+        stream.RefuseCapture($"Growing the workspace to {bytes} bytes");
         DropDisposedStreams();
         DeviceMemory memory = device.Context.Allocate(bytes, "workspace");
         _blocks.Add((stream, memory));
@@ -104,13 +120,6 @@ internal sealed class WorkspacePool(CudaDevice device) : IDisposable
         foreach (var block in _blocks)
             block.Memory.Dispose();
         _blocks.Clear();
-    }
-
-    private static void RefuseCapture(CudaStream stream, long bytes)
-    {
-        if (stream.IsCapturing)
-            throw new InvalidOperationException(
-                $"The workspace must grow to {bytes} bytes, which cannot be part of a graph. Run the pipeline once on this stream with this shape, then capture.");
     }
 
     private void DropDisposedStreams()

@@ -11,6 +11,9 @@ internal interface ICudaRunObserver
     /// <summary>The workspace is laid out; no kernel is on the stream yet.</summary>
     void BeforeLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream);
 
+    /// <summary>A kernel was put on the stream.</summary>
+    void Launched(string entry);
+
     /// <summary>All kernels are on the stream.</summary>
     void AfterLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream);
 }

@@ -137,7 +137,7 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
 
     private static void CheckNames(SymbolAnalysisContext context, INamedTypeSymbol stage, AttributeData attribute, string who)
     {
-        IEnumerable<string> buffers = stage.GetAttributes()
+        IEnumerable<string> buffers = StageParser.DeviceAttributes(stage)
             .Where(a => a.IsNamed(KnownTypeNames.DeviceBuffer))
             .Select(a => a.ConstructorArgument(0, ""));
         var tensors = new HashSet<string>(s_tensors.Concat(buffers), StringComparer.Ordinal);

@@ -52,7 +52,11 @@ internal static class LaunchEmitter
         using (writer.WriteBlock("void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)"))
         {
             for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)
-                writer.WriteLineIf(plan.Buffers.Any(b => b.Stage == stage), $"workspace.Add(this.{plan.Graph.Nodes[stage].Field}, in shape);");
+            {
+                StageNode node = plan.Graph.Nodes[stage];
+                string kernel = node.Stage.Kind == StageKind.BlockSelector ? $"this.{plan.Graph.Kernel.Field}, " : ""; // its block sizes
+                writer.WriteLineIf(plan.Buffers.Any(b => b.Stage == stage), $"workspace.Add(this.{node.Field}, {kernel}in shape);");
+            }
         }
         writer.WriteLine();
     }

@@ -11,6 +11,7 @@ internal static class PipelineTypeEmitter
     {
         WriteFields(writer, graph);
         WriteConstructor(writer, graph);
+        WriteStages(writer, graph);
         WriteCreate(writer, graph);
         WriteRun(writer);
         WriteOptions(writer, graph);
@@ -19,7 +20,7 @@ internal static class PipelineTypeEmitter
     private static void WriteFields(SourceWriter writer, StageGraph graph)
     {
         foreach (StageNode node in graph.Nodes)
-            writer.WriteLine($"private readonly {node.Stage.TypeName} {node.Field};");
+            writer.WriteLine($"private {node.Stage.TypeName} {node.Field};");
         writer.WriteLine("private readonly global::AttnCompose.Cpu.CpuPipelineRunner? _cpu;");
         writer.WriteLine("private readonly global::AttnCompose.Cuda.CudaPipelineRunner? _cuda;");
         writer.WriteLine();
@@ -29,15 +30,8 @@ internal static class PipelineTypeEmitter
     {
         using (writer.WriteBlock($"private {graph.Type.Identifier}(global::AttnCompose.AttentionDevice device, Options options)"))
         {
-            foreach (OptionNode option in graph.Options)
-                writer.WriteLine($"Plan.Check(nameof(Options.{option.Identifier}), {AsDouble(option)});");
-            foreach (StageNode node in graph.Nodes)
-            {
-                string values = string.Join(", ", node.Stage.Parameters.Select(p => p.IsConstant
-                    ? $"{p.Identifier} = {Literals.Number(p.Type, p.Value)}"
-                    : $"{p.Identifier} = options.{node.Options.First(o => o.Parameter == p).Identifier}"));
-                writer.WriteLine($"this.{node.Field} = new {node.Stage.TypeName}{(values.Length > 0 ? $" {{ {values} }}" : "()")};");
-            }
+            writer.WriteLine("Check(options);");
+            writer.WriteLine("this.MakeStages(options);");
             writer.WriteLine("this.Device = device;");
             string declared = $"Plan.Name, Plan.Mask, Plan.HeadDim, Plan.Element";
             writer.WriteLine($$"""
@@ -55,6 +49,45 @@ internal static class PipelineTypeEmitter
                 """);
         }
         writer.WriteLine();
+    }
+
+    private static void WriteStages(SourceWriter writer, StageGraph graph)
+    {
+        using (writer.WriteBlock("private static void Check(Options options)"))
+        {
+            foreach (OptionNode option in graph.Options)
+                writer.WriteLine($"Plan.Check(nameof(Options.{option.Identifier}), {AsDouble(option)});");
+        }
+        writer.WriteLine();
+        string fields = string.Join(", ", graph.Nodes.Select(node => $"nameof({node.Field})"));
+        writer.WriteLine($"[global::System.Diagnostics.CodeAnalysis.MemberNotNull({fields})]");
+        using (writer.WriteBlock("private void MakeStages(Options options)"))
+        {
+            foreach (StageNode node in graph.Nodes)
+            {
+                string values = string.Join(", ", node.Stage.Parameters.Select(p => p.IsConstant
+                    ? $"{p.Identifier} = {Literals.Number(p.Type, p.Value)}"
+                    : $"{p.Identifier} = options.{node.Options.First(o => o.Parameter == p).Identifier}"));
+                writer.WriteLine($"this.{node.Field} = new {node.Stage.TypeName}{(values.Length > 0 ? $" {{ {values} }}" : "()")};");
+            }
+        }
+        writer.WriteLine();
+        writer.WriteLine("""
+            /// <summary>Changes the parameters, from the next call on. A captured graph keeps those of its capture until it is updated.</summary>
+            /// <param name="options">All parameters; those that are not named get their declared values.</param>
+            /// <exception cref="global::System.ArgumentOutOfRangeException">An option lies outside its range; nothing was changed.</exception>
+            /// <exception cref="global::System.InvalidOperationException">A call is running on this instance.</exception>
+            public void Configure(Options options)
+            {
+                global::System.ArgumentNullException.ThrowIfNull(options);
+                Check(options);
+                if (this._cpu is not null)
+                    this._cpu.BetweenCalls(() => this.MakeStages(options));
+                else
+                    this._cuda!.BetweenCalls(() => this.MakeStages(options));
+            }
+
+            """);
     }
 
     private static void WriteCreate(SourceWriter writer, StageGraph graph)
@@ -99,6 +132,17 @@ internal static class PipelineTypeEmitter
             if (this._cuda is null)
                 throw new global::System.InvalidOperationException($"{Plan.Name} was created on {this.Device.Name}; tensors in device memory need AttentionDevice.Cuda.");
             this._cuda.Run(this, in arguments, stream);
+        }
+
+        /// <inheritdoc/>
+        public void Warmup(
+            global::System.Collections.Generic.IReadOnlyList<global::AttnCompose.Cuda.KernelVariant> variants,
+            global::System.IProgress<global::AttnCompose.Cuda.WarmupProgress>? progress = null,
+            global::System.Threading.CancellationToken cancellation = default)
+        {
+            if (this._cuda is null)
+                throw new global::System.InvalidOperationException($"{Plan.Name} was created on {this.Device.Name}; only on a CUDA device are kernels compiled.");
+            this._cuda.Warmup(variants, progress, cancellation);
         }
 
         /// <inheritdoc/>

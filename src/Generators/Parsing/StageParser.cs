@@ -146,13 +146,20 @@ internal static class StageParser
             kind.Argument("MultipleOf", 0.0));
     }
 
+    /// <summary>Attributes of a stage type and of the stages that it derives from, base first.</summary>
+    public static IEnumerable<AttributeData> DeviceAttributes(INamedTypeSymbol type)
+    {
+        IEnumerable<AttributeData> own = type.GetAttributes();
+        return type.BaseType is { } parent && IsStage(parent) ? DeviceAttributes(parent).Concat(own) : own;
+    }
+
     private static DeviceSpec? ParseDevice(INamedTypeSymbol type)
     {
         AttributeData? device = null;
         HookSpec? hook = null;
         var phases = new List<PhaseSpec>();
         var buffers = new List<BufferSpec>();
-        foreach (AttributeData attribute in type.GetAttributes())
+        foreach (AttributeData attribute in DeviceAttributes(type))
         {
             if (attribute.IsNamed(KnownTypeNames.DeviceStage))
             {

@@ -14,6 +14,8 @@ public sealed class PtxasLogTests
             0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
         ptxas info    : Used 40 registers, used 1 barriers, 560 bytes cmem[0]
         ptxas warning : Registers are spilled to local memory in function 'attend', 8 bytes spill stores, 12 bytes spill loads
+        ptx info    : Entry 'attend' has 36 wgmma, 2 mma
+        ptx info    : Entry 'select' has 0 wgmma, 0 mma
         """;
 
     [Fact]
@@ -21,7 +23,7 @@ public sealed class PtxasLogTests
     {
         IReadOnlyList<EntryReport> entries = PtxasLog.Parse(TwoEntries);
         Assert.Equal(
-            [new("attend", 168, 16, 8, 12, 1024, 752, 9), new EntryReport("select", 40, 0, 0, 0, 0, 560, 1)],
+            [new("attend", 168, 16, 8, 12, 1024, 752, 9, 36, 2), new EntryReport("select", 40, 0, 0, 0, 0, 560, 1, 0, 0)],
             entries);
     }
 
@@ -32,6 +34,22 @@ public sealed class PtxasLogTests
         Assert.Equal(2, warnings.Count);
         Assert.Contains("C7510", warnings[0], StringComparison.Ordinal);
         Assert.Contains("spilled", warnings[1], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Tensor_core_instructions_are_counted_entry_by_entry()
+    {
+        const string Ptx = """
+            .visible .entry first(.param .u64 p) { wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {}; wgmma.fence.sync.aligned;
+              wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {}; }
+            .visible .entry second() { mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {}; ret; }
+            .entry third() { ret; }
+            """;
+        string log = PtxasLog.CountProducts(Ptx);
+        Assert.Contains("Entry 'first' has 2 wgmma, 0 mma\n", log, StringComparison.Ordinal);
+        Assert.Contains("Entry 'second' has 0 wgmma, 1 mma\n", log, StringComparison.Ordinal);
+        Assert.EndsWith("Entry 'third' has 0 wgmma, 0 mma", log, StringComparison.Ordinal);
+        Assert.Empty(PtxasLog.Warnings(log));
     }
 
     [Fact]

@@ -179,6 +179,8 @@ public sealed class CudaPipelineRunnerTests : IDisposable
         Assert.Contains("Run the pipeline once", e.Message, StringComparison.Ordinal);
         _pipeline.Run(in arguments, stream);
         using CudaGraph graph = CudaGraph.Capture(stream, () => _pipeline.Run(in arguments, stream));
+        Assert.Single(_attend.Launches);
+        graph.Launch(stream);
         Assert.Equal(2, _attend.Launches.Count);
     }
 

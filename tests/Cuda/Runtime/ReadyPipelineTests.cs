@@ -120,7 +120,8 @@ public sealed class ReadyPipelineTests
         using CudaTensor<T> key = CudaTensor.AllocateBlhd<T>(device, 2, 400, 2, headDim);
         using CudaTensor<T> value = CudaTensor.AllocateBhld<T>(device, 2, 2, 400, headDim);
         using CudaTensor<TOut> output = CudaTensor.AllocateBlhd<TOut>(device, 2, 300, 4, headDim);
-        pipeline.Run(query, key, value, output);
+        using CudaBlockMask? blocks = pipeline is BlockSparse ? new CudaBlockMask(device, 1, 4, 300, 400, 128, 128) : null;
+        pipeline.Run(new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output, Blocks = blocks });
     }
 
     /// <summary>

@@ -16,12 +16,28 @@ internal sealed class FakeKernel
     public List<(LaunchConfig Config, byte[] Arguments)> Launches { get; } = [];
 
     public Action<byte[]>? Body { get; init; }
+
+    public void Launch(LaunchConfig config, byte[] arguments)
+    {
+        Launches.Add((config, arguments));
+        Body?.Invoke(arguments);
+    }
+}
+
+/// <summary>A graph of the fake driver, or an executable made of one: kernels in order, with their arguments.</summary>
+internal sealed class FakeGraph
+{
+    public List<(FakeKernel Kernel, LaunchConfig Config, byte[] Arguments)> Nodes { get; set; } = [];
+
+    /// <summary>Whether something was tried while it was captured that no graph can hold.</summary>
+    public bool IsInvalid { get; set; }
 }
 
 /// <summary>A driver whose device memory is host memory and whose kernels are C#. Every call can be made to fail.</summary>
 internal sealed unsafe class FakeDriver : CudaDriverApi
 {
     private readonly List<object> _handles = [new()]; // a handle is an index; 0 is none
+    private readonly Dictionary<nint, FakeGraph> _captures = [];
     [ThreadStatic]
     private static nint t_current;
 
@@ -41,7 +57,19 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public int Devices { get; init; } = 1;
 
-    public bool Capturing { get; set; }
+    /// <summary>CUDA version of the driver.</summary>
+    public int Version { get; init; } = 13_000;
+
+    /// <summary>The call from now on, counted from 1, that fails with <see cref="CountedFailure"/>; 0 for none.</summary>
+    public int FailingCall { get; set; }
+
+    public CudaResult CountedFailure { get; set; } = CudaResult.OutOfMemory;
+
+    /// <summary>Which calls <see cref="FailingCall"/> counts: those that can fail for want of something.</summary>
+    public Func<string, bool> Counts { get; set; } = _ => true;
+
+    /// <summary>Streams, events, modules, graphs and executables that nobody destroyed.</summary>
+    public int Open { get; private set; }
 
     public bool Records { get; set; } = true;
 
@@ -56,7 +84,19 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     {
         if (Records)
             Calls.Add(call);
+        if (FailingCall > 0 && Counts(call) && --FailingCall == 0)
+            return CountedFailure;
         return Failures.GetValueOrDefault(call);
+    }
+
+    /// <summary>Notes a call that is no part of a graph: a stream that is being captured is lost for its capture.</summary>
+    private CudaResult NoteOutsideCapture(string call)
+    {
+        if (_captures.Count == 0)
+            return NoteInContext(call);
+        foreach (FakeGraph capture in _captures.Values)
+            capture.IsInvalid = true;
+        return CudaResult.StreamCaptureUnsupported;
     }
 
     /// <summary>Notes a call that the driver takes only on a thread whose current context is this device's.</summary>
@@ -64,6 +104,12 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     {
         CudaResult result = Note(call);
         return t_current is >= 7100 and < 7200 ? result : CudaResult.InvalidContext;
+    }
+
+    private CudaResult Opened(CudaResult result)
+    {
+        Open += result == CudaResult.Success ? 1 : 0;
+        return result;
     }
 
     private nint New(object value)
@@ -76,7 +122,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public override CudaResult DriverVersion(out int version)
     {
-        version = 13_000;
+        version = Version;
         return Note(nameof(DriverVersion));
     }
 
@@ -120,8 +166,9 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     public override CudaResult PrimaryContextRetain(out nint context, int device)
     {
         context = 7000 + device;
-        Retained++;
-        return Note(nameof(PrimaryContextRetain));
+        CudaResult result = Note(nameof(PrimaryContextRetain));
+        Retained += result == CudaResult.Success ? 1 : 0;
+        return result;
     }
 
     public override CudaResult PrimaryContextRelease(int device)
@@ -142,7 +189,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
         return Note(nameof(ContextSetCurrent));
     }
 
-    public override CudaResult ContextSynchronize() => Note(nameof(ContextSynchronize));
+    public override CudaResult ContextSynchronize() => NoteOutsideCapture(nameof(ContextSynchronize));
 
     public override CudaResult MemoryInfo(out nuint free, out nuint total)
     {
@@ -152,7 +199,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public override CudaResult MemoryAllocate(out nint pointer, nuint bytes)
     {
-        CudaResult result = NoteInContext(nameof(MemoryAllocate));
+        CudaResult result = NoteOutsideCapture(nameof(MemoryAllocate));
         pointer = 0;
         if (result != CudaResult.Success)
             return result;
@@ -204,12 +251,22 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     public override CudaResult StreamCreate(out nint stream, uint flags, int priority)
     {
         stream = New("stream");
-        return NoteInContext(nameof(StreamCreate));
+        return Opened(NoteInContext(nameof(StreamCreate)));
     }
 
-    public override CudaResult StreamDestroy(nint stream) => NoteInContext(nameof(StreamDestroy));
+    public override CudaResult StreamDestroy(nint stream)
+    {
+        Open--;
+        return NoteInContext(nameof(StreamDestroy));
+    }
 
-    public override CudaResult StreamSynchronize(nint stream) => Note(nameof(StreamSynchronize));
+    public override CudaResult StreamSynchronize(nint stream)
+    {
+        if (!_captures.TryGetValue(stream, out FakeGraph? capture))
+            return Note(nameof(StreamSynchronize));
+        capture.IsInvalid = true;
+        return CudaResult.StreamCaptureUnsupported;
+    }
 
     public override CudaResult StreamQuery(nint stream) => Note(nameof(StreamQuery));
 
@@ -217,30 +274,42 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public override CudaResult StreamIsCapturing(nint stream, out int status)
     {
-        status = Capturing ? 1 : 0;
+        status = _captures.ContainsKey(stream) ? 1 : 0;
         return CudaResult.Success;
     }
 
     public override CudaResult StreamBeginCapture(nint stream, int mode)
     {
-        Capturing = true;
-        return Note(nameof(StreamBeginCapture));
+        CudaResult result = Note(nameof(StreamBeginCapture));
+        if (result == CudaResult.Success && !_captures.TryAdd(stream, new FakeGraph()))
+            return CudaResult.StreamCaptureUnsupported;
+        return result;
     }
 
     public override CudaResult StreamEndCapture(nint stream, out nint graph)
     {
-        Capturing = false;
-        graph = New("graph");
-        return Note(nameof(StreamEndCapture));
+        graph = 0;
+        CudaResult result = Note(nameof(StreamEndCapture));
+        if (!_captures.Remove(stream, out FakeGraph? captured))
+            return CudaResult.InvalidValue;
+        if (captured.IsInvalid || result != CudaResult.Success)
+            return captured.IsInvalid ? CudaResult.StreamCaptureInvalidated : result;
+        graph = New(captured);
+        Open++;
+        return CudaResult.Success;
     }
 
     public override CudaResult EventCreate(out nint handle, uint flags)
     {
         handle = New("event");
-        return NoteInContext(nameof(EventCreate));
+        return Opened(NoteInContext(nameof(EventCreate)));
     }
 
-    public override CudaResult EventDestroy(nint handle) => Note(nameof(EventDestroy));
+    public override CudaResult EventDestroy(nint handle)
+    {
+        Open--;
+        return Note(nameof(EventDestroy));
+    }
 
     public override CudaResult EventRecord(nint handle, nint stream) => Note(nameof(EventRecord));
 
@@ -254,15 +323,48 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 
     public override CudaResult GraphInstantiate(out nint executable, nint graph)
     {
-        executable = New("executable");
-        return Note(nameof(GraphInstantiate));
+        executable = 0;
+        CudaResult result = Note(nameof(GraphInstantiate));
+        if (result != CudaResult.Success)
+            return result;
+        executable = New(new FakeGraph { Nodes = [.. ((FakeGraph)_handles[(int)graph]).Nodes] });
+        Open++;
+        return CudaResult.Success;
     }
 
-    public override CudaResult GraphDestroy(nint graph) => Note(nameof(GraphDestroy));
+    public override CudaResult GraphDestroy(nint graph)
+    {
+        Open--;
+        return Note(nameof(GraphDestroy));
+    }
 
-    public override CudaResult GraphExecutableDestroy(nint executable) => Note(nameof(GraphExecutableDestroy));
+    public override CudaResult GraphExecutableDestroy(nint executable)
+    {
+        Open--;
+        return Note(nameof(GraphExecutableDestroy));
+    }
 
-    public override CudaResult GraphLaunch(nint executable, nint stream) => Note(nameof(GraphLaunch));
+    public override CudaResult GraphLaunch(nint executable, nint stream)
+    {
+        CudaResult result = Note(nameof(GraphLaunch));
+        if (result != CudaResult.Success)
+            return result;
+        foreach (var (kernel, config, arguments) in ((FakeGraph)_handles[(int)executable]).Nodes)
+            kernel.Launch(config, arguments);
+        return CudaResult.Success;
+    }
+
+    public override CudaResult GraphUpdate(nint executable, nint graph)
+    {
+        CudaResult result = Note(nameof(GraphUpdate));
+        if (result != CudaResult.Success)
+            return result;
+        var (from, to) = ((FakeGraph)_handles[(int)graph], (FakeGraph)_handles[(int)executable]);
+        if (!from.Nodes.Select(node => node.Kernel).SequenceEqual(to.Nodes.Select(node => node.Kernel)))
+            return CudaResult.GraphUpdateFailure;
+        to.Nodes = [.. from.Nodes];
+        return CudaResult.Success;
+    }
 
     public override CudaResult ModuleLoad(out nint module, ReadOnlySpan<byte> image)
     {
@@ -270,13 +372,17 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
         Modules.Add((module, image.ToArray()));
         if (ReadsCubins)
         {
-            foreach ((string name, FakeKernel kernel) in Cubin.Kernels(image))
-                Kernels[name] = kernel;
+            foreach (var (name, kernel) in CubinFile.Kernels(image))
+                Kernels[name] = new FakeKernel { Shape = kernel.Shape!.Value, Parameters = kernel.Parameters };
         }
-        return NoteInContext(nameof(ModuleLoad));
+        return Opened(NoteInContext(nameof(ModuleLoad)));
     }
 
-    public override CudaResult ModuleUnload(nint module) => NoteInContext(nameof(ModuleUnload));
+    public override CudaResult ModuleUnload(nint module)
+    {
+        Open--;
+        return NoteInContext(nameof(ModuleUnload));
+    }
 
     public override CudaResult ModuleGetFunction(out nint function, nint module, string name)
     {
@@ -350,8 +456,10 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
             return result;
         var kernel = (FakeKernel)_handles[(int)function];
         byte[] packed = arguments.Content.ToArray();
-        kernel.Launches.Add((config, packed));
-        kernel.Body?.Invoke(packed);
+        if (_captures.TryGetValue(config.Stream, out FakeGraph? capture))
+            capture.Nodes.Add((kernel, config, packed));
+        else
+            kernel.Launch(config, packed);
         return CudaResult.Success;
     }
 

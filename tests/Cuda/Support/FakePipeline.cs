@@ -55,6 +55,9 @@ internal sealed unsafe class FakePipeline : ICudaAttentionPipeline, ICudaPipelin
 
     public CudaPipelineRunner Runner => _runner;
 
+    /// <summary>A parameter, passed by value.</summary>
+    public float Coverage { get; set; } = 0.005f;
+
     /// <summary>What a test does in the middle of a launch.</summary>
     public Action<CudaLaunch>? Inside { get; set; }
 
@@ -65,6 +68,10 @@ internal sealed unsafe class FakePipeline : ICudaAttentionPipeline, ICudaPipelin
     public void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)
         where T : unmanaged
         where TOut : unmanaged => _runner.Run(this, in arguments, stream);
+
+    public void Warmup(
+        IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null, CancellationToken cancellation = default) =>
+        _runner.Warmup(variants, progress, cancellation);
 
     void ICudaPipeline.DescribeWorkspace(in ProblemShape shape, CudaWorkspace workspace)
     {
@@ -80,7 +87,7 @@ internal sealed unsafe class FakePipeline : ICudaAttentionPipeline, ICudaPipelin
         launch.Pass(launch.Problem);
         launch.Pass(launch.Buffer(_first, "row_partials"));
         launch.Pass(launch.Buffer(_second, "counts"));
-        launch.Pass(0.005f);
+        launch.Pass(Coverage);
         launch.Pass(launch.TokenIndex);
         launch.Run();
 

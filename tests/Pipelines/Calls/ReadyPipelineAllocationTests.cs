@@ -16,12 +16,21 @@ public sealed class ReadyPipelineAllocationTests
         using CpuDevice device = AttentionDevice.Cpu(2);
         float[] data = [.. Enumerable.Range(0, Heads * Length * Dim).Select(i => MathF.Sin(i * 0.37f))];
         var output = new float[data.Length];
+        BlockMask? blocks = name == "block-sparse"
+            ? BlockMask.FromDense([.. Enumerable.Range(0, 36).Select(i => i % 2 == 0)], 1, 1, Length, Length, 128, 128)
+            : null;
         // An instance has its second run once. Threads of the test host may allocate meanwhile, rarely; hence a few instances.
         long least = long.MaxValue;
         for (int attempt = 0; attempt < 8 && least != 0; attempt++)
         {
             using IAttentionPipeline pipeline = ReadyPipelines.Find(name).Create(
-                device, name == "token-sparse-prefill" ? [new("MinTokens", "64"), new("Coverage", "0.3")] : []);
+                device,
+                name switch
+                {
+                    "token-sparse-prefill" => [new("MinTokens", "64"), new("Coverage", "0.3")],
+                    "token-sparse-fixed" => [new("Count", "400")],
+                    _ => [],
+                });
             Call(pipeline);
             long before = GC.GetTotalAllocatedBytes(precise: true);
             Call(pipeline);
@@ -29,8 +38,11 @@ public sealed class ReadyPipelineAllocationTests
         }
         Assert.Equal(0, least);
 
-        void Call(IAttentionPipeline pipeline) => pipeline.Run(
-            AttentionTensor.FromBhld(data, 1, Heads, Length, Dim), AttentionTensor.FromBhld(data, 1, Heads, Length, Dim),
-            AttentionTensor.FromBhld(data, 1, Heads, Length, Dim), AttentionTensor.FromBhld(output, 1, Heads, Length, Dim));
+        void Call(IAttentionPipeline pipeline) => pipeline.Run(new AttentionArguments<float, float>
+        {
+            Query = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim), Key = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim),
+            Value = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim), Output = AttentionTensor.FromBhld(output, 1, Heads, Length, Dim),
+            Blocks = blocks,
+        });
     }
 }

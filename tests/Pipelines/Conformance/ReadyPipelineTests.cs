@@ -21,13 +21,24 @@ public sealed class ReadyPipelineTests : IDisposable
             };
             if (config.QueryLength > config.KeyLength)
                 config = config with { QueryLength = config.KeyLength };
-            using IAttentionPipeline pipeline = config.Sparse
-                ? TokenSparsePrefill.Create(_device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens })
-                : DenseAttention.Create(_device);
+            using IAttentionPipeline pipeline = ReadyConfigs.Create(config, _device);
             var inputs = new PipelineCase(config);
             failures.AddRange(inputs.Check(inputs.Run(pipeline)));
         }
         Assert.True(failures.Count == 0, $"{failures.Count} failures\n{string.Join('\n', failures.Take(10))}");
+    }
+
+    [Theory]
+    [InlineData(1, 128)] // the window is always kept
+    [InlineData(300, 300)]
+    [InlineData(1000, 700)] // there are no more
+    public void AFixedCountIsWhatEveryHeadKeeps(int count, int kept)
+    {
+        PipelineConfig config = StageTests.Base with { KeyLength = 700, Window = 128, Count = count };
+        using IAttentionPipeline pipeline = ReadyConfigs.Create(config, _device);
+        PipelineResult result = new PipelineCase(config).Run(pipeline);
+        Assert.All(result.Positions!, positions => Assert.Equal(kept, positions.Length));
+        Assert.Empty(new PipelineCase(config).Check(result));
     }
 
     [Fact]

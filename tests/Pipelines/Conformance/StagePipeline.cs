@@ -11,14 +11,14 @@ internal sealed class StagePipeline<TScore> : IAttentionPipeline, ICpuPipeline
     where TScore : struct, IScoreHook
 {
     private readonly CpuPipelineRunner _runner;
-    private readonly TokenCoverageAttribute? _selector;
+    private readonly TokenSelectorAttribute? _selector;
     private readonly AttentionKernelAttribute _kernel;
     private readonly GatherTokensAttribute _compress = new();
     private readonly ScatterTokensAttribute _decompress = new();
     private readonly TScore _scores;
 
     public StagePipeline(
-        CpuDevice device, AttentionMask mask, TokenCoverageAttribute? selector, AttentionKernelAttribute kernel, TScore scores)
+        CpuDevice device, AttentionMask mask, TokenSelectorAttribute? selector, AttentionKernelAttribute kernel, TScore scores)
     {
         Device = device;
         _runner = new CpuPipelineRunner(device, "stages", mask, headDim: 0, ElementType.Any);
@@ -58,7 +58,7 @@ internal static class StagePipeline
 {
     public static IAttentionPipeline Create(PipelineConfig config, CpuDevice device)
     {
-        TokenCoverageAttribute? selector = config.Sparse ? Selector(config) : null;
+        TokenSelectorAttribute? selector = config.Sparse ? config.Selector() : null;
         var kernel = new FlashAttentionAttribute();
         return config.Rule switch
         {
@@ -67,12 +67,6 @@ internal static class StagePipeline
             _ => new StagePipeline<NoScoreHook>(device, config.Mask, selector, kernel, default),
         };
     }
-
-    public static TokenCoverageAttribute Selector(PipelineConfig config) => new()
-    {
-        Coverage = config.Coverage, Window = config.Window, Pool = config.Pool, MinTokens = config.MinTokens,
-        RoundScoresToBFloat16 = config.RoundScores,
-    };
 
     private readonly struct DistanceRule : IScoreHook
     {

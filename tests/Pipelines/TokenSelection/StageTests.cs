@@ -103,7 +103,7 @@ public sealed class StageTests : IDisposable
         var workspace = new WorkspaceLayout();
         var selector = new TokenCoverageAttribute { Coverage = 0.1, Window = 128, Pool = 7 };
         selector.DescribeWorkspace(new ProblemShape(2, 64, 8, 1 << 24, 1 << 24, 128), workspace);
-        string[] declared = [.. typeof(TokenCoverageAttribute).GetCustomAttributes(typeof(DeviceBufferAttribute), false)
+        string[] declared = [.. typeof(TokenCoverageAttribute).GetCustomAttributes(typeof(DeviceBufferAttribute), true)
             .Cast<DeviceBufferAttribute>().Select(buffer => buffer.Name).Order()];
         Assert.Equal(declared, workspace.Buffers.Select(buffer => buffer.Name).Order());
         Assert.Equal(2L * 64 * (1 << 17) * 128 * 8, workspace.Buffers.Single(buffer => buffer.Name == "row_partials").Bytes);

@@ -16,9 +16,9 @@ namespace AttnCompose;
 [DeviceStage("block_sparse_attention.cuh", Type = "BlockSparseAttention",
     Offers = FusionPoint.RowSource | FusionPoint.Score | FusionPoint.RowDestination,
     Elements = [ElementType.Float16, ElementType.BFloat16])]
-[DeviceBuffer("tile_order", "int", Shape = "[batch, query heads, query tiles]")]
 [DeviceBuffer("tile_lengths", "int", Shape = "[batch, query heads, query tiles]")]
-[DevicePhase("order", Scope = PhaseScope.QueryHead, Writes = ["tile_order", "tile_lengths"],
+[DeviceBuffer("tile_order", "int", Shape = "[batch, query heads, query tiles]")]
+[DevicePhase("order", Scope = PhaseScope.QueryHead, Reads = ["tile_lengths"], Writes = ["tile_lengths", "tile_order"],
     Summary = "query tiles of a head, those that visit most first")]
 [DevicePhase("attend", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "key", "value", "tile_order"], Writes = ["output"],
     Summary = "online softmax over the listed blocks; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync")]

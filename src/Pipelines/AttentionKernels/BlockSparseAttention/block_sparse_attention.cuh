@@ -27,7 +27,7 @@ struct BlockSparseAttention {
     // ones by their number, the last first.
     struct Order {
         struct Arguments {
-            int *tile_order, *tile_lengths;  // [batch, query_heads, tiles]
+            int *tile_lengths, *tile_order;  // [batch, query_heads, tiles]
         };
 
         static constexpr int kThreads = 512, kTile = 1, kSharedBytes = 0;

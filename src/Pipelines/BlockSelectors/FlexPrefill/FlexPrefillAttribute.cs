@@ -73,12 +73,14 @@ public sealed class FlexPrefillAttribute : BlockSelectorAttribute
     public int MinBudget { get; set; }
 
     /// <inheritdoc/>
-    public override void DescribeWorkspace(in ProblemShape shape, WorkspaceLayout workspace)
+    public override void DescribeWorkspace(in ProblemShape shape, BlockAttentionKernelAttribute kernel, WorkspaceLayout workspace)
     {
-        // Blocks may be as small as 64 by 64, and the window as long as a block of 128 queries.
+        ArgumentNullException.ThrowIfNull(kernel);
+        ArgumentNullException.ThrowIfNull(workspace);
         long heads = (long)shape.Batch * shape.QueryHeads;
-        long keyBlocks = ((long)shape.KeyLength + 63) / 64, queryBlocks = ((long)shape.QueryLength + 63) / 64;
-        WindowBuffers.Describe(in shape, 128, workspace);
+        long keyBlocks = ((long)shape.KeyLength + kernel.BlockKey - 1) / kernel.BlockKey;
+        long queryBlocks = ((long)shape.QueryLength + kernel.BlockQuery - 1) / kernel.BlockQuery;
+        WindowBuffers.Describe(in shape, kernel.BlockQuery, workspace);
         workspace.Add("pooled_keys", checked(heads * keyBlocks * shape.HeadDim), sizeof(float));
         workspace.Add("block_scores", checked(heads * 3 * keyBlocks), sizeof(float));
         workspace.Add("sets", checked(heads * 2 * ((keyBlocks + 63) / 64)), sizeof(ulong));

@@ -1,7 +1,4 @@
-using System.Globalization;
-using AttnCompose.Cpu;
 using AttnCompose.Pipelines;
-using AttnCompose.Pipelines.Cpu;
 
 namespace AttnCompose;
 
@@ -9,32 +6,26 @@ namespace AttnCompose;
 /// Token selector of Token Sparse Attention (arXiv 2602.03216): the attention that the last queries of a sequence pay to
 /// each token says how much the token matters; the least important tokens, which together hold at most
 /// <see cref="Coverage"/> of the layer's attention mass, are dropped. All heads of a layer keep equally many tokens; which
-/// ones is each query head's own choice. The last <see cref="Window"/> tokens are always kept.
+/// ones is each query head's own choice. The last <see cref="RecentQueriesSelectorAttribute.Window"/> tokens are always kept.
 /// </summary>
 /// <remarks>
-/// <para>Scores. With L keys and W = <see cref="Window"/>, the last min(W, Lq) queries take their softmax over all keys,
-/// causal by position; a token's raw score is the mean of its probabilities over those queries. Only the prefix, positions
-/// [0, L - W), is scored. The pipeline's score rule applies.</para>
-/// <para>Choice. Everything after the raw scores is a pure function of their bits, see
-/// <see cref="Select(ReadOnlySpan{float}, int, int, CpuExecution, TokenSelection)"/>.</para>
 /// <para>Everything is kept where <see cref="Coverage"/> drops nothing, where L &lt;= <see cref="MinTokens"/> + W, and where
-/// the scores are all zero or not finite. With fewer queries than keys (chunked prefill) there is one set over all keys;
-/// the query rows kept are those of the set that have a query.</para>
+/// the scores are all zero or not finite.</para>
+/// <para>How many tokens of the prefix are kept, from the mean scores of
+/// <see cref="RecentQueriesSelectorAttribute.Select(ReadOnlySpan{float}, int, int, Cpu.CpuExecution, TokenSelection)"/>, in
+/// integers throughout:
+/// <list type="number">
+/// <item>If a mean is infinite or NaN, everything is kept.</item>
+/// <item>Mass in 64-bit integers: with M the largest mean and e = floor(log2 M), mass[t] = trunc(mean[t] * 2^(39 - e)),
+/// 0 for a mean &lt;= 0. If every mass is 0, everything is kept.</item>
+/// <item>C = round(Coverage * 2^63), ties to even; target = ceil(C * total / 2^63) in 128 bits. In ascending order of
+/// mass, count = number of tokens whose inclusive cumulative mass is below target; drop = count, and one more unless it
+/// is 0; kept prefix = max(MinTokens, n - drop).</item>
+/// </list></para>
 /// </remarks>
 [DeviceStage("token_coverage.cuh", Type = "TokenCoverage", Elements = [ElementType.Float16, ElementType.BFloat16])]
-[DeviceBuffer("row_partials", "float2", Shape = "[batch, query heads, key chunks, window]")]
-[DeviceBuffer("row_stats", "float2", Shape = "[batch, query heads, window]")]
-[DeviceBuffer("raw_scores", "float", Shape = "[batch, query heads, key length]")]
-[DeviceBuffer("scores", "float", Shape = "[batch, query heads, key length]")]
 [DeviceBuffer("mean_scores", "float", Shape = "[batch, key length]")]
 [DeviceBuffer("budget", "int", Shape = "[batch]")]
-[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["query", "key"], Writes = ["row_partials"],
-    Summary = "row maximum and sum of the window queries over one tile of keys")]
-[DevicePhase("row_stats", Scope = PhaseScope.QueryHead, Reads = ["row_partials"], Writes = ["row_stats"],
-    Summary = "row maximum and sum of the window queries over all keys")]
-[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeyTile,
-    Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"],
-    Summary = "mean probability of each prefix token over the window queries")]
 [DevicePhase("pool", Scope = PhaseScope.KeyTile, Reads = ["raw_scores"], Writes = ["scores", "mean_scores"],
     Summary = "average pool along the prefix, then the mean over heads")]
 [DevicePhase("budget", Scope = PhaseScope.Sequence, Reads = ["mean_scores"], Writes = ["budget"],
@@ -42,194 +33,35 @@ namespace AttnCompose;
     Summary = "how many tokens the layer keeps: mass-weighted radix descent in integers")]
 [DevicePhase("select", Scope = PhaseScope.QueryHead, Reads = ["scores", "budget"], Writes = ["token_index"],
     Summary = "each head's highest-scored prefix tokens and the window, ascending")]
-public sealed class TokenCoverageAttribute : TokenSelectorAttribute
+public sealed class TokenCoverageAttribute : RecentQueriesSelectorAttribute
 {
-    /// <summary>Keys that one thread block scores: the length of a key chunk of <c>row_partials</c>.</summary>
-    public const int KeyTile = 128;
-
     /// <summary>Share of the layer's attention mass over the prefix that is dropped, in [0, 1]; 0 keeps everything.</summary>
     [RuntimeParameter(0.005, Min = 0, Max = 1)]
     public double Coverage { get; set; }
-
-    /// <summary>Queries at the end of a sequence that score, and tokens at its end that are always kept.</summary>
-    [ConstantParameter(128, Min = 1, Max = 1024)]
-    public int Window { get; set; }
-
-    /// <summary>Width of the average pool over the scores of neighbouring tokens; odd.</summary>
-    [ConstantParameter(7, Min = 1, Max = 63)]
-    public int Pool { get; set; }
 
     /// <summary>Prefix tokens that are kept whatever the scores say; the window comes on top.</summary>
     [RuntimeParameter(1024, Min = 0)]
     public int MinTokens { get; set; }
 
-    /// <summary>
-    /// Rounds raw and pooled scores to bfloat16, as the reference implementation of the paper does. For parity checks: the
-    /// coarse scores tie often, and ties go to the lower position.
-    /// </summary>
-    [ConstantParameter(0)]
-    public bool RoundScoresToBFloat16 { get; set; }
-
-    /// <inheritdoc/>
-    public override int ScoreLength(in ProblemShape shape) => Math.Max(0, shape.KeyLength - Window);
-
     /// <inheritdoc/>
     public override void DescribeWorkspace(in ProblemShape shape, WorkspaceLayout workspace)
     {
-        CheckParameters();
-        // An upper bound: sequences of a batch may be shorter than the key tensor, never longer.
-        long keyChunks = ((long)shape.KeyLength + KeyTile - 1) / KeyTile;
-        long rows = (long)shape.Batch * shape.QueryHeads;
-        workspace.Add("row_partials", checked(rows * keyChunks * Window), 2 * sizeof(float));
-        workspace.Add("row_stats", checked(rows * Window), 2 * sizeof(float));
-        workspace.Add("raw_scores", checked(rows * shape.KeyLength), sizeof(float));
-        workspace.Add("scores", checked(rows * shape.KeyLength), sizeof(float));
+        base.DescribeWorkspace(in shape, workspace);
         workspace.Add("mean_scores", (long)shape.Batch * shape.KeyLength, sizeof(float));
         workspace.Add("budget", shape.Batch, sizeof(int));
     }
 
     /// <inheritdoc/>
-    /// <remarks>
-    /// Scores handed out by <see cref="TokenSelection.Scores"/> are the ones that are ranked, after pooling; width Lk -
-    /// Window of the key tensor, 0 beyond the prefix of a shorter sequence.
-    /// </remarks>
-    public override void Select<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
-    {
-        CheckParameters();
-        if (KernelWidth.Bits == 512)
-            Select<T, TScore, MicroKernel512>(in problem, cpu, scores, selection);
-        else
-            Select<T, TScore, MicroKernel256>(in problem, cpu, scores, selection);
-    }
+    protected override bool MayDrop(int prefix) => prefix > MinTokens && Coverage > 0;
 
-    /// <summary>
-    /// Chooses the tokens of one sequence from raw scores alone. The result is a pure function of the score bits, the
-    /// lengths and the parameters: it is the same on every CPU and GPU, for any number of workers.
-    /// </summary>
-    /// <remarks>
-    /// Every operation on scores is a float32 operation rounded on its own (no fused multiply-add), in this order; canon(x)
-    /// is x with subnormals and -0 replaced by +0, H the heads, P the pool width, n = Lk - Window the prefix.
-    /// <list type="number">
-    /// <item>s[h][t] = canon(raw[h][t]), rounded to bfloat16 with <see cref="RoundScoresToBFloat16"/>.</item>
-    /// <item>pooled[h][t] = canon((s[h][t - P/2] + ... + s[h][t + P/2]) / P): summed left to right from +0, positions
-    /// outside [0, n) add nothing, the divisor is always P; rounded to bfloat16 with <see cref="RoundScoresToBFloat16"/>.</item>
-    /// <item>mean[t] = canon((pooled[0][t] + ... + pooled[H - 1][t]) / H), summed from +0. If a mean is infinite or NaN,
-    /// everything is kept.</item>
-    /// <item>Mass in 64-bit integers: with M the largest mean and e = floor(log2 M), mass[t] = trunc(mean[t] * 2^(39 - e)),
-    /// 0 for a mean &lt;= 0. If every mass is 0, everything is kept.</item>
-    /// <item>C = round(Coverage * 2^63), ties to even; target = ceil(C * total / 2^63) in 128 bits. In ascending order of
-    /// mass, count = number of tokens whose inclusive cumulative mass is below target; drop = count, and one more unless it
-    /// is 0; kept prefix = max(MinTokens, n - drop).</item>
-    /// <item>Each head keeps its highest pooled scores; NaN ranks lowest, ties go to the lower position. The window follows,
-    /// ascending.</item>
-    /// </list>
-    /// </remarks>
-    /// <param name="rawScores">[query heads, keyLength - Window], before pooling.</param>
-    /// <param name="batch">Sequence of the selection that is filled.</param>
-    /// <param name="firstQuery">Position of query 0 among the keys, Lk - Lq.</param>
-    /// <param name="cpu">Workers and scratch memory.</param>
-    /// <param name="selection">Sized by <see cref="TokenSelection.Reset"/>; its query heads are those of the scores.</param>
-    /// <exception cref="ArgumentException">A parameter is out of range, or the scores do not divide into heads.</exception>
-    /// <exception cref="NotSupportedException">The prefix is longer than 2^24 tokens, whose mass would pass 64 bits.</exception>
-    public unsafe void Select(
-        ReadOnlySpan<float> rawScores, int batch, int firstQuery, CpuExecution cpu, TokenSelection selection)
-    {
-        CheckParameters();
-        ArgumentNullException.ThrowIfNull(cpu);
-        ArgumentNullException.ThrowIfNull(selection);
-        int heads = selection.QueryHeads;
-        if (heads == 0 || rawScores.Length % heads != 0)
-            throw new ArgumentException($"{rawScores.Length} scores do not divide into {heads} heads.", nameof(rawScores));
-        int prefix = rawScores.Length / heads;
-        CheckPrefix(prefix);
-        var sequence = new SequenceShape(prefix + Window - firstQuery, prefix + Window);
-        if (prefix == 0)
-        {
-            TokenRanking.KeepAll(selection, batch, in sequence);
-            return;
-        }
-        fixed (float* raw = rawScores)
-        {
-            float* pooled = cpu.Scratch<float>(rawScores.Length);
-            Choose(raw, pooled, cpu.Scratch<float>(prefix), batch, in sequence, cpu, selection);
-        }
-    }
+    /// <inheritdoc/>
+    protected override int KeptPrefix(ReadOnlySpan<float> mean) => TokenBudget.KeptPrefix(mean, Coverage, MinTokens);
 
-    private unsafe void Select<T, TScore, TKernel>(
-        in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
-        where T : unmanaged
-        where TScore : struct, IScoreHook
-        where TKernel : struct, IMicroKernel
-    {
-        ProblemShape shape = problem.Shape;
-        int capacity = Math.Max(0, shape.KeyLength - Window);
-        CheckPrefix(capacity);
-        float* raw = cpu.Scratch<float>((long)capacity * shape.QueryHeads);
-        float* pooled = cpu.Scratch<float>((long)capacity * shape.QueryHeads);
-        float* mean = cpu.Scratch<float>(capacity);
-        var scorer = new TokenScorer<T, TScore, TKernel>(in problem, cpu, scores, Window);
-        for (int batch = 0; batch < shape.Batch; batch++)
-        {
-            SequenceShape sequence = problem.Sequence(batch);
-            int prefix = Math.Max(0, sequence.KeyLength - Window);
-            bool hasScores = prefix > 0 && sequence.QueryLength > 0;
-            if (hasScores && (selection.WantsScores || (prefix > MinTokens && Coverage > 0)))
-            {
-                scorer.Score(batch, raw);
-                Choose(raw, pooled, mean, batch, in sequence, cpu, selection);
-            }
-            else
-            {
-                TokenRanking.KeepAll(selection, batch, in sequence);
-            }
-            if (selection.WantsScores)
-                HandOutScores(pooled, batch, hasScores ? prefix : 0, capacity, selection);
-        }
-    }
-
-    private unsafe void Choose(
-        float* raw, float* pooled, float* mean, int batch, in SequenceShape sequence, CpuExecution cpu, TokenSelection selection)
-    {
-        int heads = selection.QueryHeads;
-        int prefix = sequence.KeyLength - Window;
-        TokenPooling.Pool(raw, pooled, mean, heads, prefix, Pool, RoundScoresToBFloat16, cpu.Workers);
-        int kept = TokenBudget.KeptPrefix(new ReadOnlySpan<float>(mean, prefix), Coverage, MinTokens);
-        TokenRanking.KeepHighest(pooled, prefix, kept, batch, in sequence, cpu.Workers, selection);
-    }
-
-    private static unsafe void HandOutScores(float* pooled, int batch, int prefix, int width, TokenSelection selection)
-    {
-        for (int head = 0; head < selection.QueryHeads && width > 0; head++)
-        {
-            Span<float> row = selection.ScoreBuffer(batch, head, width);
-            new ReadOnlySpan<float>(pooled + (long)head * prefix, prefix).CopyTo(row);
-            row[prefix..].Clear();
-        }
-    }
-
-    private static void CheckPrefix(int prefix)
-    {
-        if (prefix > TokenBudget.MaxPrefix)
-        {
-            throw new NotSupportedException(
-                $"TokenCoverage takes at most {TokenBudget.MaxPrefix} tokens before the window; got {prefix}.");
-        }
-    }
-
-    private void CheckParameters()
+    /// <inheritdoc/>
+    protected override void CheckParameters()
     {
         Require(Coverage is >= 0 and <= 1, nameof(Coverage), Coverage, "in [0, 1]");
-        Require(Window is >= 1 and <= 1024, nameof(Window), Window, "in [1, 1024]");
-        Require(Pool is >= 1 and <= 63 && Pool % 2 == 1, nameof(Pool), Pool, "odd and in [1, 63]");
+        base.CheckParameters();
         Require(MinTokens >= 0, nameof(MinTokens), MinTokens, "at least 0");
-
-        static void Require(bool holds, string name, double value, string range)
-        {
-            if (!holds)
-            {
-                throw new ArgumentException(
-                    string.Create(CultureInfo.InvariantCulture, $"TokenCoverage: {name} is {value}; it must be {range}."), name);
-            }
-        }
     }
 }

@@ -12,6 +12,8 @@
 // unit is compiled without fast-math options, which would break that.
 #pragma once
 
+#include <attncompose/selection/highest_tokens.cuh>
+#include <attncompose/selection/pooled_scores.cuh>
 #include <attncompose/selection/radix_descent.cuh>
 #include <attncompose/selection/score_order.cuh>
 #include <attncompose/selection/window_softmax.cuh>
@@ -22,8 +24,8 @@ namespace attn {
 template <typename Config>
 struct TokenCoverage {
     static constexpr int kWindow = Config::kWindow;
-    static constexpr int kPool = Config::kPool;
-    static_assert(kPool >= 1 && kPool % 2 == 1);
+    using Pooled = PooledScores<Config::kPool, Config::kRoundScoresToBFloat16>;
+    using Highest = HighestTokens<kWindow>;
 
     using RowPartials = typename WindowSoftmax<Config>::RowPartials;
     using RowStats = typename WindowSoftmax<Config>::RowStats;
@@ -41,11 +43,6 @@ struct TokenCoverage {
             float* mean_scores;  // [batch, key length]
         };
 
-        static __device__ float rounded(float score) {
-            score = canonical(score);
-            return Config::kRoundScoresToBFloat16 ? round_to_bf16(score) : score;
-        }
-
         static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char*) {
             const int b = static_cast<int>(blockIdx.z);
             const int prefix = prefix_length<kWindow>(sequence_of(problem, b));
@@ -54,15 +51,7 @@ struct TokenCoverage {
             float head_sum = 0;
             for (int h = 0; h < problem.query_heads; h++) {
                 const long long row = row_of(problem, b, h) * problem.key_length;
-                const float* raw = arguments.raw_scores + row;
-                float sum = 0;
-#pragma unroll
-                for (int offset = -(kPool / 2); offset <= kPool / 2; offset++) {
-                    const int neighbour = t + offset;
-                    const bool inside = neighbour >= 0 && neighbour < prefix;
-                    sum = __fadd_rn(sum, inside ? rounded(raw[neighbour]) : 0.0f);
-                }
-                const float pooled = rounded(__fdiv_rn(sum, static_cast<float>(kPool)));
+                const float pooled = Pooled::at(arguments.raw_scores + row, prefix, t);
                 arguments.scores[row + t] = pooled;
                 head_sum = __fadd_rn(head_sum, pooled);
             }
@@ -138,18 +127,11 @@ struct TokenCoverage {
         }
     };
 
-    // Each head's highest pooled scores, ties to the lower position, and the window; positions ascend.
+    // Each head's highest pooled scores and the window.
     struct Select {
-        static constexpr int kThreads = 512;
+        static constexpr int kThreads = Highest::kThreads;
         static constexpr int kTile = 1;
-        static constexpr int kWarps = kThreads / kWarp;
-        using Descent = RadixDescent<unsigned, kThreads>;
-
-        struct Shared {
-            typename Descent::Shared descent;
-            int above[kWarps], tied[kWarps], before_queries[kWarps];
-        };
-        static constexpr int kSharedBytes = sizeof(Shared);
+        static constexpr int kSharedBytes = Highest::kSharedBytes;
 
         struct Arguments {
             const float* scores;
@@ -158,78 +140,11 @@ struct TokenCoverage {
         };
 
         static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
-            const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
+            const int b = static_cast<int>(blockIdx.z);
             const Sequence sequence = sequence_of(problem, b);
             const int prefix = prefix_length<kWindow>(sequence), window = sequence.key_length - prefix;
             const int kept = least(arguments.budget[b] - window, prefix);
-            const int first_query = largest(0, sequence.first_query());
-            const long long row = arguments.token_index.row(problem, b, h);
-            int* positions = arguments.token_index.positions_of(row);
-
-            int query_begin = least(first_query, prefix);  // kept tokens of the prefix that have no query
-            if (kept == prefix) {
-                for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads) positions[t] = t;
-            } else if (kept == 0) {
-                query_begin = 0;
-            } else {
-                const float* scores = arguments.scores + row_of(problem, b, h) * problem.key_length;
-                query_begin = compact(scores, prefix, kept, first_query, positions, *reinterpret_cast<Shared*>(shared));
-            }
-            for (int t = static_cast<int>(threadIdx.x); t < window; t += kThreads) positions[kept + t] = prefix + t;
-            if (threadIdx.x == 0) {
-                arguments.token_index.key_count[row] = kept + window;
-                arguments.token_index.query_begin[row] = query_begin + largest(0, first_query - prefix);
-            }
-        }
-
-        // Writes the positions of the `kept` highest scores; returns how many of them are below first_query. Each warp
-        // owns a run of the prefix: it counts, learns where its output begins, and writes.
-        static __device__ int compact(const float* scores, int prefix, int kept, int first_query, int* positions,
-                                      Shared& shared) {
-            const auto crossing = Descent::template find<false>(shared.descent, prefix, static_cast<unsigned>(kept),
-                                                                [&](int t, unsigned& key, unsigned& count) {
-                                                                    key = rank_key(scores[t]);
-                                                                    count = 1;
-                                                                });
-            const int wanted_ties = kept - static_cast<int>(crossing.before);
-
-            const int run_length = divide_up(divide_up(prefix, kWarps), kWarp) * kWarp;
-            const int begin = least(warp_id() * run_length, prefix), end = least(begin + run_length, prefix);
-            int above = 0, tied = 0;
-            for (int t = begin + lane_id(); t < end; t += kWarp) {
-                const unsigned key = rank_key(scores[t]);
-                above += key > crossing.key;
-                tied += key == crossing.key;
-            }
-            above = warp_reduce(above, Sum{});
-            tied = warp_reduce(tied, Sum{});
-            if (lane_id() == 0) {
-                shared.above[warp_id()] = above;
-                shared.tied[warp_id()] = tied;
-            }
-            __syncthreads();
-            int above_before = 0, tied_before = 0;
-            for (int warp = 0; warp < warp_id(); warp++) {
-                above_before += shared.above[warp];
-                tied_before += shared.tied[warp];
-            }
-
-            int to = above_before + least(tied_before, wanted_ties), before_queries = 0;
-            const unsigned lower_lanes = (1u << lane_id()) - 1;
-            for (int first = begin; first < end; first += kWarp) {
-                const int t = first + lane_id();
-                const unsigned key = t < end ? rank_key(scores[t]) : 0;
-                const bool is_tied = t < end && key == crossing.key;
-                const unsigned ties = __ballot_sync(kAllLanes, is_tied);
-                const bool taken =
-                    is_tied ? tied_before + __popc(ties & lower_lanes) < wanted_ties : t < end && key > crossing.key;
-                const unsigned all_taken = __ballot_sync(kAllLanes, taken);
-                if (taken) positions[to + __popc(all_taken & lower_lanes)] = t;
-                before_queries += taken && t < first_query;
-                to += __popc(all_taken);
-                tied_before += __popc(ties);
-            }
-            return block_reduce<kThreads>(before_queries, shared.before_queries, Sum{});
+            Highest::keep(problem, arguments.scores, kept, arguments.token_index, shared);
         }
     };
 };

@@ -53,8 +53,10 @@ struct OnlineSoftmax {
 #pragma unroll
             for (int n = 0; n < kColumns; n++) highest = fmaxf(highest, fmaxf(s[n][2 * b], s[n][2 * b + 1]));
             highest = row_max(highest);
-            const float origin = kGuarded && highest == -kInfinity ? 0 : highest * factor;
-            rescale[b] = ptx::exp2(fmaf(m[a][b], factor, -origin));
+            const float origin = kGuarded && highest == -kInfinity ? 0 : __fmul_rn(highest, factor);
+            // Rounded as the origin before was, so that an unchanged m gives 1: what a fused product leaves is not 0, and over
+            // thousands of tiles the sum would drift.
+            rescale[b] = ptx::exp2(__fmul_rn(m[a][b], factor) - origin);
             float sum = l[a][b] * rescale[b];
 #pragma unroll
             for (int n = 0; n < kColumns; n++) {

@@ -191,13 +191,16 @@ struct WgmmaLoop {
     // that the weights wait for its values.
     __device__ void consume_own(State& state, Header& header) const {
         bool pending = take_first(state, header);
-        while (header.flags & Ring::kMoreMasked) {
-            header = wait_for_keys(state);
-            pending = step_own<true>(state, header, pending);
-        }
         while (header.flags & Ring::kMore) {
+            const bool masked = (header.flags & Ring::kMoreMasked) != 0;
             header = wait_for_keys(state);
-            pending = step_own<false>(state, header, pending);
+            if (!masked && pending && is_own(state, header)) {
+                advance<false>(state, header);
+                continue;
+            }
+            finish_values(state, pending);
+            pending = take_first(state, header);
+            if (pending) rescale(state.o, state.rescale);
         }
         if (pending) {
             wait_for_values(state);
@@ -210,7 +213,7 @@ struct WgmmaLoop {
         return !(header.flags & KeyStep::kSkipped << state.consumer);
     }
 
-    // Whether the first tile is its own; then its weights.
+    // S = Q K^T of a tile with nothing beside it, and its weights, unless the tile is another's. Returns whether it was its own.
     __device__ bool take_first(State& state, const Header& header) const {
         if (!is_own(state, header)) {
             release(Ring::kKeysFree, state.keys);
@@ -224,28 +227,16 @@ struct WgmmaLoop {
         return true;
     }
 
-    template <bool kMasked>
-    __device__ bool step_own(State& state, Header& header, bool pending) const {
-        const bool own = is_own(state, header);
-        if (own && pending) {
-            advance<kMasked>(state, header);
-            return true;
-        }
+    // O += P V of the tile before, where it was its own, with nothing beside it.
+    __device__ void finish_values(State& state, bool pending) const {
         take_turn(state.consumer);
+        wait_for_values(state);
         if (pending) {
-            wait_for_values(state);
             multiply_by_values(state);
-            pass_turn(state.consumer);
             ptx::wait_for_products<0>(state.o);
-            release(Ring::kValuesFree, state.values);
-        } else {
-            pass_turn(state.consumer);
-            wait_for_values(state);
-            release(Ring::kValuesFree, state.values);
         }
-        if (!take_first(state, header)) return false;
-        rescale(state.o, state.rescale);
-        return true;
+        pass_turn(state.consumer);
+        release(Ring::kValuesFree, state.values);
     }
 
     template <bool kMasked>

@@ -6,7 +6,7 @@ namespace AttnCompose.Pipelines;
 
 /// <summary>
 /// Average pool along the prefix and mean over heads, in the order of operations that
-/// <see cref="TokenCoverageAttribute"/> promises. Lanes never mix, so any vector width gives the same bits.
+/// <see cref="RecentQueriesSelectorAttribute"/> promises. Lanes never mix, so any vector width gives the same bits.
 /// </summary>
 internal static unsafe class TokenPooling
 {

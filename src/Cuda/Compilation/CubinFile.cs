@@ -1,37 +1,44 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
 
-namespace AttnCompose.Cuda.Tests;
+namespace AttnCompose.Cuda;
 
 /// <summary>
 /// What device code says of its kernels, read from the ELF file: parameters from <c>.nv.info.&lt;kernel&gt;</c>, launch shape
-/// from the exported variable. With it, generated launch code is checked against generated CUDA without a GPU.
+/// from the exported variable. With it, launch code is checked against kernels, and kernels are reported, without a GPU.
 /// </summary>
-internal static class Cubin
+internal static class CubinFile
 {
     private const byte SizedValue = 4;
     private const byte ParameterInfo = 0x17;
 
-    public static Dictionary<string, FakeKernel> Kernels(ReadOnlySpan<byte> elf)
+    /// <summary>Every kernel by name; the shape is null where none is exported.</summary>
+    public static Dictionary<string, (LaunchShape? Shape, (int Offset, int Bytes)[] Parameters)> Kernels(ReadOnlySpan<byte> elf)
     {
         List<(string Name, int Type, int Offset, int Bytes)> sections = Sections(elf);
         Dictionary<string, (int Offset, int Bytes)> variables = Variables(elf, sections);
-        var kernels = new Dictionary<string, FakeKernel>();
+        var kernels = new Dictionary<string, (LaunchShape?, (int, int)[])>();
         foreach (var section in sections)
         {
             const string Prefix = ".nv.info.";
             if (!section.Name.StartsWith(Prefix, StringComparison.Ordinal))
                 continue;
             string name = section.Name[Prefix.Length..];
-            (int offset, int bytes) = variables[name + "_shape"];
-            kernels.Add(name, new FakeKernel
-            {
-                Shape = MemoryMarshal.Read<LaunchShape>(elf.Slice(offset, bytes)),
-                Parameters = Parameters(elf.Slice(section.Offset, section.Bytes)),
-            });
+            LaunchShape? shape = variables.TryGetValue(name + "_shape", out var at) && at.Bytes == Unsafe.SizeOf<LaunchShape>()
+                ? MemoryMarshal.Read<LaunchShape>(elf.Slice(at.Offset, at.Bytes))
+                : null;
+            kernels.Add(name, (shape, Parameters(elf.Slice(section.Offset, section.Bytes))));
         }
         return kernels;
+    }
+
+    /// <summary>What a device variable holds before anything runs.</summary>
+    public static ReadOnlySpan<byte> Variable(ReadOnlySpan<byte> elf, string name)
+    {
+        (int offset, int bytes) = Variables(elf, Sections(elf))[name];
+        return elf.Slice(offset, bytes);
     }
 
     private static (int Offset, int Bytes)[] Parameters(ReadOnlySpan<byte> info)

@@ -1,0 +1,101 @@
+"""Runs `attncompose verify` under the four tools of compute-sanitizer, over small configurations that launch every kernel.
+Needs a GPU.
+
+    dotnet publish src/Cli -c Release -r linux-x64 --self-contained -p:TrimmedProgram=true -o PROGRAM
+    python3 eng/sanitize.py PROGRAM [COUNT] [LOGS]
+
+COUNT configurations a tool (60 where it is left out), in two processes. Reports of the tools that are known noise are counted
+by name; docs/contributing/verification.md says why each is no fault. Exit code 0: no other report, no failed configuration, and
+no kernel that was not launched. Logs go to the folder LOGS where it is given.
+"""
+import collections, concurrent.futures, os, re, subprocess, sys, tempfile
+
+SECONDS = 400
+
+# Tool, options of the tool, options of verify. Filling the workspace would hide reads of what nobody wrote from initcheck.
+TOOLS = [
+    ("memcheck", [], []),
+    ("racecheck", ["--racecheck-report", "all"], []),
+    ("initcheck", [], ["--unpoisoned"]),
+    ("synccheck", [], []),
+]
+HALVES = ["floatout=True", "floatout=False"]
+
+# Tool, what its report says, and the name under which it is counted.
+NOISE = [
+    ("memcheck", re.compile(r"CUDA_ERROR_INVALID_VALUE .* on CUDA API call to cuFuncGetParamInfo"),
+     "cuFuncGetParamInfo is asked for the parameter behind the last"),
+]
+
+
+def reports(log):
+    """Each report as (title, place): a line after '=========' that is not indented, and the first place below it."""
+    title, place = "", ""
+    for line in (line[10:] for line in log.splitlines() if line.startswith("=========")):
+        if line.strip() and not line.startswith(" "):
+            if title:
+                yield title, place
+            title, place = line.strip(), ""
+        elif not place and line.strip().startswith("at "):
+            place = line.strip()
+    if title:
+        yield title, place
+
+
+def is_heading(title):
+    return title.startswith(("COMPUTE-SANITIZER", "ERROR SUMMARY", "RACECHECK SUMMARY", "LEAK SUMMARY"))
+
+
+def run(program, count, logs, job):
+    (tool, tool_options, options), half = job
+    begin = [] if tool == "plain" else ["compute-sanitizer", "--tool", tool, *tool_options]
+    command = [*begin, os.path.join(program, "attncompose"), "verify", "--device", "cuda", "--small", "--seed", "2",
+               "--count", str(count), "--where", half, *options]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS)
+        log, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as expired:
+        log, code = (expired.stdout or b"").decode(errors="replace"), "none: out of time"
+    if logs:
+        with open(os.path.join(logs, f"{tool}-{half}.log"), "w") as file:
+            file.write(log)
+    noise, faults = collections.Counter(), collections.Counter()
+    for title, place in reports(log):
+        if is_heading(title):
+            continue
+        name = next((name for of, text, name in NOISE if of == tool and text.search(title)), None)
+        if name:
+            noise[name] += 1
+        else:
+            faults[f"{re.sub('0x[0-9a-f]+', '0x..', title)} {re.sub('0x[0-9a-f]+', '0x..', place)}".strip()] += 1
+    if tool != "plain" and "SUMMARY: " not in log:
+        faults["the tool gave no summary"] += 1
+    if code != 0:
+        faults[f"exit code {code}; {(log.strip().splitlines() or [''])[-1]}"] += 1
+    for line in log.splitlines():
+        if line.startswith(("FAILED", "  not launched: ")):
+            faults[line.strip()[:200]] += 1
+    launched = re.search(r"(\d+) of them launched", log)
+    return tool, half, int(launched.group(1)) if launched else 0, noise, faults
+
+
+def main():
+    program, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    logs = sys.argv[3] if len(sys.argv) > 3 else None
+    failed = False
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["ATTNCOMPOSE_CACHE"] = cache  # so that the kernels are compiled once, without a tool
+        with concurrent.futures.ThreadPoolExecutor(2 * len(TOOLS)) as pool:
+            for jobs in ([("plain", [], [])], TOOLS):
+                pairs = [(tool, half) for tool in jobs for half in HALVES]
+                for tool, half, launched, noise, faults in pool.map(lambda job: run(program, count // 2, logs, job), pairs):
+                    print(f"{tool} {half}: {count // 2} configurations, {launched} kernels, {sum(faults.values())} faults", flush=True)
+                    for name, times in noise.items():
+                        print(f"  known noise, {times} times: {name}")
+                    for fault, times in faults.most_common(12):
+                        print(f"  {times} times: {fault}")
+                    failed |= bool(faults)
+    sys.exit(1 if failed else 0)
+
+
+main()
