@@ -47,7 +47,7 @@ internal sealed class SelectorCase : ICpuPipeline
     BlockStages? ICpuPipeline.Blocks => new(_selector!, _kernel);
 
     /// <summary>What a selector chooses, on a device of its own worker count.</summary>
-    public BlockMask Choose(BlockSelectorAttribute selector, int workers = 2)
+    public BlockMask Choose(BlockSelectorAttribute selector, int workers = 2, HeadSet denseHeads = default)
     {
         _selector = selector;
         var chosen = new BlockMask();
@@ -61,6 +61,7 @@ internal sealed class SelectorCase : ICpuPipeline
             Value = AttentionTensor.FromBhld(_key, Batch, KeyValueHeads, KeyLength, Dim),
             Output = AttentionTensor.FromBhld(output, Batch, QueryHeads, QueryLength, Dim),
             KeyLengths = _keyLengths, QueryLengths = _queryLengths, BlockSelection = chosen,
+            DenseHeads = denseHeads,
         });
         return chosen;
     }
@@ -123,6 +124,25 @@ internal sealed class SelectorCase : ICpuPipeline
             }
         }
     }
+
+    /// <summary>The same for what a selector that ranks must visit, and may.</summary>
+    public void AssertVisits(BlockChoiceBand expected, BlockMask actual, int batch, int head)
+    {
+        for (int i = 0; i < actual.QueryBlocks; i++)
+        {
+            for (int j = 0; j < actual.KeyBlocks; j++)
+            {
+                bool inside = i < expected.May.GetLength(0) && j < expected.May.GetLength(1);
+                bool visits = actual.Visits(batch, head, i, j);
+                string where = $"seed {Seed}, sequence {batch}, head {head}, query block {i}, key block {j}";
+                Assert.True(visits ? inside && expected.May[i, j] : !inside || !expected.Must[i, j], $"{where}: {(visits ? "visited" : "not visited")}");
+                Assert.True((visits && HasRule) == actual.IsPartial(batch, head, i, j), $"{where}: partial");
+            }
+        }
+    }
+
+    /// <summary>Makes every key NaN.</summary>
+    public void Poison() => Array.Fill(_key, float.NaN);
 
     private float[] Gather(float[] from, int firstRow, IEnumerable<int> rows) =>
         [.. rows.SelectMany(row => from.AsSpan((firstRow + row) * Dim, Dim).ToArray())];
