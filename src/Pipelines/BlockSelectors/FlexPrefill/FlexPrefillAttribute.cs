@@ -48,7 +48,7 @@ namespace AttnCompose;
 [DevicePhase("sums", Scope = PhaseScope.KeyValueHeadKeyTile,
     Reads = ["query", "key", "row_stats"], Writes = ["columns", "diagonals"],
     Summary = "probabilities of the last queries, summed along columns and diagonals")]
-[DevicePhase("choose", Scope = PhaseScope.QueryHead, Reads = ["query", "columns", "diagonals", "pooled_keys"],
+[DevicePhase("choose", Scope = PhaseScope.QueryHead, Reads = ["query", "columns", "diagonals", "pooled_keys", "block_scores"],
     Writes = ["block_scores", "sets", "kinds"], Parameters = ["Gamma", "Tau", "MinBudget"],
     Summary = "the head's kind, and the vertical blocks and bands of diagonals that cover Gamma")]
 [DevicePhase("map_rows", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "kinds", "pooled_keys"], Writes = ["map"],
