@@ -49,7 +49,7 @@ public sealed class StageDiagnosticsTests
 
     [Fact]
     public void The_test_stages_are_sound() =>
-        Assert.Empty(Compiler.Analyze(Compiler.TestStages, "test_select.cuh", "test_hooks.cuh", "test_attend.cuh"));
+        Assert.Empty(Compiler.Analyze(Compiler.TestStages, "test_select.cuh", "test_hooks.cuh", "test_attend.cuh", "test_blocks.cuh"));
 
     [Fact]
     public void A_class_that_is_no_stage_is_left_alone() =>

@@ -39,12 +39,13 @@ internal sealed class DeclarationWriter(Random random)
     [
         "TestSelect", "TestSelect(Share = 0.25)", "TestSelect(Window = 3)", "TestSelect(KeepFirst = false)", "TestGather", "TestAttend",
         "TestScatter", "CpuOnlySelect", "ClosedAttend", "FlashAttention", "TokenCoverage(Coverage = 0.1)", "TokenCoverage", "GatherTokens",
-        "ScatterTokens", "System.Obsolete", "Own", "Own(Alpha = 1)", "Own(beta = 2, Gamma = true)", "Generic<int>", "Missing",
+        "ScatterTokens", "GivenBlocks", "TestBlocks(Sink = 2)", "BlockSparseAttention", "BlockSparseAttention(BlockQuery = 64)", "System.Obsolete", "Own", "Own(Alpha = 1)", "Own(beta = 2, Gamma = true)", "Generic<int>", "Missing",
     ];
 
     private static readonly string[] s_chains =
     [
-        "[TestAttend]", "[FlashAttention]", "[TestSelect, TestGather, TestAttend, TestScatter]",
+        "[TestAttend]", "[FlashAttention]", "[GivenBlocks, BlockSparseAttention]",
+        "[TokenCoverage, GatherTokens, TestBlocks, BlockSparseAttention(BlockKey = 64), ScatterTokens]", "[TestSelect, TestGather, TestAttend, TestScatter]",
         "[TokenCoverage]\n[GatherTokens]\n[FlashAttention]\n[ScatterTokens]", "[ScatterTokens, FlashAttention, GatherTokens, TokenCoverage]",
         "[TestSelect, TestSelect(Share = 1), TestGather, FlashAttention, TestScatter]",
         "[Generic<int>]", "[TestSelect, TestGather, Generic<string>, TestScatter]", "[Own(Gamma = true), Own, TestGather, FlashAttention, TestScatter]",

@@ -104,6 +104,7 @@ internal static class GraphText
         {
             "selector" => StageKind.TokenSelector,
             "compress" => StageKind.Compress,
+            "blocks" => StageKind.BlockSelector,
             "kernel" => StageKind.AttentionKernel,
             "decompress" => StageKind.Decompress,
             _ => throw new FormatException(words[0]),

@@ -53,6 +53,51 @@ public sealed class LoweringTests
                   phase a QueryHead: query -> budget key problem (Budget)
                 """ + GraphText.Rest)));
 
+    private const string Blocks = """
+        blocks Choose
+          option Share double 0.5 0..1
+          buffer scores float
+          phase estimate QueryHeadQueryTile: query key -> scores
+          phase choose QueryHead: scores -> block_list (Share)
+        kernel Attend RowSource Score RowDestination BlockList
+          buffer order int
+          phase sort QueryHead: -> order
+          phase attend QueryHeadQueryTile: query key value order -> output
+        """;
+
+    [Fact]
+    public void A_block_selector_is_given_rows_and_scores_and_is_the_loops_block_list()
+    {
+        FusionPlan plan = LoweringPipeline.Run(GraphText.Parse(Blocks));
+        Equal(
+            """
+            RowSource = default(attn::TensorMaps tensor_maps as maps) as RowSource
+            Score = default() as Score
+            RowDestination = default() as RowDestination
+            BlockList = Choose(attn::BlockList block_list) as Blocks
+            """,
+            GraphText.Hooks(plan));
+        Equal(
+            """
+            demo_pipeline_estimate = QueryHeadQueryTile(estimate >scores)
+            demo_pipeline_choose = QueryHead(choose <scores>block_list) because choose reads scores in other blocks than wrote it (there one a tile of queries of a query head)
+            demo_pipeline_sort = QueryHead(sort <block_list>order) because its stage may have blocks of another size than the stage before it
+            demo_pipeline_attend = QueryHeadQueryTile(attend <order,block_list) because attend reads order in other blocks than wrote it (there one a query head)
+            """,
+            GraphText.Kernels(plan));
+        Equal(
+            """
+            demo_pipeline_estimate: attn::TensorMaps tensor_maps as maps, float* scores!
+            demo_pipeline_choose: attn::TensorMaps tensor_maps as maps, float* scores, attn::BlockList block_list!, double share
+            demo_pipeline_sort: attn::TensorMaps tensor_maps as maps, attn::BlockList block_list, int* order!
+            demo_pipeline_attend: attn::TensorMaps tensor_maps as maps, attn::BlockList block_list, int* order
+            """,
+            GraphText.Arguments(plan));
+        Assert.Equal(["RowSource Score", "RowSource Score", "RowSource BlockList", "RowSource Score RowDestination BlockList"],
+            plan.Kernels.Select(k => string.Join(" ", plan.HooksOf(k.Steps[0]).Select(h => h.Point))));
+        Assert.Equal([false, false, false, true], plan.Kernels.Select(k => k.Steps[0].TakesHooks));
+    }
+
     [Fact]
     public void BindHooks_binds_stages_and_defaults() =>
         Equal(

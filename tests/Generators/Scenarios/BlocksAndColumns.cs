@@ -1,6 +1,4 @@
-using AttnCompose;
-
-namespace Declarations;
+namespace Acme.Experiments;
 
 /// <summary>Small blocks, with columns and slashes beside them.</summary>
 [AttentionPipeline(Mask = AttentionMask.Causal)]

@@ -1,6 +1,4 @@
-using AttnCompose;
-
-namespace Declarations;
+namespace Acme.Experiments;
 
 /// <summary>A block list over the compressed sequence of a token selection.</summary>
 [AttentionPipeline(Mask = AttentionMask.Causal)]

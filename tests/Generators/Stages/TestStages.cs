@@ -89,6 +89,26 @@ public sealed class TestScatterAttribute : DecompressAttribute<DirectDestination
     public override DirectDestination Destination(TokenSelection selection) => default;
 }
 
+/// <summary>A block selector: the first blocks and the last ones before each query block.</summary>
+[DeviceStage("test_blocks.cuh", Type = "TestBlocks")]
+[DevicePhase("choose", Scope = PhaseScope.QueryHead, Reads = ["query", "key"], Writes = ["block_list"], Parameters = ["Local"],
+    Summary = "the first block and those before the diagonal")]
+public sealed class TestBlocksAttribute : BlockSelectorAttribute
+{
+    /// <summary>Blocks before the diagonal.</summary>
+    [RuntimeParameter(4, Min = 1)]
+    public int Local { get; set; }
+
+    /// <summary>First blocks.</summary>
+    [ConstantParameter(1, Min = 0, Max = 64)]
+    public int Sink { get; set; }
+
+    /// <inheritdoc/>
+    public override void Select<T, TRows, TScore>(
+        in CpuInputs<T> problem, CpuExecution cpu, TRows rows, TScore scores, BlockMask blocks) =>
+        throw new NotSupportedException("A stage for declarations alone.");
+}
+
 /// <summary>A kernel that others can hook into.</summary>
 [DeviceStage("test_attend.cuh", Type = "TestAttend", Offers = FusionPoint.RowSource | FusionPoint.Score | FusionPoint.RowDestination)]
 [DevicePhase("attend", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "key", "value"], Writes = ["output"], Summary = "online softmax")]

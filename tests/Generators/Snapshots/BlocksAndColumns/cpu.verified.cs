@@ -2,7 +2,7 @@
 // blocks-and-columns: the CPU path.
 #nullable enable
 
-namespace Declarations;
+namespace Acme.Experiments;
 
 partial class BlocksAndColumns : global::AttnCompose.Cpu.ICpuPipeline
 {

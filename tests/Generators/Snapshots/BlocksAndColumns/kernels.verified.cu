@@ -4,8 +4,8 @@
 // stages     1. block selector   GivenBlocks      block list of kernel 2
 //            2. attention kernel BlockSparseAttention kernels 1 to 2
 // tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1
-// buffers    tile_order: int [batch, query heads, query tiles]
-//            tile_lengths: int [batch, query heads, query tiles]
+// buffers    tile_lengths: int [batch, query heads, query tiles]
+//            tile_order: int [batch, query heads, query tiles]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>
@@ -44,11 +44,11 @@ blocks_and_columns_order(
     const __grid_constant__ attn::Problem problem,
     const __grid_constant__ attn::TensorMaps tensor_maps,
     const attn::BlockList block_list,
-    int* tile_order,
-    int* tile_lengths) {
+    int* tile_lengths,
+    int* tile_order) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: query tiles of a head, those that visit most first
-    Attention::Order::run(problem, RowSource{.maps = &tensor_maps}, Blocks{.block_list = block_list}, {.tile_order = tile_order, .tile_lengths = tile_lengths}, shared);
+    Attention::Order::run(problem, RowSource{.maps = &tensor_maps}, Blocks{.block_list = block_list}, {.tile_lengths = tile_lengths, .tile_order = tile_order}, shared);
 }
 
 // -- kernel 2 of 2: one block a tile of queries of a query head ----------------------------------------------------

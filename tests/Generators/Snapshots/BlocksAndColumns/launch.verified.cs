@@ -2,7 +2,7 @@
 // blocks-and-columns: the code that launches the kernels.
 #nullable enable
 
-namespace Declarations;
+namespace Acme.Experiments;
 
 partial class BlocksAndColumns : global::AttnCompose.Cuda.ICudaPipeline
 {
@@ -34,8 +34,8 @@ partial class BlocksAndColumns : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(in launch.BlockList);
-        launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
         launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_lengths"));
+        launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
         launch.Run();
 
         // -- kernel 2 of 2: one block a tile of queries of a query head --------------------------------------------

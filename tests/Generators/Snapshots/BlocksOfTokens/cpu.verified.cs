@@ -2,7 +2,7 @@
 // blocks-of-tokens: the CPU path.
 #nullable enable
 
-namespace Declarations;
+namespace Acme.Experiments;
 
 partial class BlocksOfTokens : global::AttnCompose.Cpu.ICpuPipeline
 {

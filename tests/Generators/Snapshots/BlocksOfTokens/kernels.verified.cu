@@ -13,8 +13,8 @@
 //            scores: float [batch, query heads, key length]
 //            mean_scores: float [batch, key length]
 //            budget: int [batch]
-//            tile_order: int [batch, query heads, query tiles]
 //            tile_lengths: int [batch, query heads, query tiles]
+//            tile_order: int [batch, query heads, query tiles]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>
@@ -148,11 +148,11 @@ blocks_of_tokens_order(
     const __grid_constant__ attn::Problem problem,
     const attn::TokenIndex token_index,
     const attn::BlockList block_list,
-    int* tile_order,
-    int* tile_lengths) {
+    int* tile_lengths,
+    int* tile_order) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: query tiles of a head, those that visit most first
-    Attention::Order::run(problem, RowSource{.token_index = token_index}, Blocks{.block_list = block_list}, {.tile_order = tile_order, .tile_lengths = tile_lengths}, shared);
+    Attention::Order::run(problem, RowSource{.token_index = token_index}, Blocks{.block_list = block_list}, {.tile_lengths = tile_lengths, .tile_order = tile_order}, shared);
 }
 
 // -- kernel 8 of 8: one block a tile of queries of a query head ----------------------------------------------------

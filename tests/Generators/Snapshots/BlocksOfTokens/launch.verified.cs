@@ -2,7 +2,7 @@
 // blocks-of-tokens: the code that launches the kernels.
 #nullable enable
 
-namespace Declarations;
+namespace Acme.Experiments;
 
 partial class BlocksOfTokens : global::AttnCompose.Cuda.ICudaPipeline
 {
@@ -80,8 +80,8 @@ partial class BlocksOfTokens : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(in launch.BlockList);
-        launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
         launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_lengths"));
+        launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
         launch.Run();
 
         // -- kernel 8 of 8: one block a tile of queries of a query head --------------------------------------------
