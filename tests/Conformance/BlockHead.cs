@@ -19,6 +19,9 @@ public sealed record BlockHead
     /// <summary>A score rule on (score, query, key), both among the keys that take part, or null.</summary>
     public ScoreRule? Rule { get; init; }
 
+    /// <summary>How far a sum of probabilities in float32 may be from the truth.</summary>
+    public double ScoreError { get; init; } = 2e-6;
+
     public int Queries => Query.Length / Dim;
     public int Keys => Key.Length / Dim;
     public int QueryBlocks => (Queries + BlockQuery - 1) / BlockQuery;

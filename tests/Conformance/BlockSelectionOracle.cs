@@ -6,9 +6,6 @@ namespace AttnCompose.Conformance;
 /// </summary>
 public static class BlockSelectionOracle
 {
-    /// <summary>How far a float32 sum of probabilities may be from the truth.</summary>
-    private const double ScoreError = 2e-6;
-
     /// <summary>Sinks and a local window; exact.</summary>
     public static bool[,] Streaming(BlockHead head, int sink, int local) =>
         head.Where((d, key) => key < sink || (d - key < local && (head.Causal || key - d < local)));
@@ -20,12 +17,13 @@ public static class BlockSelectionOracle
         (double[] columns, double[] slashes) = WindowSums(head, lastQueries);
         columns.AsSpan(0, Math.Min(forcedVertical, columns.Length)).Fill(double.PositiveInfinity);
         slashes.AsSpan(0, Math.Min(forcedSlash, slashes.Length)).Fill(double.PositiveInfinity);
-        Band vertical = Highest(columns, Math.Max(verticalSize, forcedVertical), Math.Max(verticalSize, forcedVertical));
-        Band slash = Highest(slashes, Math.Max(slashSize, forcedSlash), Math.Max(slashSize, forcedSlash));
+        (int columnCount, int slashCount) = (Math.Max(verticalSize, forcedVertical), Math.Max(slashSize, forcedSlash));
+        Band vertical = Highest(columns, columnCount, columnCount, head.ScoreError);
+        Band slash = Highest(slashes, slashCount, slashCount, head.ScoreError);
         return new BlockChoiceBand
         {
             Must = Crossed(head, slash.Must), May = Crossed(head, slash.May), Columns = vertical,
-            ColumnCount = Math.Min(head.Keys, Math.Max(verticalSize, forcedVertical)),
+            ColumnCount = Math.Min(head.Keys, columnCount),
         };
     }
 
@@ -37,7 +35,7 @@ public static class BlockSelectionOracle
         double[] truth = Blocks(columns), bands = Blocks(slashes);
         double[] estimate = MapRow(head, head.Queries - window, head.Queries, head.KeyBlocks);
         double distance = Math.Sqrt(Math.Max(0, truth.Zip(estimate, (p, q) => Divergence(p, q) + Divergence(q, p)).Sum() / 2));
-        if (Math.Abs(distance - tau) < 1e-4)
+        if (tau > 0 && Math.Abs(distance * distance - tau * tau) < 1e-5 + 4 * head.ScoreError)
             return null;
         bool aware = distance < tau;
         Band vertical = Ranked(columns, truth), slash = Ranked(slashes, bands);
@@ -54,8 +52,8 @@ public static class BlockSelectionOracle
         // As many blocks as the scores that cover gamma would fill, at least the budget.
         Band Ranked(double[] scores, double[] blocks)
         {
-            (int few, int many) = aware ? (0, 0) : Covering(scores, gamma);
-            return Highest(blocks, Count(few), Count(many));
+            (int few, int many) = aware ? (0, 0) : Covering(scores, gamma, head.ScoreError);
+            return Highest(blocks, Count(few), Count(many), head.ScoreError);
 
             int Count(int tokens) => Math.Max((tokens + size - 1) / size, (minBudget + size - 1) / size);
         }
@@ -68,8 +66,8 @@ public static class BlockSelectionOracle
                 double[] row = MapRow(head, i * head.BlockQuery, Math.Min((i + 1) * head.BlockQuery, head.Queries), visible);
                 return row.Concat(Enumerable.Repeat(0.0, head.KeyBlocks - visible));
             })];
-            (int few, int many) = Covering(pairs, gamma);
-            return Highest(pairs, few, many);
+            (int few, int many) = Covering(pairs, gamma, head.ScoreError);
+            return Highest(pairs, few, many, head.ScoreError);
         }
 
         bool[,] Union(Func<int, bool> isInMap, HashSet<int> verticals, HashSet<int> slashes)
@@ -136,20 +134,20 @@ public static class BlockSelectionOracle
     private static bool[,] Crossed(BlockHead head, HashSet<int> diagonals) => head.Where((d, key) => key <= d && diagonals.Contains(d - key));
 
     // What a ranking keeps of which at least `few` and at most `many` are kept.
-    private static Band Highest(double[] scores, int few, int many)
+    private static Band Highest(double[] scores, int few, int many, double error)
     {
         double[] ranked = [.. scores.OrderDescending()];
         // Above what the first one that is left out may have, and at least what the last one that is kept may have.
-        double low = few >= ranked.Length ? double.NegativeInfinity : ranked[few] + ScoreError;
-        double high = many >= ranked.Length ? double.NegativeInfinity : many == 0 ? double.PositiveInfinity : ranked[many - 1] - ScoreError;
+        double low = few >= ranked.Length ? double.NegativeInfinity : ranked[few] + error;
+        double high = many >= ranked.Length ? double.NegativeInfinity : many == 0 ? double.PositiveInfinity : ranked[many - 1] - error;
         int[] all = [.. Enumerable.Range(0, scores.Length)];
         return new Band([.. all.Where(i => few > 0 && scores[i] > low)], [.. all.Where(i => many > 0 && scores[i] >= high)]);
     }
 
     // How few scores hold the share of their sum, within the error of a float32 sum.
-    private static (int Few, int Many) Covering(double[] scores, double share)
+    private static (int Few, int Many) Covering(double[] scores, double share, double error)
     {
-        return (Fewest(share - 1e-5), Fewest(share + 1e-5));
+        return (Fewest(share - 1e-5 - 4 * error), Fewest(share + 1e-5 + 4 * error));
 
         int Fewest(double part)
         {

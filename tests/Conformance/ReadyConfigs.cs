@@ -37,6 +37,12 @@ public static class ReadyConfigs
         (40, ElementType.BFloat16, true), (192, ElementType.BFloat16, false),
     ];
 
+    /// <summary>Those for which the pipelines with a block selector are compiled too, each alone and after a token selection.</summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_selectorKernels =
+        [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
+
+    private const int SelectorPipelines = 6;
+
     /// <summary>What the kernels of the configurations are compiled for.</summary>
     public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
         new KernelVariant(kernel.HeadDim, kernel.Element, kernel.FloatOutput ? ElementType.Float32 : kernel.Element))];
@@ -49,7 +55,9 @@ public static class ReadyConfigs
         bool sparse = random.Next(4) != 0;
         bool blocks = s_blockKernels.Contains(kernel) && random.Next(3) == 0;
         sparse &= !blocks;
-        bool isFixed = sparse && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
+        bool selects = !blocks && s_selectorKernels.Contains(kernel) && random.Next(2) == 0;
+        var selector = selects ? (BlockSelectorKind)random.Next(1, 4) : BlockSelectorKind.None;
+        bool isFixed = sparse && !selects && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
         bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
         int queryLength = random.Next(2) != 0 ? keyLength : Length(random, sparse, isLong);
@@ -76,6 +84,7 @@ public static class ReadyConfigs
             Threads = random.Next(1, 4),
             Sparse = sparse,
             Blocks = blocks,
+            Selector = selector,
             Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
             MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
             Count = isFixed ? random.Next(1, Math.Max(queryLength, keyLength) + 8) : 0,
@@ -90,7 +99,8 @@ public static class ReadyConfigs
     }
 
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
-    public static int Texts => 2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length;
+    public static int Texts =>
+        2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length + SelectorPipelines * s_selectorKernels.Length;
 
     /// <summary>
     /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
@@ -100,9 +110,11 @@ public static class ReadyConfigs
     {
         int text = number % Texts;
         int others = text - 2 * s_kernels.Length;
-        bool blocks = others >= s_fixedKernels.Length, isFixed = others >= 0 && !blocks;
-        bool sparse = text >= s_kernels.Length && !blocks;
-        var kernel = blocks ? s_blockKernels[others - s_fixedKernels.Length]
+        int selected = others - s_fixedKernels.Length - s_blockKernels.Length; // kernel by kernel, each in all pipelines
+        bool selects = selected >= 0, blocks = others >= s_fixedKernels.Length && !selects, isFixed = others >= 0 && !blocks && !selects;
+        bool sparse = selects ? selected % 2 != 0 : text >= s_kernels.Length && !blocks;
+        var kernel = selects ? s_selectorKernels[selected / SelectorPipelines]
+            : blocks ? s_blockKernels[others - s_fixedKernels.Length]
             : isFixed ? s_fixedKernels[others]
             : s_kernels[text % s_kernels.Length];
         PipelineConfig config = Random(seed).Within(SmallMultiplyAdds, anyHeadDim: false);
@@ -110,7 +122,9 @@ public static class ReadyConfigs
         int keyLength = sparse && config.KeyLength < config.Window + 40 ? config.KeyLength + config.Window : config.KeyLength;
         return config with
         {
-            Sparse = sparse, Blocks = blocks, HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
+            Sparse = sparse, Blocks = blocks,
+            Selector = selects ? (BlockSelectorKind)(selected % SelectorPipelines / 2 + 1) : BlockSelectorKind.None,
+            HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
             MinTokens = config.MinTokens % 64,
@@ -121,6 +135,7 @@ public static class ReadyConfigs
     /// <summary>The pipeline of a configuration.</summary>
     public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config switch
     {
+        { Selector: not BlockSelectorKind.None } => SelectorSettings.Create(config, device),
         { Blocks: true } => Pipelines.BlockSparse.Create(device),
         { Sparse: false } => Pipelines.DenseAttention.Create(device),
         { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
@@ -130,6 +145,7 @@ public static class ReadyConfigs
     /// <summary>The plan of the pipeline of a configuration.</summary>
     public static PipelinePlan PlanOf(PipelineConfig config) => config switch
     {
+        { Selector: not BlockSelectorKind.None } => SelectorSettings.PlanOf(config),
         { Blocks: true } => Pipelines.BlockSparse.Plan,
         { Sparse: false } => Pipelines.DenseAttention.Plan,
         { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,
