@@ -9,7 +9,7 @@ internal static class CudaArgumentChecks
     private const int Alignment = 16; // bytes: one vector load
 
     public static ProblemShape Check<T, TOut>(
-        in CudaAttentionArguments<T, TOut> arguments, CudaProgram program, BlockStages? blocks, CudaDevice device)
+        in CudaAttentionArguments<T, TOut> arguments, CudaProgram program, CudaDevice device, BlockStages? blocks = null)
         where T : unmanaged
         where TOut : unmanaged
     {

@@ -122,7 +122,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         where T : unmanaged
         where TOut : unmanaged
     {
-        ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, pipeline.Blocks, Device);
+        ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, Device, pipeline.Blocks);
         if (shape.IsEmpty)
             return;
         KernelVariant variant = VariantOf<T, TOut>(shape.HeadDim);

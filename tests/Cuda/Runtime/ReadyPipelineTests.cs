@@ -44,8 +44,16 @@ public sealed class ReadyPipelineTests
                 Assert.Equal((0, 208), kernel.Parameters![0]);
                 var problem = MemoryMarshal.Read<DeviceProblem>(arguments);
                 Assert.Equal((2, 4, 2, 300, 400, headDim), (problem.Batch, problem.QueryHeads, problem.KeyValueHeads, problem.QueryLength, problem.KeyLength, problem.HeadDim));
-                foreach ((int offset, int bytes) in kernel.Parameters.Skip(1).Where(p => p.Bytes is 8 or 32))
-                    AssertAllocated(driver, entry, arguments.AsSpan(offset, bytes));
+                // Packed one after another; the driver moves each to where the kernel has it.
+                int end = 0;
+                foreach (int bytes in kernel.Parameters.Select(p => p.Bytes))
+                {
+                    int alignment = bytes == 2 * DeviceTensorMaps.MapBytes ? DeviceTensorMaps.Alignment : Math.Min(bytes, 8);
+                    int offset = (end + alignment - 1) & -alignment;
+                    end = offset + bytes;
+                    if (bytes is 8 or 32)
+                        AssertAllocated(driver, entry, arguments.AsSpan(offset, bytes));
+                }
             }
         }
         Assert.Empty(driver.Allocations);

@@ -2,8 +2,9 @@
 // ring (wgmma_loop.cuh). Tiles come by the copy engine, where the row source has tensor maps, or row by row.
 //
 // cp.async writes through the generic proxy and wgmma reads through the other: a fence stands between them, the consumers',
-// or the producer's where only a cut tile comes so. The copy engine needs none. Rows of keys and values past key_count are zeroes, not only masked: 0 * NaN would be NaN. The
-// copy engine fills with zeroes only past the tensor, so a tile that key_count cuts inside it is copied by rows.
+// or the producer's where only a cut tile comes so. The copy engine needs none. Rows of keys and values past key_count are
+// zeroes, not only masked: 0 * NaN would be NaN. The copy engine fills with zeroes only past the tensor, so a tile that
+// key_count cuts inside it is copied by rows.
 #pragma once
 
 #include <attncompose/attention/wgmma_ring.cuh>
