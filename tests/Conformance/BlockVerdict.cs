@@ -24,7 +24,7 @@ internal static class BlockVerdict
             Dim = config.HeadDim, BlockQuery = chosen.BlockQuery, BlockKey = chosen.BlockKey,
             Causal = config.Mask == AttentionMask.Causal, Scale = inputs.Scale, ScoreError = scoreError,
         };
-        if (new SelectorSettings(config).Expected(config.Selector, rows) is not { } expected)
+        if (new SelectorSettings(config).Expected(config.BlockSelector, rows) is not { } expected)
             yield break;
         for (int i = 0; i < rows.QueryBlocks; i++)
         {

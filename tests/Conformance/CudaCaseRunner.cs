@@ -58,9 +58,9 @@ public sealed class CudaCaseRunner : IDisposable
         using CudaTensor<int>? keyLengths = inputs.KeyLengths is { } k ? CudaTensor.From<int>(_device, k) : null;
         using CudaTensor<int>? queryLengths = inputs.QueryLengths is { } q ? CudaTensor.From<int>(_device, q) : null;
         using CudaBlockMask? blocks = inputs.Blocks is { } mask ? CudaBlockMask.From(_device, mask) : null;
-        using CudaBlockMask? chosenBlocks = config.Selector == BlockSelectorKind.None ? null : new CudaBlockMask(
+        using CudaBlockMask? chosenBlocks = config.BlockSelector == BlockSelectorKind.None ? null : new CudaBlockMask(
             _device, batch, heads, queries, keys, SelectorSettings.Block, SelectorSettings.Block,
-            columns: config.Selector == BlockSelectorKind.VerticalSlash);
+            columns: config.BlockSelector == BlockSelectorKind.VerticalSlash);
         var selection = new CudaTokenSelection(
             positions.Dense(batch, heads, keys), keyCounts.Dense(batch, heads), queryBegins.Dense(batch, heads));
         var arguments = new CudaAttentionArguments<T, TOut>

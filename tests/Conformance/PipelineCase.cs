@@ -195,7 +195,7 @@ public sealed class PipelineCase
         HostTensor<TOut> output = Image<TOut>(heads, length, config.HeadDim, values: null);
         var logSumExp = new HostTensor<float>(TensorLayout.Bhld, batch, heads, length, 1, heads);
         var selection = new TokenSelection { WantsScores = true };
-        BlockMask? chosen = config.Selector == BlockSelectorKind.None ? null : new();
+        BlockMask? chosen = config.BlockSelector == BlockSelectorKind.None ? null : new();
         pipeline.Run(new AttentionArguments<T, TOut>
         {
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,

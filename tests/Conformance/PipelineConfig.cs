@@ -104,7 +104,7 @@ public sealed record PipelineConfig
     public bool Blocks { get; init; }
 
     /// <summary>What chooses key blocks, after a token selection or alone; its parameters follow from the seed.</summary>
-    public BlockSelectorKind Selector { get; init; }
+    public BlockSelectorKind BlockSelector { get; init; }
 
     public required double Coverage { get; init; }
 
@@ -200,7 +200,8 @@ public sealed record PipelineConfig
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
         $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
-        $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} selector={Selector} coverage={Coverage:R} count={Count} window={Window} pool={Pool} min={MinTokens} " +
+        $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} selector={BlockSelector} coverage={Coverage:R} " +
+        $"count={Count} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
 
     /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
@@ -247,7 +248,7 @@ public sealed record PipelineConfig
             Rule = Enum.Parse<RuleKind>(Text("rule")),
             Threads = Integer("threads"),
             Sparse = bool.Parse(Text("sparse")),
-            Selector = parts.TryGetValue("selector", out string? selector)
+            BlockSelector = parts.TryGetValue("selector", out string? selector)
                 ? Enum.Parse<BlockSelectorKind>(selector)
                 : BlockSelectorKind.None,
             Blocks = parts.TryGetValue("blocks", out string? blocks) && bool.Parse(blocks), // older lines have no such part

@@ -187,8 +187,8 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         var singleLse = new float[length];
         if (result.Blocks is { } chosen)
         {
-            double error = 2e-6 + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head));
-            foreach (string wrong in BlockVerdict.Failures(inputs, chosen, batch, head, keys, queries, error))
+            double scoreError = 2e-6 + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head));
+            foreach (string wrong in BlockVerdict.Failures(inputs, chosen, batch, head, keys, queries, scoreError))
                 yield return wrong;
         }
         inputs.Attend<double>(batch, head, keys, queries, truth, truthLse, chosen: result.Blocks);

@@ -84,7 +84,7 @@ public static class ReadyConfigs
             Threads = random.Next(1, 4),
             Sparse = sparse,
             Blocks = blocks,
-            Selector = selector,
+            BlockSelector = selector,
             Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
             MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
             Count = isFixed ? random.Next(1, Math.Max(queryLength, keyLength) + 8) : 0,
@@ -123,7 +123,7 @@ public static class ReadyConfigs
         return config with
         {
             Sparse = sparse, Blocks = blocks,
-            Selector = selects ? (BlockSelectorKind)(selected % SelectorPipelines / 2 + 1) : BlockSelectorKind.None,
+            BlockSelector = selects ? (BlockSelectorKind)(selected % SelectorPipelines / 2 + 1) : BlockSelectorKind.None,
             HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
@@ -135,7 +135,7 @@ public static class ReadyConfigs
     /// <summary>The pipeline of a configuration.</summary>
     public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config switch
     {
-        { Selector: not BlockSelectorKind.None } => SelectorSettings.Create(config, device),
+        { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.Create(config, device),
         { Blocks: true } => Pipelines.BlockSparse.Create(device),
         { Sparse: false } => Pipelines.DenseAttention.Create(device),
         { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
@@ -145,7 +145,7 @@ public static class ReadyConfigs
     /// <summary>The plan of the pipeline of a configuration.</summary>
     public static PipelinePlan PlanOf(PipelineConfig config) => config switch
     {
-        { Selector: not BlockSelectorKind.None } => SelectorSettings.PlanOf(config),
+        { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.PlanOf(config),
         { Blocks: true } => Pipelines.BlockSparse.Plan,
         { Sparse: false } => Pipelines.DenseAttention.Plan,
         { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,

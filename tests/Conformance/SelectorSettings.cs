@@ -39,7 +39,7 @@ public sealed record SelectorSettings
     {
         var s = new SelectorSettings(config);
         (double coverage, int min) = (config.Coverage, config.MinTokens);
-        return (config.Selector, config.Sparse) switch
+        return (config.BlockSelector, config.Sparse) switch
         {
             (BlockSelectorKind.Streaming, false) => Pipelines.Streaming.Create(device, new() { Sink = s.Sink, Local = s.Local }),
             (BlockSelectorKind.Streaming, true) => Pipelines.TokenSparseStreaming.Create(
@@ -59,12 +59,12 @@ public sealed record SelectorSettings
                 device, new() { Gamma = s.Gamma, Tau = s.Tau, MinBudget = s.MinBudget }),
             (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Create(
                 device, new() { Coverage = coverage, MinTokens = min, Gamma = s.Gamma, Tau = s.Tau, MinBudget = s.MinBudget }),
-            _ => throw new ArgumentException($"{config.Selector} chooses no blocks.", nameof(config)),
+            _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
         };
     }
 
     /// <summary>The plan of that pipeline.</summary>
-    public static PipelinePlan PlanOf(PipelineConfig config) => (config.Selector, config.Sparse) switch
+    public static PipelinePlan PlanOf(PipelineConfig config) => (config.BlockSelector, config.Sparse) switch
     {
         (BlockSelectorKind.Streaming, false) => Pipelines.Streaming.Plan,
         (BlockSelectorKind.Streaming, true) => Pipelines.TokenSparseStreaming.Plan,
@@ -72,7 +72,7 @@ public sealed record SelectorSettings
         (BlockSelectorKind.VerticalSlash, true) => Pipelines.TokenSparseVerticalSlash.Plan,
         (BlockSelectorKind.FlexPrefill, false) => Pipelines.Flexprefill.Plan,
         (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Plan,
-        _ => throw new ArgumentException($"{config.Selector} chooses no blocks.", nameof(config)),
+        _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
     };
 
     /// <summary>What must be chosen of a head, and what may; null where float32 leaves it open.</summary>

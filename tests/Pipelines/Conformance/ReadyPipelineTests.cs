@@ -38,7 +38,8 @@ public sealed class ReadyPipelineTests : IDisposable
             {
                 PipelineConfig config = PipelineConfig.Random(seed) with
                 {
-                    Mask = AttentionMask.Causal, Rule = RuleKind.None, Window = 128, Pool = 7, RoundScores = false, Selector = selector,
+                    Mask = AttentionMask.Causal, Rule = RuleKind.None, Window = 128, Pool = 7, RoundScores = false,
+                    BlockSelector = selector,
                 };
                 using IAttentionPipeline pipeline = ReadyConfigs.Create(config, _device);
                 var inputs = new PipelineCase(config);
