@@ -37,11 +37,13 @@ public static class ReadyConfigs
         (40, ElementType.BFloat16, true), (192, ElementType.BFloat16, false),
     ];
 
-    /// <summary>Those for which the pipelines with a block selector are compiled too, each alone and after a token selection.</summary>
+    /// <summary>
+    /// Those for which the pipelines with a block selector are compiled too: the block selector alone, and after a token selection.
+    /// </summary>
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_selectorKernels =
-        [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
+        [(64, ElementType.Float16, true), (128, ElementType.BFloat16, false)];
 
-    private const int SelectorPipelines = 6;
+    private const int BlockSelectors = 3;
 
     /// <summary>What the kernels of the configurations are compiled for.</summary>
     public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
@@ -56,7 +58,8 @@ public static class ReadyConfigs
         bool blocks = s_blockKernels.Contains(kernel) && random.Next(3) == 0;
         sparse &= !blocks;
         bool selects = !blocks && s_selectorKernels.Contains(kernel) && random.Next(2) == 0;
-        var selector = selects ? (BlockSelectorKind)random.Next(1, 4) : BlockSelectorKind.None;
+        var selector = selects ? (BlockSelectorKind)random.Next(1, 1 + BlockSelectors) : BlockSelectorKind.None;
+        sparse = selects ? kernel == s_selectorKernels[1] : sparse;
         bool isFixed = sparse && !selects && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
         bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
@@ -100,7 +103,7 @@ public static class ReadyConfigs
 
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
     public static int Texts =>
-        2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length + SelectorPipelines * s_selectorKernels.Length;
+        2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length + BlockSelectors * s_selectorKernels.Length;
 
     /// <summary>
     /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
@@ -110,10 +113,10 @@ public static class ReadyConfigs
     {
         int text = number % Texts;
         int others = text - 2 * s_kernels.Length;
-        int selected = others - s_fixedKernels.Length - s_blockKernels.Length; // kernel by kernel, each in all pipelines
+        int selected = others - s_fixedKernels.Length - s_blockKernels.Length; // kernel by kernel, each in all its pipelines
         bool selects = selected >= 0, blocks = others >= s_fixedKernels.Length && !selects, isFixed = others >= 0 && !blocks && !selects;
-        bool sparse = selects ? selected % 2 != 0 : text >= s_kernels.Length && !blocks;
-        var kernel = selects ? s_selectorKernels[selected / SelectorPipelines]
+        bool sparse = selects ? selected >= BlockSelectors : text >= s_kernels.Length && !blocks;
+        var kernel = selects ? s_selectorKernels[selected / BlockSelectors]
             : blocks ? s_blockKernels[others - s_fixedKernels.Length]
             : isFixed ? s_fixedKernels[others]
             : s_kernels[text % s_kernels.Length];
@@ -123,7 +126,7 @@ public static class ReadyConfigs
         return config with
         {
             Sparse = sparse, Blocks = blocks,
-            BlockSelector = selects ? (BlockSelectorKind)(selected % SelectorPipelines / 2 + 1) : BlockSelectorKind.None,
+            BlockSelector = selects ? (BlockSelectorKind)(selected % BlockSelectors + 1) : BlockSelectorKind.None,
             HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
