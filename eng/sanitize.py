@@ -89,7 +89,8 @@ def main():
             for jobs in ([("plain", [], [])], TOOLS):
                 pairs = [(tool, half) for tool in jobs for half in HALVES]
                 for tool, half, launched, noise, faults in pool.map(lambda job: run(program, count // 2, logs, job), pairs):
-                    print(f"{tool} {half}: {count // 2} configurations, {launched} kernels, {sum(faults.values())} faults", flush=True)
+                    total = sum(faults.values())
+                    print(f"{tool} {half}: {count // 2} configurations, {launched} kernels, {total} faults", flush=True)
                     for name, times in noise.items():
                         print(f"  known noise, {times} times: {name}")
                     for fault, times in faults.most_common(12):

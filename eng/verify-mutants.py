@@ -26,14 +26,19 @@ def where(values, count, delays=False):
 
 
 FAR = ["--suite", "far"], False
+SELECTION = ["--suite", "selection"], True
 WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False"
 WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0"
+WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1"
 MMA_DENSE, MMA_SPARSE = "d=40 sparse=False", "d=32 sparse=True"
 
-# Name, assembly, text, what stands there instead, how it is looked for. The first hangs on an H200, so it begins first.
+# Name, assembly, text, what stands there instead, how it is looked for. The first two hang on an H200, so they
+# begin first.
 MUTANTS = [
     ("wgmma: no wait for free values", "Cuda",
      *dropped("ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);"), where(WGMMA_DENSE, 100, delays=True)),
+    ("wgmma: no wait for full keys", "Cuda",
+     *dropped("ptx::wait(ring.barrier(Ring::kKeysFull, stage), state.keys.parity);"), where(WGMMA_DENSE, 100, delays=True)),
     ("nothing", "Cuda", BARRIER, BARRIER, where(WGMMA_SPARSE, 40, delays=True)),
     ("causal offset", "Cuda", "i + rows.key_count - rows.query_count, rows", "i+1+rows.key_count - rows.query_count, rows",
      where(WGMMA_DENSE, 60)),
@@ -50,16 +55,25 @@ MUTANTS = [
     ("wgmma: no wait for full values", "Cuda",
      *dropped("ptx::wait(ring.barrier(Ring::kValuesFull, state.values.stage), state.values.parity);"),
      where(WGMMA_DENSE, 100, delays=True)),
-    ("wgmma: no wait for full keys", "Cuda",
-     *dropped("ptx::wait(ring.barrier(Ring::kKeysFull, stage), state.keys.parity);"), where(WGMMA_DENSE, 100, delays=True)),
     ("offsets of sequences and heads in 32 bits", "Cuda", "return b * batch + h * head;", "return int(b*batch+h*head) ;", FAR),
     ("wgmma: offsets of rows in 32 bits", "Cuda", "from.head + position * from.row_bytes, valid",
      "from.head+position*int(from.row_bytes),valid", FAR),
     ("mma: offsets of rows in 32 bits", "Cuda", "(head + key_position(tile, row) * strides.row) *",
      "(head+ key_position(tile,row)*int(strides.row))*", FAR),
+    ("gather: no zeroes after the rows", "Pipelines", "count + kMostKeyTile - 1", "count                   ",
+     where(WGMMA_GATHERED, 100)),
+    ("gather: another head's place", "Cuda", "h - source.heads.first", "h                     ", where(WGMMA_GATHERED, 60)),
     ("reversed ties", "Cuda", "ties & lower_lanes", "ties &~lower_lanes", where(WGMMA_SPARSE + " content=Ties", 60)),
-    ("budget off by one", "Pipelines", "count == 0 ? 0 : count + 1", "count == 0 ? 0 : count + 0", where(WGMMA_SPARSE, 60)),
-    ("query begin off by one", "Cuda", "taken && t < first_query", "taken && t <=first_query", where(WGMMA_SPARSE, 100)),
+    ("budget off by one", "Pipelines", "== 0 ? 0 : dropped_whole + 1", "== 0 ? 0 : dropped_whole + 0", where(WGMMA_SPARSE, 60)),
+    ("query begin off by one", "Cuda", "taken && i < run_queries", "taken && i <=run_queries", where(WGMMA_SPARSE, 100)),
+    ("selection: no barrier of the team", "Cuda", *dropped("team.sync();", "TargetOf target_of) const {\n        "), SELECTION),
+    ("selection: a first block alone", "Cuda", "block < team.size ? team.read", "block < 1         ? team.read", SELECTION),
+    ("scores: no wait for free keys", "Cuda", *dropped("ptx::wait(barrier(kFree, place.stage), place.parity ^ 1);"),
+     where(WGMMA_SPARSE, 100, delays=True)),
+    ("scores: no wait for full keys", "Cuda", *dropped("ptx::wait(barrier(kFull, place.stage), place.parity);"),
+     where(WGMMA_SPARSE, 100, delays=True)),
+    ("scores: a mask off by one", "Cuda", "kTile - 1 > first_seen + first_row", "kTile - 2 > first_seen + first_row",
+     where(WGMMA_SPARSE, 300)),
 ]
 
 

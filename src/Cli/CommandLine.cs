@@ -26,12 +26,13 @@ public sealed class CommandLine
     public CommandLine(IReadOnlyList<PipelineDescriptor> pipelines, TextWriter output, TextWriter error)
     {
         _context = new CommandContext(pipelines, output, error);
-        _root = new RootCommand("Attention pipelines: run them on tensors, evaluate them in a model, see how they were built.")
+        _root = new RootCommand("Attention pipelines: run them on tensors, evaluate them in a model, time them, see how they were built.")
         {
             RunCommand.Create(_context),
             EvalCommand.Create(_context),
             VerifyCommand.Create(_context),
             WarmupCommand.Create(_context),
+            BenchCommand.Create(_context),
             PlanCommand.Create(_context),
             DoctorCommand.Create(_context),
             _verbose,

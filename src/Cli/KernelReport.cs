@@ -18,14 +18,18 @@ internal static class KernelReport
     /// <param name="architecture">Such as <c>sm_90a</c>.</param>
     /// <returns>Whether all of them are as they should be.</returns>
     public static bool Write(
-        TextWriter output, TextWriter error, IReadOnlyList<KernelSource> pipelines, IReadOnlyList<KernelVariant> variants, string architecture)
+        TextWriter output, TextWriter error, IReadOnlyList<KernelSource> pipelines, IReadOnlyList<KernelVariant> variants,
+        string architecture)
     {
         var all = pipelines.SelectMany(source => variants.Select(variant => (Source: source, Variant: variant))).ToArray();
         IReadOnlyList<CompiledKernel> compiled = KernelCompiler.CompileAll(
             [.. all.Select(each => (each.Source, Options(each.Variant, architecture)))], new Progress(error, all.Length));
         int kernels = 0, faults = 0;
-        foreach (var entry in all.Zip(compiled).SelectMany(text => text.Second.Entries.Select(entry => (text.First.Variant, Kernel: text.Second, Entry: entry)))
-            .GroupBy(each => each.Entry.Name))
+        var reports =
+            from text in all.Zip(compiled)
+            from report in text.Second.Entries
+            group (text.First.Variant, Kernel: text.Second, Report: report) by report.Name;
+        foreach (var entry in reports)
         {
             output.WriteLine(entry.Key);
             output.WriteLine($"  {Columns}");
@@ -73,8 +77,9 @@ internal static class KernelReport
     {
         string types = variant.Output == variant.Element ? $"{variant.Element}" : $"{variant.Element} to {variant.Output}";
         string loop = shape.MainLoop switch { 90 => "wgmma", 80 => "mma.sync", _ => "-" };
-        return Text(
-            $"{variant.HeadDim,3}, {types,-28}{loop,-9}{shape.Threads,9}{entry.Registers,11}{shape.SharedBytes + entry.SharedBytes,8}{entry.SpillStoreBytes + entry.SpillLoadBytes,8}{entry.Wgmma,7}{entry.Mma,6}");
+        (int shared, int spills) = (shape.SharedBytes + entry.SharedBytes, entry.SpillStoreBytes + entry.SpillLoadBytes);
+        return Text($"{variant.HeadDim,3}, {types,-28}{loop,-9}")
+            + Text($"{shape.Threads,9}{entry.Registers,11}{shared,8}{spills,8}{entry.Wgmma,7}{entry.Mma,6}");
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -75,8 +75,10 @@ public sealed record CudaSettings
             RequireCache = Flag("ATTNCOMPOSE_REQUIRE_CACHE"),
             SynchronizeLaunches = Flag("ATTNCOMPOSE_SYNC"),
             DelayBarriers = Flag("ATTNCOMPOSE_DELAYS"),
-            CompileWorkers = int.TryParse(Value("ATTNCOMPOSE_WORKERS"), NumberStyles.None, CultureInfo.InvariantCulture, out int workers)
-                ? workers : null,
+            CompileWorkers =
+                int.TryParse(Value("ATTNCOMPOSE_WORKERS"), NumberStyles.None, CultureInfo.InvariantCulture, out int workers)
+                    ? workers
+                    : null,
             ToolkitRoots = Values("CUDA_PATH", "CUDA_HOME"),
             PythonRoots = Values("VIRTUAL_ENV", "CONDA_PREFIX"),
             CacheHome = OperatingSystem.IsWindows()

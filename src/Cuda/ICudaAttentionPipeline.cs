@@ -58,7 +58,8 @@ namespace AttnCompose.Cuda
         /// <exception cref="CudaUnavailableException">NVRTC was not found.</exception>
         /// <exception cref="OperationCanceledException">It was cancelled.</exception>
         void Warmup(
-            IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null, CancellationToken cancellation = default);
+            IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null,
+            CancellationToken cancellation = default);
     }
 
     /// <summary>The CUDA side of a generated pipeline: the workspace that it needs and the kernels that it launches.</summary>
@@ -97,5 +98,8 @@ namespace AttnCompose.Cuda
 
         /// <summary>Whether the pipeline has a token selection, for which memory is needed.</summary>
         public bool SelectsTokens { get; init; }
+
+        /// <summary>The attention loop over keys and values that were gathered ahead; null where they never are.</summary>
+        public string? GatheredEntry { get; init; }
     }
 }

@@ -16,5 +16,6 @@ internal static class KnownTypeNames
     public const string DeviceStage = "AttnCompose.DeviceStageAttribute";
     public const string DevicePhase = "AttnCompose.DevicePhaseAttribute";
     public const string DeviceHook = "AttnCompose.DeviceHookAttribute";
+    public const string DeviceGather = "AttnCompose.DeviceGatherAttribute";
     public const string DeviceBuffer = "AttnCompose.DeviceBufferAttribute";
 }

@@ -16,7 +16,7 @@ public sealed class ProjectReferenceTests
     [InlineData("Cuda", "Abstractions", "")]
     [InlineData("Pipelines", "Cuda Generators", "")]
     [InlineData("Models", "Pipelines", "")]
-    [InlineData("Cli", "Conformance Models", "Spectre.Console System.CommandLine")]
+    [InlineData("Cli", "Conformance Generators Models", "Spectre.Console System.CommandLine")]
     public void A_project_depends_on_what_lies_below_it(string project, string projects, string packages)
     {
         XDocument file = Load(project);

@@ -41,6 +41,38 @@ public sealed class DoctorTests
     }
 
     [Fact]
+    public void Which_attention_loop_runs_is_said_with_the_reason()
+    {
+        GpuReport gpu = Complete.Gpus[0] with { Loops = new AttentionLoops("sm_90a", [64, 128]) };
+        Assert.Contains("attention loop: wgmma at head dims 64, 128, to which", Write(Complete with { Gpus = [gpu] }));
+        gpu = gpu with { Loops = new AttentionLoops("sm_80", []) };
+        Assert.Contains("attention loop: mma.sync at every head dim: only", Write(Complete with { Gpus = [gpu] }));
+    }
+
+    [Fact]
+    public void A_kernel_that_is_not_as_it_should_be_is_a_failure()
+    {
+        CliResult result = CliResult.Run([FakePipeline.Describe("fake")], "doctor", "--kernels", "--architecture", "sm_80");
+        Assert.Equal(CommandLine.Failure, result.Code);
+        if (CudaDoctor.Examine().CanCompile)
+        {
+            Assert.Contains("FAULT fake, head dim 64, BFloat16: fake_attend exports no fake_attend_shape", result.Output);
+            Assert.Contains(" faults\n", result.Output);
+        }
+        else
+        {
+            Assert.Contains("NVRTC", result.Error);
+        }
+    }
+
+    [Fact]
+    public void Without_a_GPU_kernels_need_a_named_architecture()
+    {
+        if (!CudaDoctor.Examine().CanRun)
+            Assert.Contains("--architecture", CliResult.Run("doctor", "--kernels").FailedWith(CommandLine.Failure));
+    }
+
+    [Fact]
     public void A_missing_driver_is_what_keeps_a_GPU_from_working()
     {
         string text = Write(Complete with { Driver = new DriverReport(null, null, "not found", []), Gpus = [] });

@@ -65,6 +65,16 @@ public sealed class UsageTests : IDisposable
         Assert.Contains($"'{device}'", Run("--pipeline", "fake", "--device", device).FailedWith(CommandLine.WrongUsage));
 
     [Theory]
+    [InlineData("--head-dim", "64,100", "'100'")]
+    [InlineData("--head-dim", "", "''")]
+    [InlineData("--head-dim", "264", "'264'")]
+    [InlineData("--element", "bf16,fp8", "'fp8'")]
+    [InlineData("--pipeline", "nosuch", "'nosuch'")]
+    [InlineData("--device", "cpu", "cuda:N")]
+    public void What_cannot_be_warmed_up_is_wrong_usage(string option, string value, string said) =>
+        Assert.Contains(said, CliResult.Run(Pipelines, "warmup", option, value).FailedWith(CommandLine.WrongUsage));
+
+    [Theory]
     [InlineData("weights", "indices, scores, lse")]
     [InlineData("lse,", "''")]
     [InlineData("indices", "no token selector")]

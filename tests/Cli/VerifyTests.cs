@@ -38,15 +38,14 @@ public sealed class VerifyTests
     public void Small_configurations_have_every_kernel_text()
     {
         PipelineConfig[] configs = [.. Enumerable.Range(0, ReadyConfigs.Texts).Select(i => ReadyConfigs.Small(i, 100 + i))];
-        Assert.Equal(
-            configs.Length,
-            configs.Select(config => (ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput)).Distinct().Count());
+        Assert.Equal(configs.Length, configs.Select(TextOf).Distinct().Count());
         Assert.All(configs.Where(config => config.Sparse), config => Assert.True(config.KeyLength > config.Window));
         Assert.True(configs.Sum(config => ReadyConfigs.PlanOf(config).Kernels.Count) <= 120);
-        Assert.All(
-            Enumerable.Range(0, 500).Select(ReadyConfigs.Random),
-            config => Assert.Contains(configs, small => (ReadyConfigs.PlanOf(small), small.HeadDim, small.Element, small.FloatOutput)
-                == (ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput)));
+        Assert.Subset(
+            configs.Select(TextOf).ToHashSet(), Enumerable.Range(0, 500).Select(seed => TextOf(ReadyConfigs.Random(seed))).ToHashSet());
+
+        static (PipelinePlan, int, ElementType, bool) TextOf(PipelineConfig config) =>
+            (ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput);
     }
 
     [Theory]

@@ -170,7 +170,7 @@ public sealed class CudaCaseRunner : IDisposable
                 memory.FillBytes(0xFF, stream);
         }
 
-        public void Launched(string entry) => _launched.Add(entry);
+        public void BeforeKernel(CudaKernel kernel, CudaStream stream) => _launched.Add(kernel.Name);
 
         public IReadOnlyCollection<string> TakeLaunched()
         {

@@ -32,7 +32,8 @@ public sealed class DeviceReference : IDisposable
     {
         ArgumentNullException.ThrowIfNull(device);
         _device = device;
-        _module = new CudaModule(device, KernelCompiler.Compile(Source, new CompileOptions { Architecture = device.Architecture }));
+        var options = new CompileOptions { Architecture = device.Architecture };
+        _module = new CudaModule(device, KernelCompiler.Compile(Source, options));
     }
 
     /// <summary>The kernel's text.</summary>

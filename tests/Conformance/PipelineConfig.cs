@@ -111,6 +111,11 @@ public sealed record PipelineConfig
     /// <summary>Tokens that each head keeps, the window among them; 0 where <see cref="Coverage"/> is the budget.</summary>
     public int Count { get; init; }
 
+    /// <summary>
+    /// Query heads whose keys and values a device gathers ahead of the attention loop at a time; 0 where it does not.
+    /// </summary>
+    public int GatherHeads { get; init; }
+
     public required int Window { get; init; }
     public required int Pool { get; init; }
     public required int MinTokens { get; init; }
@@ -201,7 +206,7 @@ public sealed record PipelineConfig
         $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
         $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} selector={BlockSelector} coverage={Coverage:R} " +
-        $"count={Count} window={Window} pool={Pool} min={MinTokens} " +
+        $"count={Count} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
 
     /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
@@ -253,7 +258,9 @@ public sealed record PipelineConfig
                 : BlockSelectorKind.None,
             Blocks = parts.TryGetValue("blocks", out string? blocks) && bool.Parse(blocks), // older lines have no such part
             Coverage = double.Parse(Text("coverage"), CultureInfo.InvariantCulture),
-            Count = parts.ContainsKey("count") ? Integer("count") : 0, // lines from before there was one
+            // Lines from before there were these.
+            Count = parts.ContainsKey("count") ? Integer("count") : 0,
+            GatherHeads = parts.ContainsKey("gather") ? Integer("gather") : 0,
             Window = Integer("window"),
             Pool = Integer("pool"),
             MinTokens = Integer("min"),

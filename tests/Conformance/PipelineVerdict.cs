@@ -238,8 +238,8 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
     {
         SequenceShape sequence = inputs.Sequence(batch);
         return AttentionOracle.PrefixScores<TReal>(
-            inputs.QueryHead(batch, head), inputs.KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength, sequence.KeyLength,
-            _config.Window, prefix, inputs.Scale, inputs.Rule);
+            inputs.QueryHead(batch, head), inputs.KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength,
+            sequence.KeyLength, _config.Window, prefix, inputs.Scale, inputs.Rule);
     }
 
     // What the lengths of the valid rows allow a score to be, without a rule. One-hot scores are large whole numbers before

@@ -90,6 +90,7 @@ public static class ReadyConfigs
             BlockSelector = selector,
             Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
             MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
+            GatherHeads = PipelineConfig.Pick(random, 0, 0, 1, 2, 5, 1000),
             Count = isFixed ? random.Next(1, Math.Max(queryLength, keyLength) + 8) : 0,
             // What the declarations fix.
             Mask = AttentionMask.Causal,
@@ -131,19 +132,34 @@ public static class ReadyConfigs
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
             MinTokens = config.MinTokens % 64,
+            GatherHeads = number / Texts % 2 * 2,
             Count = isFixed ? (config.Window + keyLength) / 2 : 0,
         };
     }
 
-    /// <summary>The pipeline of a configuration.</summary>
-    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device) => config switch
+    /// <summary>The pipeline of a configuration, and the device tuned for it.</summary>
+    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
     {
-        { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.Create(config, device),
-        { Blocks: true } => Pipelines.BlockSparse.Create(device),
-        { Sparse: false } => Pipelines.DenseAttention.Create(device),
-        { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
-        _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
-    };
+        if (device is CudaDevice cuda)
+            cuda.Tuning = TuningOf(config);
+        return config switch
+        {
+            { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.Create(config, device),
+            { Blocks: true } => Pipelines.BlockSparse.Create(device),
+            { Sparse: false } => Pipelines.DenseAttention.Create(device),
+            { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
+            _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
+        };
+    }
+
+    private static CudaTuning TuningOf(PipelineConfig config)
+    {
+        if (config.GatherHeads == 0)
+            return new() { GatherLength = int.MaxValue };
+        var head = new WorkspaceLayout();
+        new GatherTokensAttribute().DescribeWorkspace(new(1, 1, 1, config.QueryLength, config.KeyLength, config.HeadDim), head);
+        return new() { GatherLength = 0, MaxWorkspace = config.GatherHeads * head.TotalBytes };
+    }
 
     /// <summary>The plan of the pipeline of a configuration.</summary>
     public static PipelinePlan PlanOf(PipelineConfig config) => config switch

@@ -26,7 +26,7 @@ public sealed class DeviceStageAttribute(string header) : Attribute
 /// kernel when the same thread block consumes what it produced, and the plan says why where they do not. A stage that derives
 /// from another has its phases and buffers first.
 /// </summary>
-/// <param name="name">The static member function of the stage's struct, such as <c>row_stats</c>.</param>
+/// <param name="name">The static member function of the stage's struct, such as <c>row_partials</c>.</param>
 [AttributeUsage(AttributeTargets.Class, AllowMultiple = true)]
 public sealed class DevicePhaseAttribute(string name) : Attribute
 {
@@ -36,7 +36,10 @@ public sealed class DevicePhaseAttribute(string name) : Attribute
     /// <summary>What one thread block owns.</summary>
     public required PhaseScope Scope { get; set; }
 
-    /// <summary>Buffers read: <c>query</c>, <c>key</c>, <c>value</c>, <c>token_index</c> or a workspace buffer's name.</summary>
+    /// <summary>
+    /// Buffers read: <c>query</c>, <c>key</c>, <c>value</c>, <c>token_index</c> or a workspace buffer's name; and <c>heads</c>,
+    /// which query heads the launch is for, in a stage with a <see cref="DeviceGatherAttribute"/>.
+    /// </summary>
     public string[] Reads { get; set; } = [];
 
     /// <summary>Buffers written: <c>output</c>, <c>token_index</c> or a workspace buffer's name.</summary>
@@ -69,9 +72,41 @@ public sealed class DeviceHookAttribute(FusionPoint point) : Attribute
     public string Summary { get; set; } = "";
 }
 
+/// <summary>
+/// Says that a compress stage can also gather keys and values ahead of the attention loop, which then reads them through tensor
+/// maps. The stage's phases do that; they and the loop are launched by turns for as many query heads at a time as the workspace
+/// has room for. In calls with few queries, and where there is no copy engine, the stage is a hook as its
+/// <see cref="DeviceHookAttribute"/> says, and its phases are not launched.
+/// </summary>
+/// <remarks>
+/// <see cref="StageAttribute.DescribeWorkspace"/> is asked for one query head of one sequence; heads lie one after another.
+/// Rows from a head's last one on are zeroes for at least a key tile (<c>attn::kMostKeyTile</c>), where there is room.
+/// </remarks>
+/// <param name="type">The struct template of the row source over what was gathered, in the stage's header. Its members are its
+/// <see cref="Reads"/>, then <c>maps</c>, the tensor maps.</param>
+[AttributeUsage(AttributeTargets.Class)]
+public sealed class DeviceGatherAttribute(string type) : Attribute
+{
+    /// <summary>The struct template in namespace <c>attn</c>.</summary>
+    public string Type { get; } = type;
+
+    /// <summary>Workspace buffer of the gathered keys, <c>element</c> [heads, key length, head dim].</summary>
+    public required string Key { get; set; }
+
+    /// <summary>Workspace buffer of the gathered values, likewise.</summary>
+    public required string Value { get; set; }
+
+    /// <summary>What the row source reads besides; <c>heads</c> among it.</summary>
+    public string[] Reads { get; set; } = [];
+
+    /// <summary>One line for the plan and the emitted heading.</summary>
+    public string Summary { get; set; } = "";
+}
+
 /// <summary>A workspace buffer that the stage's phases share, and the CUDA type of its elements.</summary>
 /// <param name="name">Name used in <see cref="DevicePhaseAttribute.Reads"/> and <see cref="DevicePhaseAttribute.Writes"/>.</param>
-/// <param name="elementType">CUDA type of an element, such as <c>float</c> or <c>int</c>.</param>
+/// <param name="elementType">CUDA type of an element, such as <c>float</c> or <c>int</c>; <c>element</c> for that of query,
+/// key and value, two bytes.</param>
 [AttributeUsage(AttributeTargets.Class, AllowMultiple = true)]
 public sealed class DeviceBufferAttribute(string name, string elementType) : Attribute
 {

@@ -69,6 +69,8 @@ public sealed record PipelinePlan
         {
             KernelPlan kernel = Kernels[i];
             text.Append(CultureInfo.InvariantCulture, $"  {i + 1}. {kernel.Name}: one block a {kernel.Scope}\n");
+            if (kernel.Condition.Length > 0)
+                text.Append(CultureInfo.InvariantCulture, $"       launched {kernel.Condition}\n");
             foreach (string step in kernel.Steps)
                 text.Append(CultureInfo.InvariantCulture, $"       {step}\n");
             if (kernel.SplitReason.Length > 0)
@@ -140,7 +142,11 @@ public sealed record ParameterPlan(string Name, string Type, bool IsConstant, do
 /// <param name="Scope">What one thread block owns, in words.</param>
 /// <param name="Steps">What it does, in order: phases and hooks.</param>
 /// <param name="SplitReason">Why it is not part of the kernel before it; empty for the first.</param>
-public sealed record KernelPlan(string Name, string Scope, IReadOnlyList<string> Steps, string SplitReason);
+public sealed record KernelPlan(string Name, string Scope, IReadOnlyList<string> Steps, string SplitReason)
+{
+    /// <summary>In which calls it is launched, after "launched"; empty where in every one.</summary>
+    public string Condition { get; init; } = "";
+}
 
 /// <summary>One workspace buffer of a plan.</summary>
 /// <param name="Name">Name in the emitted CUDA.</param>

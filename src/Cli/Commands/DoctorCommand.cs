@@ -35,10 +35,12 @@ internal static class DoctorCommand
             }
             string target = parsed.GetValue(architecture)
                 ?? CudaDoctor.Examine().Gpus.FirstOrDefault(gpu => gpu.IsSupported)?.Architecture
-                ?? throw new CommandException("There is no GPU to compile for; name an --architecture such as sm_90a. See 'attncompose doctor'.");
+                ?? throw new CommandException(
+                    "There is no GPU to compile for; name an --architecture such as sm_90a. See 'attncompose doctor'.");
             KernelSource[] sources = [.. context.Pipelines.Select(pipeline => new KernelSource(
                 pipeline.Name.Replace('-', '_'), pipeline.CudaSource, [typeof(ReadyPipelines).Assembly]))];
-            return KernelReport.Write(context.Output, context.Error, sources, ReadyConfigs.Variants, target) ? 0 : CommandLine.Failure;
+            bool isClean = KernelReport.Write(context.Output, context.Error, sources, ReadyConfigs.Variants, target);
+            return isClean ? 0 : CommandLine.Failure;
         });
         return command;
     }

@@ -41,7 +41,7 @@ internal static class VerifyCommand
         };
         var small = new Option<bool>("--small")
         {
-            Description = $"Small configurations that are run twice, for sanitizers; {ReadyConfigs.Texts} of them have every kernel.",
+            Description = $"Small configurations, run twice, for sanitizers; {ReadyConfigs.Texts} of them have every kernel.",
         };
         var unpoisoned = new Option<bool>("--unpoisoned")
         {
@@ -76,16 +76,17 @@ internal static class VerifyCommand
                 using CudaDevice? compiler = opened is CudaDevice cuda && !isSmall ? AttentionDevice.Cuda(cuda.Ordinal) : null;
                 var verifier = new Verifier(opened, compiler)
                 {
-                    PoisonsWorkspace = !parsed.GetValue(unpoisoned), RepeatsOften = !isSmall, StopsAtFailure = parsed.GetValue(failFast),
+                    PoisonsWorkspace = !parsed.GetValue(unpoisoned), RepeatsOften = !isSmall,
+                    StopsAtFailure = parsed.GetValue(failFast),
                 };
                 VerifyProgress result = RunRandom(context, verifier, configs);
                 WriteSummary(context.Output, opened, result, isSmall);
                 isRight = result.Failed == 0 && result.Done == result.Total;
             }
-            foreach (var chosen in DeviceSuites.All.Where(one => name is AllSuites || name == one.Name))
+            foreach (var (chosen, description, run) in DeviceSuites.All.Where(one => name is AllSuites || name == one.Name))
             {
                 if (isRight || !parsed.GetValue(failFast))
-                    isRight &= RunSuite(context, chosen.Name, chosen.Description, chosen.Run((CudaDevice)opened), parsed.GetValue(failFast));
+                    isRight &= RunSuite(context, chosen, description, run((CudaDevice)opened), parsed.GetValue(failFast));
             }
             return isRight ? 0 : CommandLine.Failure;
         });
@@ -120,11 +121,13 @@ internal static class VerifyCommand
     }
 
     /// <summary>Runs the checks of a suite one after the other; whether all passed.</summary>
-    private static bool RunSuite(CommandContext context, string name, string description, IEnumerable<SuiteCheck> checks, bool failFast)
+    private static bool RunSuite(
+        CommandContext context, string name, string description, IEnumerable<SuiteCheck> checks, bool failFast)
     {
         var clock = Stopwatch.StartNew();
         (int done, int failed, string last, long since) = (0, 0, "none", 0);
-        using (Watch(context, () => (clock.Elapsed - TimeSpan.FromTicks(Volatile.Read(ref since)), $" in {name}, behind: {Volatile.Read(ref last)}")))
+        using (Watch(context, () => (
+            clock.Elapsed - TimeSpan.FromTicks(Volatile.Read(ref since)), $" in {name}, behind: {Volatile.Read(ref last)}")))
         {
             foreach (SuiteCheck check in checks)
             {
@@ -144,7 +147,8 @@ internal static class VerifyCommand
                 }
             }
         }
-        context.Output.WriteLine(Text($"{name} ({description}): {done} checks, {failed} failed, {clock.Elapsed.TotalSeconds:0.0} s"));
+        context.Output.WriteLine(Text(
+            $"{name} ({description}): {done} checks, {failed} failed, {clock.Elapsed.TotalSeconds:0.0} s"));
         return failed == 0 && done > 0;
     }
 

@@ -64,7 +64,8 @@ internal static class WarmupCommand
             }
             KernelCache cache = KernelCache.Default;
             if ((cache.Refusal ?? cache.WriteFailure) is { } problem)
-                throw new CommandException($"The kernels are not kept: {cache.Directory ?? "the cache folder"} is not used, because {problem}.");
+                throw new CommandException(
+                    $"The kernels are not kept: {cache.Directory ?? "the cache folder"} is not used, because {problem}.");
             return 0;
         });
         return command;
@@ -79,7 +80,8 @@ internal static class WarmupCommand
     ];
 
     private static int ParseHeadDim(string text) =>
-        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int headDim) && AttentionLoops.HeadDims.Contains(headDim)
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int headDim)
+            && AttentionLoops.HeadDims.Contains(headDim)
             ? headDim
             : throw new UsageException($"--head-dim takes multiples of 8 in [8, 256], such as 64,128; got '{text}'.");
 

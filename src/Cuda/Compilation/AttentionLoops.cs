@@ -21,8 +21,8 @@ public sealed record AttentionLoops(string Architecture, IReadOnlyList<int> Wgmm
     public static AttentionLoops Of(string architecture)
     {
         ArgumentNullException.ThrowIfNull(architecture);
-        string loops = string.Join(
-            ", ", HeadDims.Select(d => string.Create(CultureInfo.InvariantCulture, $"attn::kHasWgmma && attn::kHasWgmmaLoop<{d}> ? 90 : 80")));
+        string loops = string.Join(", ", HeadDims.Select(headDim => string.Create(
+            CultureInfo.InvariantCulture, $"attn::kHasWgmma && attn::kHasWgmmaLoop<{headDim}> ? 90 : 80")));
         var source = new KernelSource(
             Variable,
             $$"""
@@ -30,7 +30,8 @@ public sealed record AttentionLoops(string Architecture, IReadOnlyList<int> Wgmm
             extern "C" __device__ unsigned char {{Variable}}[] = { {{loops}} };
             """,
             []);
-        byte[] answers = CubinFile.Variable(KernelCompiler.Compile(source, new() { Architecture = architecture }).Cubin.Span, Variable).ToArray();
+        CompiledKernel compiled = KernelCompiler.Compile(source, new() { Architecture = architecture });
+        byte[] answers = CubinFile.Variable(compiled.Cubin.Span, Variable).ToArray();
         return new(architecture, [.. HeadDims.Where((_, i) => answers[i] == 90)]);
     }
 

@@ -29,6 +29,11 @@ public sealed record CompileOptions
     /// <summary>Whether line numbers are kept for profilers.</summary>
     public bool LineInfo { get; init; }
 
+    /// <summary>
+    /// Whether NVRTC, from 12.9 on, compiles what it may have compiled before, for measurements. Earlier ones refuse the option.
+    /// </summary>
+    public bool Forgets { get; init; }
+
     /// <summary>The options in order.</summary>
     public IReadOnlyList<string> ToArguments()
     {
@@ -45,6 +50,8 @@ public sealed record CompileOptions
             arguments.Add("-Xptxas=-v");
         if (LineInfo)
             arguments.Add("-lineinfo");
+        if (Forgets)
+            arguments.Add("--no-cache");
         return arguments;
     }
 

@@ -26,7 +26,8 @@ internal static class CubinFile
             if (!section.Name.StartsWith(Prefix, StringComparison.Ordinal))
                 continue;
             string name = section.Name[Prefix.Length..];
-            LaunchShape? shape = variables.TryGetValue(name + "_shape", out var at) && at.Bytes == Unsafe.SizeOf<LaunchShape>()
+            bool isThere = variables.TryGetValue(name + "_shape", out var at) && at.Bytes == Unsafe.SizeOf<LaunchShape>();
+            LaunchShape? shape = isThere
                 ? MemoryMarshal.Read<LaunchShape>(elf.Slice(at.Offset, at.Bytes))
                 : null;
             kernels.Add(name, (shape, Parameters(elf.Slice(section.Offset, section.Bytes))));

@@ -25,7 +25,8 @@ internal static class KernelBatch
     /// <returns>Kernels that workers compiled.</returns>
     /// <exception cref="KernelCompilationException">A kernel does not compile; no further one was begun.</exception>
     public static int Run(
-        IReadOnlyList<PreparedKernel> kernels, int workers, Func<PreparedKernel, Func<PreparedKernel, CompiledKernel>, CompiledKernel> get,
+        IReadOnlyList<PreparedKernel> kernels, int workers,
+        Func<PreparedKernel, Func<PreparedKernel, CompiledKernel>, CompiledKernel> get,
         Action<int, CompiledKernel> done, CancellationToken cancellation)
     {
         var gate = new Lock();
@@ -45,7 +46,8 @@ internal static class KernelBatch
                 return compiled;
             }
 
-            while (!cancellation.IsCancellationRequested && Volatile.Read(ref failure) is null && numbers.TryDequeue(out int number))
+            while (!cancellation.IsCancellationRequested && Volatile.Read(ref failure) is null
+                && numbers.TryDequeue(out int number))
             {
                 try
                 {
@@ -119,7 +121,8 @@ internal static class KernelBatch
         {
             try
             {
-                _process = Process.Start(command);
+                lock (command) // reading its environment for the first time changes it
+                    _process = Process.Start(command);
             }
             catch (Exception e) when (e is Win32Exception or IOException or PlatformNotSupportedException)
             {
@@ -139,9 +142,9 @@ internal static class KernelBatch
             {
                 process.Kill();
             }
-            catch (InvalidOperationException)
+            catch (Exception e) when (e is InvalidOperationException or Win32Exception)
             {
-                // it has ended
+                // it has ended, or is about to
             }
         }
     }

@@ -22,6 +22,7 @@ public sealed class KernelCache
     private readonly ConcurrentDictionary<KernelCacheKey, Slot> _slots = new();
     private readonly Func<PreparedKernel, CompiledKernel> _compile;
     private readonly Func<string> _compiler;
+    private readonly Func<string, FileStreamOptions, FileStream> _open;
     private readonly TimeSpan _deadline;
     private readonly bool _required;
     private long _compilations;
@@ -30,9 +31,11 @@ public sealed class KernelCache
     private string? _writeFailure;
 
     internal KernelCache(
-        CudaSettings settings, Func<PreparedKernel, CompiledKernel> compile, Func<string> compiler, TimeSpan? deadline = null)
+        CudaSettings settings, Func<PreparedKernel, CompiledKernel> compile, Func<string> compiler, TimeSpan? deadline = null,
+        Func<string, FileStreamOptions, FileStream>? open = null)
     {
         (_compile, _compiler, _required) = (compile, compiler, settings.RequireCache);
+        _open = open ?? (static (path, options) => new FileStream(path, options));
         _deadline = deadline ?? TimeSpan.FromMinutes(2);
         string? path = settings.CacheDirectory is { } named ? Path.GetFullPath(named)
             : settings.CacheHome is { } home ? Path.Combine(home, "attncompose")
@@ -149,7 +152,7 @@ public sealed class KernelCache
         {
             try
             {
-                return new FileStream(path, Options(FileMode.OpenOrCreate));
+                return _open(path, Options(FileMode.OpenOrCreate));
             }
             catch (IOException) when (File.Exists(path) && Environment.TickCount64 < end)
             {
@@ -168,7 +171,7 @@ public sealed class KernelCache
         string beside = $"{file}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp";
         try
         {
-            using (var stream = new FileStream(beside, Options(FileMode.CreateNew)))
+            using (FileStream stream = _open(beside, Options(FileMode.CreateNew)))
             {
                 stream.Write(bytes);
                 stream.Flush(flushToDisk: true);
@@ -188,12 +191,15 @@ public sealed class KernelCache
         }
     }
 
-    /// <summary>Half-written entries of processes that ended while they had the turn; who has it now is the only one to write.</summary>
+    /// <summary>
+    /// Half-written entries of processes that ended while they had the turn; who has it now is the only one to write.
+    /// </summary>
     private static void DeleteLeftovers(string file)
     {
         try
         {
-            foreach (string leftover in System.IO.Directory.GetFiles(Path.GetDirectoryName(file)!, Path.GetFileName(file) + ".*.tmp"))
+            string pattern = Path.GetFileName(file) + ".*.tmp";
+            foreach (string leftover in System.IO.Directory.GetFiles(Path.GetDirectoryName(file)!, pattern))
                 File.Delete(leftover);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)

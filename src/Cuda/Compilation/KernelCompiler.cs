@@ -6,7 +6,7 @@ namespace AttnCompose.Cuda;
 
 /// <summary>
 /// Compiles CUDA text with NVRTC, headers from memory. NVRTC works on one program at a time inside a process, so calls take
-/// turns here; to compile many at once, use several processes with one cache.
+/// turns here; <see cref="CompileAll"/> and a pipeline's warm-up use worker processes.
 /// </summary>
 public static unsafe class KernelCompiler
 {

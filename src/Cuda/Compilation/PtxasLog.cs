@@ -24,7 +24,8 @@ internal static partial class PtxasLog
             (int wgmma, int mma) = products.GetValueOrDefault(name);
             entries.Add(new EntryReport(
                 name, Number(Registers(), section), Number(Stack(), section), Number(SpillStores(), section),
-                Number(SpillLoads(), section), Number(Shared(), section), Sum(Constant(), section), Number(Barriers(), section), wgmma, mma));
+                Number(SpillLoads(), section), Number(Shared(), section), Sum(Constant(), section),
+                Number(Barriers(), section), wgmma, mma));
         }
         return entries;
     }
@@ -41,8 +42,9 @@ internal static partial class PtxasLog
         {
             int begin = entries[i].Index;
             ReadOnlySpan<char> body = ptx.AsSpan(begin, (i + 1 < entries.Count ? entries[i + 1].Index : ptx.Length) - begin);
-            lines.Append(CultureInfo.InvariantCulture,
-                $"\nptx info    : Entry '{entries[i].Groups[1].Value}' has {body.Count("wgmma.mma_async")} wgmma, {body.Count("mma.sync")} mma");
+            (int wgmma, int mma) = (body.Count("wgmma.mma_async"), body.Count("mma.sync"));
+            lines.Append(
+                CultureInfo.InvariantCulture, $"\nptx info    : Entry '{entries[i].Groups[1].Value}' has {wgmma} wgmma, {mma} mma");
         }
         return lines.ToString();
     }

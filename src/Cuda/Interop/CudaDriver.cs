@@ -31,6 +31,9 @@ internal static unsafe partial class CudaDriver
     public static partial CudaResult cuDeviceGetAttribute(int* value, int attribute, int device);
 
     [LibraryImport(NativeLibraries.Driver)]
+    public static partial CudaResult cuDeviceGetPCIBusId(byte* id, int length, int device);
+
+    [LibraryImport(NativeLibraries.Driver)]
     public static partial CudaResult cuDevicePrimaryCtxRetain(nint* context, int device);
 
     [LibraryImport(NativeLibraries.Driver)]

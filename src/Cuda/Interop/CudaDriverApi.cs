@@ -13,6 +13,7 @@ internal abstract unsafe class CudaDriverApi
     public abstract CudaResult DeviceName(Span<byte> name, int device);
     public abstract CudaResult DeviceTotalMemory(out nuint bytes, int device);
     public abstract CudaResult GetDeviceAttribute(out int value, DeviceAttribute attribute, int device);
+    public abstract CudaResult DeviceBusId(Span<byte> id, int device);
 
     public abstract CudaResult PrimaryContextRetain(out nint context, int device);
     public abstract CudaResult PrimaryContextRelease(int device);
@@ -128,4 +129,24 @@ internal struct LaunchConfig
     public nint Stream;
     public nint Attributes;
     public uint AttributeCount;
+}
+
+/// <summary>CUlaunchAttribute: what it is, and 64 bytes of value. 72 bytes.</summary>
+[System.Runtime.InteropServices.StructLayout(System.Runtime.InteropServices.LayoutKind.Sequential, Size = 72)]
+internal struct LaunchAttribute
+{
+    private const int ClusterDimension = 4;
+    private const int ProgrammaticStreamSerialization = 6;
+
+    public int Id;
+    private readonly int _padding;
+    public uint X;
+    public uint Y;
+    public uint Z;
+
+    /// <summary>So many blocks along X are one cluster.</summary>
+    public static LaunchAttribute Cluster(uint blocks) => new() { Id = ClusterDimension, X = blocks, Y = 1, Z = 1 };
+
+    /// <summary>The kernel may start before the one ahead of it on the stream has ended.</summary>
+    public static LaunchAttribute MayStartEarly => new() { Id = ProgrammaticStreamSerialization, X = 1 };
 }

@@ -72,6 +72,12 @@ internal sealed unsafe class NativeCudaDriver : CudaDriverApi
             return cuDeviceGetAttribute(to, (int)attribute, device);
     }
 
+    public override CudaResult DeviceBusId(Span<byte> id, int device)
+    {
+        fixed (byte* to = id)
+            return cuDeviceGetPCIBusId(to, id.Length, device);
+    }
+
     public override CudaResult PrimaryContextRetain(out nint context, int device)
     {
         fixed (nint* to = &context)

@@ -43,13 +43,21 @@ internal static class NvrtcLibrary
                 return InFolder(named).DefaultIfEmpty(named);
             return [named];
         }
-        IEnumerable<string> folders = Toolkits(search.Settings.ToolkitRoots)
-            .Concat(Toolkits(SystemToolkits(search.SystemRoots)))
-            .Concat(PythonFolders(search));
+        IEnumerable<string> folders = Folders(search, "cuda_nvrtc");
         // A folder without the library is named too, so that a failure says where the library was expected.
         return folders.SelectMany(folder => InFolder(folder).DefaultIfEmpty(folder)).Concat(ToolsFolders(search.BaseDirectory).SelectMany(InFolder)).Concat(s_names)
             .Distinct(StringComparer.Ordinal);
     }
+
+    /// <summary>
+    /// Folders that hold the libraries of a toolkit: those that the environment names, those of the system, and a library's
+    /// wheel in every Python environment at hand.
+    /// </summary>
+    /// <param name="search">Where to look.</param>
+    /// <param name="wheel">Folder of the library's own wheel, such as <c>cublas</c>; toolkits from 13 on share one.</param>
+    public static IEnumerable<string> Folders(NvrtcSearch search, string wheel) => Toolkits(search.Settings.ToolkitRoots)
+        .Concat(Toolkits(SystemToolkits(search.SystemRoots)))
+        .Concat(PythonFolders(search, wheel));
 
     /// <summary>
     /// NVRTC loads its builtins by bare name, which does not find the folder NVRTC itself was loaded from; a library that is
@@ -91,7 +99,7 @@ internal static class NvrtcLibrary
     private static IEnumerable<string> SystemToolkits(IEnumerable<string> roots) => roots.SelectMany(root =>
         Folders(root, OperatingSystem.IsWindows() ? "v*" : "cuda*").OrderDescending(StringComparer.Ordinal));
 
-    private static IEnumerable<string> PythonFolders(NvrtcSearch search)
+    private static IEnumerable<string> PythonFolders(NvrtcSearch search, string wheel)
     {
         string user = Path.Combine(search.Home, ".local");
         IEnumerable<string> roots = [.. search.Settings.PythonRoots, .. search.SystemRoots, "/usr", user];
@@ -99,7 +107,7 @@ internal static class NvrtcLibrary
         {
             if (OperatingSystem.IsWindows())
             {
-                yield return Path.Combine(root, "Lib", "site-packages", "nvidia", "cuda_nvrtc", "bin");
+                yield return Path.Combine(root, "Lib", "site-packages", "nvidia", wheel, "bin");
                 continue;
             }
             foreach (string python in Folders(Path.Combine(root, "lib"), "python3*"))
@@ -108,7 +116,7 @@ internal static class NvrtcLibrary
                 {
                     string nvidia = Path.Combine(python, packages, "nvidia");
                     yield return Path.Combine(nvidia, "cu13", "lib");
-                    yield return Path.Combine(nvidia, "cuda_nvrtc", "lib");
+                    yield return Path.Combine(nvidia, wheel, "lib");
                 }
             }
         }

@@ -79,6 +79,17 @@ public sealed class CudaDevice : AttentionDevice
     /// <summary>The stream that is used where a call names none.</summary>
     public CudaStream DefaultStream => Volatile.Read(ref _stream) ?? MakeDefaultStream();
 
+    /// <summary>Choices that change the time and memory of calls, and no result. Read at the beginning of each call.</summary>
+    public CudaTuning Tuning
+    {
+        get;
+        set
+        {
+            ArgumentNullException.ThrowIfNull(value);
+            field = value;
+        }
+    } = CudaTuning.Default;
+
     /// <summary>The first error that made the device unusable for this process; null while there was none.</summary>
     public CudaException? Fault => Context.Fault;
 
@@ -126,7 +137,9 @@ public sealed class CudaDevice : AttentionDevice
             return $"it does not tell its version: {driver.Describe(result).Name}";
         return version >= LeastDriver
             ? null
-            : string.Create(CultureInfo.InvariantCulture, $"it is for CUDA {version / 1000}.{version % 1000 / 10}, and {LeastDriver / 1000}.{LeastDriver % 1000 / 10} is the least that works. Install a newer NVIDIA driver");
+            : $"it is for CUDA {Text(version)}, and {Text(LeastDriver)} is the least that works. Install a newer NVIDIA driver";
+
+        static string Text(int number) => string.Create(CultureInfo.InvariantCulture, $"{number / 1000}.{number % 1000 / 10}");
     }
 
     private CudaStream MakeDefaultStream()

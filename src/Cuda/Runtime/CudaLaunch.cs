@@ -25,6 +25,7 @@ public sealed class CudaLaunch : IDisposable
     private CudaKernel? _kernel;
     private PhaseScope _scope;
     private nint _workspace;
+    private DeviceHeadRange _heads;
 
     internal CudaLaunch(bool synchronize) => _synchronize = synchronize;
 
@@ -44,12 +45,30 @@ public sealed class CudaLaunch : IDisposable
     /// </summary>
     public ref readonly DeviceBlockList BlockList => ref _blocks;
 
+    /// <summary>Whether selected keys and values are gathered ahead of the attention loop: see <see cref="NextHeads"/>.</summary>
+    public bool GathersAhead => Workspace.HeadsAtATime > 0;
+
+    /// <summary>The query heads that the kernels begun from here on are for; none where they are for all.</summary>
+    public ref readonly DeviceHeadRange Heads => ref _heads;
+
     /// <summary>The stream that the kernels are put on.</summary>
     public CudaStream Stream => _stream ?? throw Outside();
 
     /// <summary>Device address of a stage's workspace buffer.</summary>
     /// <exception cref="KeyNotFoundException">The stage described no such buffer.</exception>
     public nint Buffer(StageAttribute stage, string name) => _workspace + (nint)Workspace.OffsetOf(stage, name);
+
+    /// <summary>
+    /// Turns to the next query heads for which keys and values are gathered ahead; false after the last ones, and at once where
+    /// they are not gathered.
+    /// </summary>
+    public bool NextHeads()
+    {
+        int first = _heads.First + _heads.Count;
+        int count = Math.Min(Workspace.HeadsAtATime, _shape.Batch * _shape.QueryHeads - first);
+        _heads = count > 0 ? new(first, count) : default;
+        return count > 0;
+    }
 
     /// <summary>Begins a launch.</summary>
     /// <param name="entry">The entry point.</param>
@@ -103,17 +122,37 @@ public sealed class CudaLaunch : IDisposable
         return Pass(in maps, DeviceTensorMaps.Alignment);
     }
 
+    /// <summary>
+    /// The same for keys and values that were gathered ahead, <see cref="CudaWorkspace.HeadsAtATime"/> heads of as many rows as
+    /// the key tensor has.
+    /// </summary>
+    /// <param name="key">Device address of the gathered keys.</param>
+    /// <param name="value">Device address of the gathered values.</param>
+    public CudaLaunch PassTensorMaps(nint key, nint value)
+    {
+        CudaKernel kernel = _kernel ?? throw new InvalidOperationException("There is no kernel to pass to: call Begin first.");
+        ProblemShape gathered = _shape with { Batch = 1, KeyValueHeads = Workspace.HeadsAtATime };
+        DeviceProblem problem = _problem;
+        (problem.Key, problem.Value) = (key, value);
+        problem.KeyStrides = problem.ValueStrides = new(0, (long)_shape.KeyLength * _shape.HeadDim, _shape.HeadDim);
+        _maps.Encode(kernel, in problem, in gathered, _element, out DeviceTensorMaps maps);
+        return Pass(in maps, DeviceTensorMaps.Alignment);
+    }
+
     /// <summary>Puts the kernel on the stream. A kernel whose scope has no block, for want of keys, is left out.</summary>
     /// <exception cref="NotSupportedException">Heads or batch pass what a grid can hold.</exception>
     public void Run()
     {
         CudaKernel kernel = _kernel ?? throw new InvalidOperationException("There is no kernel to run: call Begin first.");
         _kernel = null;
-        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape.Tile, kernel.Name);
+        int multiprocessors = kernel.Module.Device.MultiprocessorCount;
+        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape, multiprocessors, kernel.Name);
+        if (_heads.Count > 0)
+            grid = grid with { Y = _heads.Count, Z = 1 };
         if (grid.IsEmpty)
             return;
-        kernel.Launch(in grid, _arguments, _stream!);
-        kernel.Module.Device.Observer?.Launched(kernel.Name);
+        kernel.Module.Device.Observer?.BeforeKernel(kernel, _stream!);
+        kernel.Launch(in grid, grid.SharedBytes(in _shape, kernel.Shape), _arguments, _stream!);
         if (_synchronize && !_stream!.IsCapturing)
             _stream.Synchronize(kernel.Name);
     }
@@ -127,6 +166,7 @@ public sealed class CudaLaunch : IDisposable
         (_module, _stream, _workspace) = (module, stream, workspace);
         (_shape, _problem, _tokens, _blocks) = (shape, problem, tokens, blocks);
         _kernel = null;
+        _heads = default;
     }
 
     internal void Close() => (_module, _stream, _kernel, _workspace) = (null, null, null, 0);

@@ -116,15 +116,16 @@ public sealed unsafe class CudaKernel
             throw new InvalidOperationException(
                 $"{name} says it has {Shape.Threads} threads a block; the device can run it with 1 to {threads}.");
         int room = module.Device.MaxSharedBytes - Attribute(FunctionAttribute.StaticSharedBytes);
-        if (Shape.SharedBytes < 0 || Shape.SharedBytes > room)
+        int shared = Shape.MostSharedBytes;
+        if (shared < 0 || shared > room)
         {
             throw new NotSupportedException(
-                $"{name} needs {Shape.SharedBytes} bytes of shared memory a block; {module.Device.Name} ({module.Device.Model}) has room for {room}.");
+                $"{name} needs {shared} bytes of shared memory a block; {module.Device.Name} ({module.Device.Model}) has room for {room}.");
         }
-        if (Shape.SharedBytes > 0)
+        if (shared > 0)
         {
             const FunctionAttribute Room = FunctionAttribute.MaxDynamicSharedBytes;
-            context.Check(driver.SetFunctionAttribute(_function, Room, Shape.SharedBytes), "cuFuncSetAttribute");
+            context.Check(driver.SetFunctionAttribute(_function, Room, shared), "cuFuncSetAttribute");
         }
     }
 
@@ -143,12 +144,21 @@ public sealed unsafe class CudaKernel
     /// <summary>Bytes of local memory of a thread: spilled registers and arrays that are not in registers.</summary>
     public int SpillBytes { get; }
 
-    internal void Launch(in LaunchGrid grid, KernelArguments arguments, CudaStream stream)
+    internal void Launch(in LaunchGrid grid, KernelArguments arguments, CudaStream stream) =>
+        Launch(in grid, Shape.SharedBytes, arguments, stream);
+
+    internal void Launch(in LaunchGrid grid, int sharedBytes, KernelArguments arguments, CudaStream stream)
     {
         CudaContext context = Module.Device.Context;
         CudaDriverApi driver = context.Enter(Name);
         if (!_checked)
             CheckArguments(driver, arguments);
+        LaunchAttribute* attributes = stackalloc LaunchAttribute[2];
+        uint attributeCount = 0;
+        if (grid.Team > 1)
+            attributes[attributeCount++] = LaunchAttribute.Cluster((uint)grid.Team);
+        if (Shape.Waits != 0)
+            attributes[attributeCount++] = LaunchAttribute.MayStartEarly;
         var config = new LaunchConfig
         {
             GridX = (uint)grid.X,
@@ -157,8 +167,10 @@ public sealed unsafe class CudaKernel
             BlockX = (uint)Shape.Threads,
             BlockY = 1,
             BlockZ = 1,
-            SharedBytes = (uint)Shape.SharedBytes,
+            SharedBytes = (uint)sharedBytes,
             Stream = stream.Handle,
+            Attributes = attributeCount == 0 ? 0 : (nint)attributes,
+            AttributeCount = attributeCount,
         };
         CudaResult result = driver.Launch(in config, _function, arguments);
         if (result != CudaResult.Success)

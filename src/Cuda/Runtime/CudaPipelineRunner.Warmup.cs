@@ -45,7 +45,8 @@ public sealed partial class CudaPipelineRunner
 
     /// <summary>See <see cref="ICudaAttentionPipeline.Warmup"/>.</summary>
     public void Warmup(
-        IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null, CancellationToken cancellation = default) =>
+        IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null,
+        CancellationToken cancellation = default) =>
         Warmup(variants, workers: null, progress, cancellation);
 }
 

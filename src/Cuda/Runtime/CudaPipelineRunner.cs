@@ -39,11 +39,15 @@ public sealed partial class CudaPipelineRunner : IDisposable
     /// <summary>Bytes of device memory held as workspace, over all streams.</summary>
     public long WorkspaceBytes => _pool.Bytes;
 
-    /// <summary>Bytes of workspace that a problem needs.</summary>
-    public long WorkspaceBytesFor(ICudaPipeline pipeline, in ProblemShape shape)
+    /// <summary>Bytes of workspace that a problem needs. Compiles the kernels where they have not been.</summary>
+    /// <exception cref="KernelCompilationException">They do not compile for this device.</exception>
+    public long WorkspaceBytesFor<T, TOut>(ICudaPipeline pipeline, in ProblemShape shape)
+        where T : unmanaged
+        where TOut : unmanaged
     {
         ArgumentNullException.ThrowIfNull(pipeline);
         var workspace = new CudaWorkspace();
+        workspace.Clear(GatherRoom(Prepare<T, TOut>(shape.HeadDim), in shape));
         Describe(pipeline, workspace, in shape, ownSelection: _program.SelectsTokens);
         ReserveBlocks(workspace, OwnBlocks(pipeline, in shape));
         return workspace.TotalBytes;
@@ -129,7 +133,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         CudaModule module = Loaded(variant) ?? LoadOutsideCapture(variant, stream);
         bool ownSelection = _program.SelectsTokens && arguments.Selection is null;
         CudaWorkspace workspace = _launch.Workspace;
-        workspace.Clear();
+        workspace.Clear(GatherRoom(module, in shape));
         SelectionOffsets offsets = Describe(pipeline, workspace, in shape, ownSelection);
         CudaBlockMask? blockMask = arguments.Blocks ?? arguments.BlockSelection;
         BlockListShape? ownBlocks = blockMask is null ? OwnBlocks(pipeline, in shape) : null;
@@ -166,6 +170,19 @@ public sealed partial class CudaPipelineRunner : IDisposable
         GC.KeepAlive(arguments.QueryLengths);
         GC.KeepAlive(arguments.Selection);
         GC.KeepAlive(blockMask);
+    }
+
+    /// <summary>
+    /// The one place that chooses whether keys and values are gathered ahead of the attention loop: how many bytes they may take,
+    /// 0 where the loop copies them itself.
+    /// </summary>
+    private long GatherRoom(CudaModule module, in ProblemShape shape)
+    {
+        CudaTuning tuning = Device.Tuning;
+        if (_program.GatheredEntry is null || shape.QueryLength < tuning.GatherLength || shape.KeyLength == 0)
+            return 0;
+        bool hasCopyEngine = module.Kernel(_program.GatheredEntry).Shape.BoxRows > 0;
+        return hasCopyEngine ? tuning.MaxWorkspace : 0;
     }
 
     private static SelectionOffsets Describe(

@@ -8,6 +8,7 @@ public sealed class CudaWorkspace
 {
     private readonly List<(StageAttribute Stage, WorkspaceLayout Layout, long Offset)> _parts = [];
     private readonly Stack<WorkspaceLayout> _spare = new();
+    private long _gatherRoom;
 
     /// <summary>Bytes of the whole allocation.</summary>
     public long TotalBytes { get; private set; }
@@ -28,6 +29,34 @@ public sealed class CudaWorkspace
         WorkspaceLayout layout = Spare();
         stage.DescribeWorkspace(in shape, kernel, layout);
         Add(stage, layout);
+    }
+
+    /// <summary>Query heads whose keys and values are gathered ahead at a time; 0 where the loop copies them itself.</summary>
+    public int HeadsAtATime { get; private set; }
+
+    /// <summary>
+    /// Adds the buffers into which a stage gathers keys and values ahead of the attention loop, for as many query heads at a time
+    /// as there is room for; none where the call does not gather ahead.
+    /// </summary>
+    public void AddGathered(StageAttribute stage, in ProblemShape shape)
+    {
+        ArgumentNullException.ThrowIfNull(stage);
+        if (_gatherRoom <= 0)
+            return;
+        Add(stage, shape with { Batch = 1, QueryHeads = 1, KeyValueHeads = 1 });
+        var (_, one, offset) = _parts[^1];
+        long heads = (long)shape.Batch * shape.QueryHeads;
+        long most = Math.Min(_gatherRoom / Math.Max(1, one.TotalBytes), Math.Min(heads, LaunchGrid.MaxYz));
+        _parts.RemoveAt(_parts.Count - 1);
+        one.Clear();
+        _spare.Push(one);
+        TotalBytes = offset;
+        if (most == 0)
+            return;
+        // Groups of nearly equal size.
+        long groups = (heads + most - 1) / most;
+        HeadsAtATime = (int)((heads + groups - 1) / groups);
+        Add(stage, shape with { Batch = 1, QueryHeads = HeadsAtATime, KeyValueHeads = HeadsAtATime });
     }
 
     /// <summary>Every buffer: which stage it belongs to, its name, its offset from the beginning and its size, bytes.</summary>
@@ -51,8 +80,11 @@ public sealed class CudaWorkspace
         throw new KeyNotFoundException($"{stage?.GetType().Name} was not added to the workspace, so it has no buffer '{name}'.");
     }
 
-    internal void Clear()
+    /// <summary>Begins the workspace of a call.</summary>
+    /// <param name="gatherRoom">Most bytes of what is gathered ahead; 0 where the call does not.</param>
+    internal void Clear(long gatherRoom)
     {
+        (_gatherRoom, HeadsAtATime) = (gatherRoom, 0);
         // In reverse, so that each stage finds the layout that has its room already.
         for (int i = _parts.Count - 1; i >= 0; i--)
         {

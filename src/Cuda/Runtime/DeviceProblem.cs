@@ -92,6 +92,15 @@ public struct DeviceTokenIndex
 }
 
 /// <summary>
+/// The query heads that a launch is for: <c>attn::HeadRange</c> of the device code. Heads are counted over all sequences, batch *
+/// query heads + head.
+/// </summary>
+/// <param name="First">The first of them.</param>
+/// <param name="Count">How many.</param>
+[StructLayout(LayoutKind.Sequential)]
+public readonly record struct DeviceHeadRange(int First, int Count);
+
+/// <summary>
 /// What a kernel says of its launch: <c>attn::LaunchShape</c>, exported by the emitted CUDA as <c>&lt;entry&gt;_shape</c> and
 /// read after loading, so that host and device cannot disagree.
 /// </summary>
@@ -101,9 +110,20 @@ public struct DeviceTokenIndex
 /// <param name="MainLoop">Which attention main loop it is: 80 mma.sync, 90 wgmma, 0 none.</param>
 /// <param name="BoxColumns">Columns of the box of key or value that the copy engine brings; 0 where no tensor map is read.</param>
 /// <param name="BoxRows">Rows of that box.</param>
+/// <param name="Team">Most blocks that share a head or a sequence as one cluster; 0 and 1 say none.</param>
+/// <param name="HeldKeys">Most keys that a block of a team holds in shared memory, in 4 bytes each behind SharedBytes.</param>
+/// <param name="Segments">Most segments that the keys of a head are cut into, for the scope that has them.</param>
+/// <param name="Heads">Query heads of a key/value head that such a block takes at most; 0 says all.</param>
+/// <param name="Resident">Blocks of it that a multiprocessor runs at once; 0 says one.</param>
+/// <param name="Waits">1 where the kernel waits by itself for the one before it, and so may start before that one's end.</param>
 [StructLayout(LayoutKind.Sequential)]
 public readonly record struct LaunchShape(
-    int Threads, int Tile, int SharedBytes, int MainLoop = 0, int BoxColumns = 0, int BoxRows = 0);
+    int Threads, int Tile, int SharedBytes, int MainLoop = 0, int BoxColumns = 0, int BoxRows = 0,
+    int Team = 0, int HeldKeys = 0, int Segments = 0, int Heads = 0, int Resident = 0, int Waits = 0)
+{
+    /// <summary>Most dynamic shared memory that a launch may ask for, bytes.</summary>
+    internal int MostSharedBytes => SharedBytes + HeldKeys * sizeof(int);
+}
 
 /// <summary>Tensor maps of key and value for the copy engine: <c>attn::TensorMaps</c> of the device code, 64-byte aligned.</summary>
 [StructLayout(LayoutKind.Sequential)]

@@ -1,7 +1,8 @@
 namespace AttnCompose.Cuda;
 
 /// <summary>
-/// Sees the workspace of every call on a device, around the kernels: conformance checks poison it before and read it after.
+/// Sees the workspace of every call on a device, around the kernels: conformance checks poison it before and read it after;
+/// a benchmark marks the times between kernels.
 /// </summary>
 internal interface ICudaRunObserver
 {
@@ -11,8 +12,10 @@ internal interface ICudaRunObserver
     /// <summary>The workspace is laid out; no kernel is on the stream yet.</summary>
     void BeforeLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream);
 
-    /// <summary>A kernel was put on the stream.</summary>
-    void Launched(string entry);
+    /// <summary>A kernel is about to be put on the stream.</summary>
+    void BeforeKernel(CudaKernel kernel, CudaStream stream)
+    {
+    }
 
     /// <summary>All kernels are on the stream.</summary>
     void AfterLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream);

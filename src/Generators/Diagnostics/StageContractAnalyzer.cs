@@ -21,7 +21,7 @@ namespace AttnCompose.Generators.Diagnostics;
 [DiagnosticAnalyzer(LanguageNames.CSharp)]
 public sealed class StageContractAnalyzer : DiagnosticAnalyzer
 {
-    private static readonly string[] s_tensors = ["query", "key", "value", "output", "token_index", "block_list"];
+    private static readonly string[] s_tensors = ["query", "key", "value", "output", "token_index", "block_list", "heads"];
 
     /// <inheritdoc/>
     public override ImmutableArray<DiagnosticDescriptor> SupportedDiagnostics { get; } =
@@ -59,6 +59,8 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
                 CheckNames(context, stage, attribute, attribute.ConstructorArgument(0, ""));
             else if (attribute.IsNamed(KnownTypeNames.DeviceHook))
                 CheckNames(context, stage, attribute, "The hook");
+            else if (attribute.IsNamed(KnownTypeNames.DeviceGather))
+                CheckNames(context, stage, attribute, "The gathered row source");
         }
     }
 

@@ -30,13 +30,26 @@ internal static class CudaEmitter
     /// <summary>What a stage does in which kernel, in words.</summary>
     public static string PlacementOf(FusionPlan plan, int stage)
     {
-        List<int> own = Enumerable.Range(0, plan.Kernels.Count).Where(k => plan.Kernels[k].Steps.Any(s => s.Stage == stage)).ToList();
-        if (own.Count > 0)
-            return own.Count == 1 ? $"kernel {own[0] + 1}" : $"kernels {own[0] + 1} to {own[own.Count - 1] + 1}";
-        int loop = Enumerable.Range(0, plan.Kernels.Count).Last(k => plan.Kernels[k].Steps.Any(s => s.TakesHooks)) + 1;
-        return plan.Hooks.FirstOrDefault(h => h.Stage == stage) is { } hook
-            ? $"{Words(hook.Point)} of kernel {loop}"
-            : $"part of kernel {loop}";
+        string own = Numbers(plan, k => k.Steps.Any(s => s.Stage == stage));
+        string loop = Numbers(plan, k => k.Steps.Any(s => s.TakesHooks));
+        string hooked = plan.Hooks.FirstOrDefault(h => h.Stage == stage) is { } hook ? $"{Words(hook.Point)} of {loop}" : "";
+        return (own.Length, hooked.Length) switch
+        {
+            (0, 0) => $"part of {loop}",
+            (0, _) => hooked,
+            (_, 0) => own,
+            _ => $"{own}, {hooked}",
+        };
+    }
+
+    /// <summary>Which kernels, counted from 1: <c>kernel 7</c>, <c>kernels 1 to 6</c>, <c>kernels 7 and 9</c>; empty for none.</summary>
+    private static string Numbers(FusionPlan plan, System.Func<KernelNode, bool> which)
+    {
+        List<int> numbers = Enumerable.Range(1, plan.Kernels.Count).Where(k => which(plan.Kernels[k - 1])).ToList();
+        if (numbers.Count < 2)
+            return numbers.Count == 0 ? "" : $"kernel {numbers[0]}";
+        bool isRun = numbers[numbers.Count - 1] - numbers[0] == numbers.Count - 1;
+        return isRun ? $"kernels {numbers[0]} to {numbers[numbers.Count - 1]}" : $"kernels {string.Join(" and ", numbers)}";
     }
 
     private static void WriteProvenance(SourceWriter writer, FusionPlan plan)
@@ -97,22 +110,31 @@ internal static class CudaEmitter
         foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector))
             writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}>;");
         foreach (HookNode hook in plan.Hooks)
+            WriteHook(hook, hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage].Device.Type : "");
+        foreach (HookNode hook in plan.GatheredHooks.Except(plan.Hooks))
+            WriteHook(hook, plan.Graph.Nodes[hook.Stage].Device.Gather!.Type);
+        WriteLoop("", plan.Hooks);
+        if (plan.GatheredHooks.Count > 0)
+            WriteLoop(FusionPlan.Gathered, plan.GatheredHooks);
+
+        void WriteHook(HookNode hook, string type)
         {
-            string type = $"attn::{DefaultOf(hook.Point)}";
+            StageNode? node = hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage] : null;
+            type = node is null ? DefaultOf(hook.Point) : $"{type}<{ConfigOf(plan.Graph, node)}>";
             if (hook.Point == FusionPoint.BlockList)
             {
-                WriteBlockSelector(writer, plan, plan.Graph.Nodes[hook.Stage]);
-                type = $"attn::ListedBlocks<{ConfigOf(plan.Graph, plan.Graph.Kernel)}, {plan.Graph.Nodes[hook.Stage].Role}>";
+                WriteBlockSelector(writer, plan, node!);
+                type = $"ListedBlocks<{ConfigOf(plan.Graph, plan.Graph.Kernel)}, {node!.Role}>";
             }
-            else if (hook.Stage >= 0)
-            {
-                type = $"attn::{plan.Graph.Nodes[hook.Stage].Device.Type}<{ConfigOf(plan.Graph, plan.Graph.Nodes[hook.Stage])}>";
-            }
-            writer.WriteLine($"using {hook.Alias} = {type};  // hook: {Literals.Comment(hook.Summary)}");
+            writer.WriteLine($"using {hook.Alias} = attn::{type};  // hook: {Literals.Comment(hook.Summary)}");
         }
-        StageNode kernel = plan.Graph.Kernel;
-        string hooks = string.Concat(plan.Hooks.Select(h => ", " + h.Alias));
-        writer.WriteLine($"using {kernel.Role} = attn::{kernel.Device.Type}<{ConfigOf(plan.Graph, kernel)}{hooks}>;");
+
+        void WriteLoop(string prefix, IEnumerable<HookNode> hooks)
+        {
+            StageNode kernel = plan.Graph.Kernel;
+            string aliases = string.Concat(hooks.Select(h => ", " + h.Alias));
+            writer.WriteLine($"using {prefix}{kernel.Role} = attn::{kernel.Device.Type}<{ConfigOf(plan.Graph, kernel)}{aliases}>;");
+        }
     }
 
     private static void WriteBlockSelector(SourceWriter writer, FusionPlan plan, StageNode node)
@@ -126,11 +148,12 @@ internal static class CudaEmitter
     private static void WriteKernel(SourceWriter writer, FusionPlan plan, int index)
     {
         KernelNode kernel = plan.Kernels[index];
-        string First() => PhaseType(plan, kernel.Steps[0]);
+        string First() => PhaseType(plan, kernel, kernel.Steps[0]);
         writer.WriteLine();
         writer.WriteHeading($"kernel {index + 1} of {plan.Kernels.Count}: one block a {ScopeWords.Of(kernel.Scope)}");
+        writer.WriteLineIf(kernel.Path != KernelPath.Every, $"// launched {ScopeWords.Of(kernel.Path)}");
         writer.WriteLineIf(kernel.SplitReason.Length > 0, $"// separate because {Literals.Comment(kernel.SplitReason)}");
-        writer.WriteLine($"extern \"C\" __device__ attn::LaunchShape {kernel.Entry}_shape = attn::shape_of<{string.Join(", ", kernel.Steps.Select(s => PhaseType(plan, s)))}>();");
+        writer.WriteLine($"extern \"C\" __device__ attn::LaunchShape {kernel.Entry}_shape = attn::shape_of<{string.Join(", ", kernel.Steps.Select(s => PhaseType(plan, kernel, s)))}>();");
         writer.WriteLine();
         writer.WriteLine($"extern \"C\" __global__ void __launch_bounds__({First()}::kThreads, 1)");
         using (writer.WriteDeviceBlock(Signature(kernel)))
@@ -141,8 +164,8 @@ internal static class CudaEmitter
                 StepNode step = kernel.Steps[s];
                 writer.WriteLineIf(s > 0, "__syncthreads();  // the block reads what it wrote");
                 writer.WriteLine($"// {KindWords(plan.Graph.Nodes[step.Stage].Stage.Kind)}: {Literals.Comment(step.Summary)}");
-                string hooks = string.Concat(plan.HooksOf(step).Select(h => $"{h.Alias}{Members(h.Arguments)}, "));
-                writer.WriteLine($"{PhaseType(plan, step)}::run(problem, {hooks}{Members(step.Arguments)}, shared);");
+                string hooks = string.Concat(plan.HooksOf(kernel, step).Select(h => $"{h.Alias}{Members(h.Arguments)}, "));
+                writer.WriteLine($"{PhaseType(plan, kernel, step)}::run(problem, {hooks}{Members(step.Arguments)}, shared);");
             }
         }
     }
@@ -165,7 +188,11 @@ internal static class CudaEmitter
     private static string Members(EquatableArray<ArgumentNode> arguments) =>
         "{" + string.Join(", ", arguments.Select(a => $".{a.Member} = {(a.Kind == ArgumentKind.TensorMaps ? "&" : "")}{a.Name}")) + "}";
 
-    private static string PhaseType(FusionPlan plan, StepNode step) => $"{plan.Graph.Nodes[step.Stage].Role}::{Names.Pascal(step.Phase)}";
+    private static string PhaseType(FusionPlan plan, KernelNode kernel, StepNode step)
+    {
+        string prefix = step.TakesHooks && kernel.Path == KernelPath.Gathered ? FusionPlan.Gathered : "";
+        return $"{prefix}{plan.Graph.Nodes[step.Stage].Role}::{Names.Pascal(step.Phase)}";
+    }
 
     private static bool HasConfig(StageNode node) => node.Stage.Parameters.Any(p => p.IsConstant);
 

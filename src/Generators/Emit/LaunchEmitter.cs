@@ -30,6 +30,9 @@ internal static class LaunchEmitter
                 new[] { ElementType.Float16, ElementType.BFloat16, ElementType.Float32 }.AsEnumerable(),
                 (all, n) => all.Where(n.Device.Elements.Contains))
             .Select(e => $"global::AttnCompose.ElementType.{e}");
+        string gathered = plan.Kernels.FirstOrDefault(k => k.Path == KernelPath.Gathered && k.Steps.Any(s => s.TakesHooks)) is { } loop
+            ? $"\n    GatheredEntry = {Literals.CSharpString(loop.Entry)},"
+            : "";
         // Nothing here reads Plan: the order in which the parts of a class initialise their statics is not defined.
         writer.WriteLine($$"""
             private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
@@ -40,7 +43,7 @@ internal static class LaunchEmitter
                 HeadDim = {{Literals.Number("int", graph.HeadDim)}},
                 Element = global::AttnCompose.ElementType.{{graph.Element}},
                 Elements = [{{string.Join(", ", elements)}}],
-                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},
+                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},{{gathered}}
             };
 
             """);
@@ -54,8 +57,9 @@ internal static class LaunchEmitter
             for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)
             {
                 StageNode node = plan.Graph.Nodes[stage];
+                string add = node.Device.Gather is null ? "Add" : "AddGathered";
                 string kernel = node.Stage.Kind == StageKind.BlockSelector ? $"this.{plan.Graph.Kernel.Field}, " : ""; // its block sizes
-                writer.WriteLineIf(plan.Buffers.Any(b => b.Stage == stage), $"workspace.Add(this.{node.Field}, {kernel}in shape);");
+                writer.WriteLineIf(plan.Buffers.Any(b => b.Stage == stage), $"workspace.{add}(this.{node.Field}, {kernel}in shape);");
             }
         }
         writer.WriteLine();
@@ -66,23 +70,49 @@ internal static class LaunchEmitter
         writer.WriteLine("/// <inheritdoc/>");
         using (writer.WriteBlock("void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)"))
         {
+            KernelPath path = KernelPath.Every;
+            SourceWriter.Block? block = null;
             for (int i = 0; i < plan.Kernels.Count; i++)
             {
                 KernelNode kernel = plan.Kernels[i];
+                bool begins = kernel.Path != path;
+                if (begins)
+                {
+                    block?.Dispose();
+                    block = null;
+                    path = kernel.Path;
+                }
                 if (i > 0)
                     writer.WriteLine();
-                writer.WriteHeading($"kernel {i + 1} of {plan.Kernels.Count}: one block a {ScopeWords.Of(kernel.Scope)}");
-                writer.WriteLine($"launch.Begin({Literals.CSharpString(kernel.Entry)}, global::AttnCompose.PhaseScope.{kernel.Scope});");
-                writer.WriteLine("launch.Pass(in launch.Problem);");
-                foreach (ArgumentNode argument in kernel.Arguments)
-                {
-                    writer.WriteLine(argument.Kind == ArgumentKind.TensorMaps
-                        ? "launch.PassTensorMaps();"
-                        : $"launch.Pass({ValueOf(plan, argument)});");
-                }
-                writer.WriteLine("launch.Run();");
+                if (begins && path != KernelPath.Every)
+                    block = writer.WriteBlock(path == KernelPath.InLoop ? "if (!launch.GathersAhead)" : "while (launch.NextHeads())");
+                WriteLaunch(writer, plan, i);
             }
+            block?.Dispose();
         }
+    }
+
+    private static void WriteLaunch(SourceWriter writer, FusionPlan plan, int index)
+    {
+        KernelNode kernel = plan.Kernels[index];
+        writer.WriteHeading($"kernel {index + 1} of {plan.Kernels.Count}: one block a {ScopeWords.Of(kernel.Scope)}");
+        writer.WriteLine($"launch.Begin({Literals.CSharpString(kernel.Entry)}, global::AttnCompose.PhaseScope.{kernel.Scope});");
+        writer.WriteLine("launch.Pass(in launch.Problem);");
+        foreach (ArgumentNode argument in kernel.Arguments)
+        {
+            writer.WriteLine(argument.Kind == ArgumentKind.TensorMaps
+                ? $"launch.PassTensorMaps({GatheredBuffers(plan, argument)});"
+                : $"launch.Pass({ValueOf(plan, argument)});");
+        }
+        writer.WriteLine("launch.Run();");
+    }
+
+    private static string GatheredBuffers(FusionPlan plan, ArgumentNode argument)
+    {
+        if (argument.Stage < 0 || plan.Graph.Nodes[argument.Stage] is not { Device.Gather: { } gather } stage)
+            return "";
+        return $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(gather.Key)}), "
+            + $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(gather.Value)})";
     }
 
     private static string ValueOf(FusionPlan plan, ArgumentNode argument)
@@ -92,6 +122,7 @@ internal static class LaunchEmitter
         {
             ArgumentKind.TokenIndex => "in launch.TokenIndex",
             ArgumentKind.BlockList => "in launch.BlockList",
+            ArgumentKind.Heads => "in launch.Heads",
             ArgumentKind.Buffer => $"launch.Buffer(this.{stage.Field}, {Literals.CSharpString(argument.Member)})",
             _ => $"this.{stage.Field}.{stage.Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
         };

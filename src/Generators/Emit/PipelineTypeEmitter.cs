@@ -30,7 +30,7 @@ internal static class PipelineTypeEmitter
     {
         using (writer.WriteBlock($"private {graph.Type.Identifier}(global::AttnCompose.AttentionDevice device, Options options)"))
         {
-            writer.WriteLine("Check(options);");
+            writer.WriteLine("CheckOptions(options);");
             writer.WriteLine("this.MakeStages(options);");
             writer.WriteLine("this.Device = device;");
             string declared = $"Plan.Name, Plan.Mask, Plan.HeadDim, Plan.Element";
@@ -53,7 +53,7 @@ internal static class PipelineTypeEmitter
 
     private static void WriteStages(SourceWriter writer, StageGraph graph)
     {
-        using (writer.WriteBlock("private static void Check(Options options)"))
+        using (writer.WriteBlock("private static void CheckOptions(Options options)"))
         {
             foreach (OptionNode option in graph.Options)
                 writer.WriteLine($"Plan.Check(nameof(Options.{option.Identifier}), {AsDouble(option)});");
@@ -80,7 +80,7 @@ internal static class PipelineTypeEmitter
             public void Configure(Options options)
             {
                 global::System.ArgumentNullException.ThrowIfNull(options);
-                Check(options);
+                CheckOptions(options);
                 if (this._cpu is not null)
                     this._cpu.BetweenCalls(() => this.MakeStages(options));
                 else

@@ -68,29 +68,35 @@ internal static class PlanEmitter
         {
             foreach (KernelNode kernel in plan.Kernels)
             {
-                var steps = kernel.Steps.SelectMany(s => Steps(plan, s)).Select(Literals.CSharpString);
+                var steps = kernel.Steps.SelectMany(s => Steps(plan, kernel, s)).Select(Literals.CSharpString);
                 writer.WriteLine($"new({Literals.CSharpString(kernel.Entry)}, {Literals.CSharpString(ScopeWords.Of(kernel.Scope))},");
                 using (writer.Indent())
                 {
                     writer.WriteLine($"[{string.Join(", ", steps)}],");
-                    writer.WriteLine($"{Literals.CSharpString(kernel.SplitReason)}),");
+                    string condition = kernel.Path == KernelPath.Every ? "" : $" {{ Condition = {Condition(kernel.Path)} }}";
+                    writer.WriteLine($"{Literals.CSharpString(kernel.SplitReason)}){condition},");
                 }
             }
         }
         writer.WriteLine("],");
     }
 
-    private static System.Collections.Generic.IEnumerable<string> Steps(FusionPlan plan, StepNode step)
+    private static System.Collections.Generic.IEnumerable<string> Steps(
+        FusionPlan plan, KernelNode kernel, StepNode step)
     {
         yield return $"{plan.Graph.Nodes[step.Stage].Stage.Name}.{step.Phase}: {step.Summary}";
         if (!step.TakesHooks)
             yield break;
-        foreach (HookNode hook in plan.Hooks)
+        foreach (HookNode hook in plan.HooksOf(kernel, step))
         {
             string who = hook.Stage >= 0 ? plan.Graph.Nodes[hook.Stage].Stage.Name : "default";
             yield return $"  hook {hook.Point} = {who}: {hook.Summary}";
         }
     }
+
+    /// <summary>The words, with the number of the running library: which way is taken is chosen there, not here.</summary>
+    private static string Condition(KernelPath path) =>
+        $"$\"{ScopeWords.Of(path, " ({(global::AttnCompose.Cuda.CudaTuning.Default.GatherLength)} queries; CudaTuning)")}\"";
 
     private static void WriteBuffers(SourceWriter writer, FusionPlan plan)
     {

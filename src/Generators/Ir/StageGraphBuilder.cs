@@ -102,6 +102,8 @@ internal static class StageGraphBuilder
             }
             else if (needed != FusionPoint.None && device.Hook?.Point != needed)
                 problems.Add(new("ATTN0017", i, "", [stage.Name, $"it needs [DeviceHook(FusionPoint.{needed})]"]));
+            else if (device.Gather is { } gather && WhyNotGathered(stage, device, gather) is { } why)
+                problems.Add(new("ATTN0017", i, "", [stage.Name, why]));
             else if (needed == FusionPoint.None && device.Phases.Count == 0)
                 problems.Add(new("ATTN0017", i, "", [stage.Name, "it needs at least one [DevicePhase]"]));
             else if (device.Phases.FirstOrDefault(p => !Enum.IsDefined(typeof(PhaseScope), p.Scope)) is { } phase)
@@ -117,6 +119,14 @@ internal static class StageGraphBuilder
         if (device.Phases.Count == 0)
             return device.Hook?.Point == FusionPoint.BlockList ? null : "it needs a [DevicePhase] that writes block_list";
         return device.Phases.Any(p => p.Writes.Contains("block_list")) ? null : "none of its phases writes block_list";
+    }
+
+    private static string? WhyNotGathered(StageSpec stage, DeviceSpec device, GatherSpec gather)
+    {
+        if (stage.Kind != StageKind.Compress)
+            return "only a compress stage has a [DeviceGather]";
+        string? missing = new[] { gather.Key, gather.Value }.FirstOrDefault(name => !device.Phases.Any(p => p.Writes.Contains(name)));
+        return missing is null ? null : $"no phase of it writes '{missing}', which its [DeviceGather] names";
     }
 
     private static void CheckValues(PipelineSpec spec, List<Problem> problems)

@@ -10,6 +10,7 @@ internal static class Arguments
 {
     private const string TokenIndex = "token_index";
     private const string BlockList = "block_list";
+    private const string Heads = "heads";
 
     public static EquatableArray<ArgumentNode> Of(
         FusionPlan plan, int stage, IEnumerable<string> reads, IEnumerable<string> writes, IEnumerable<string> parameters)
@@ -41,9 +42,13 @@ internal static class Arguments
                 arguments.Add(new ArgumentNode(ArgumentKind.TokenIndex, name, name, "attn::TokenIndex", stage, isWritten));
             else if (name == BlockList)
                 arguments.Add(new ArgumentNode(ArgumentKind.BlockList, name, name, "attn::BlockList", stage, isWritten));
+            else if (name == Heads)
+                arguments.Add(new ArgumentNode(ArgumentKind.Heads, name, name, "attn::HeadRange", stage, isWritten));
             else if (plan.Buffers.FirstOrDefault(b => b.Stage == stage && b.Local == name) is { } buffer)
-                arguments.Add(new ArgumentNode(ArgumentKind.Buffer, name, buffer.Name, buffer.ElementType + "*", stage, isWritten));
+                arguments.Add(new ArgumentNode(ArgumentKind.Buffer, name, buffer.Name, DeviceType(buffer) + "*", stage, isWritten));
             // query, key, value and output are members of the problem.
         }
     }
+
+    private static string DeviceType(BufferNode buffer) => buffer.ElementType == "element" ? "Config::Element" : buffer.ElementType;
 }

@@ -26,7 +26,7 @@ internal static class BindHooks
             string summary = selector.Device.Hook?.Summary ?? $"key blocks that {selector.Stage.Name} chose";
             hooks.Add(new HookNode(FusionPoint.BlockList, stage, "Blocks", summary, Arguments.Of(plan, stage, ["block_list"], [], [])));
         }
-        return plan with { Hooks = hooks.ToEquatableArray() };
+        return plan with { Hooks = hooks.ToEquatableArray(), GatheredHooks = Gathered(plan, hooks) };
 
         void Bind(FusionPoint point, StageNode? node, string alias, string otherwise, params ArgumentNode[] given)
         {
@@ -41,5 +41,20 @@ internal static class BindHooks
             Model.HookSpec hook = node.Device.Hook!;
             hooks.Add(new HookNode(point, stage, node.Role, hook.Summary, Arguments.Of(plan, stage, hook.Reads, [], hook.Parameters)));
         }
+    }
+
+    /// <summary>The same hooks, with a row source over what the compress stage gathered.</summary>
+    private static EquatableArray<HookNode> Gathered(FusionPlan plan, List<HookNode> hooks)
+    {
+        if (plan.Graph.Compress?.Device.Gather is not { } gather)
+            return [];
+        return hooks.Select(hook => hook.Point != FusionPoint.RowSource
+            ? hook
+            : hook with
+            {
+                Alias = FusionPlan.Gathered + hook.Alias,
+                Summary = gather.Summary,
+                Arguments = [.. Arguments.Of(plan, hook.Stage, gather.Reads, [], []), s_maps with { Stage = hook.Stage }],
+            }).ToEquatableArray();
     }
 }

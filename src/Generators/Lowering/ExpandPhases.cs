@@ -7,7 +7,10 @@ using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Lowering;
 
-/// <summary>Makes one kernel of each phase, in the order of the stages.</summary>
+/// <summary>
+/// Makes one kernel of each phase, in the order of the stages. Where a compress stage can gather ahead, there are two ways
+/// through the attention loop: the loop alone, and the stage's phases with a loop over what they gathered.
+/// </summary>
 internal static class ExpandPhases
 {
     private const FusionPoint EveryPoint = FusionPoint.RowSource | FusionPoint.Score | FusionPoint.RowDestination | FusionPoint.BlockList;
@@ -15,24 +18,49 @@ internal static class ExpandPhases
     public static FusionPlan Run(FusionPlan plan)
     {
         var kernels = new List<KernelNode>();
+        var gathering = new List<KernelNode>();
         for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)
         {
             StageNode node = plan.Graph.Nodes[stage];
-            foreach (PhaseSpec phase in node.Device.Phases)
+            int phases = node.Device.Phases.Count;
+            if (node.Device.Gather is not null)
             {
-                bool isLoop = node.Stage.Kind == StageKind.AttentionKernel && phase == node.Device.Phases.Last();
-                FusionPoint given = isLoop ? EveryPoint : GivenTo(node.Stage.Kind);
-                EquatableArray<ArgumentNode> arguments = Arguments.Of(plan, stage, phase.Reads, phase.Writes, phase.Parameters);
-                IEnumerable<string> reads = arguments.Where(a => phase.Reads.Contains(a.Member)).Select(a => a.Name);
-                IEnumerable<string> writes = arguments.Where(a => phase.Writes.Contains(a.Member)).Select(a => a.Name);
-                reads = reads.Concat(plan.Hooks.Where(h => (given & h.Point) != 0).SelectMany(h => h.Arguments)
-                    .Where(a => a.Kind is ArgumentKind.Buffer or ArgumentKind.TokenIndex or ArgumentKind.BlockList).Select(a => a.Name)).Distinct();
-                var step = new StepNode(
-                    stage, phase.Name, phase.Summary, reads.ToEquatableArray(), writes.ToEquatableArray(), arguments, isLoop, given);
-                kernels.Add(new KernelNode(Entry: "", phase.Scope, [step], SplitReason: "", Arguments: []));
+                gathering.AddRange(KernelsOf(plan, stage, 0, phases, KernelPath.Gathered));
+            }
+            else if (node.Stage.Kind == StageKind.AttentionKernel && plan.GatheredHooks.Count > 0)
+            {
+                // What stands before the loop serves both ways through it.
+                kernels.AddRange(KernelsOf(plan, stage, 0, phases - 1, KernelPath.Every));
+                kernels.AddRange(KernelsOf(plan, stage, phases - 1, phases, KernelPath.InLoop));
+                kernels.AddRange(gathering);
+                kernels.AddRange(KernelsOf(plan, stage, phases - 1, phases, KernelPath.Gathered));
+            }
+            else
+            {
+                kernels.AddRange(KernelsOf(plan, stage, 0, phases, KernelPath.Every));
             }
         }
         return plan with { Kernels = kernels.ToEquatableArray() };
+    }
+
+    private static IEnumerable<KernelNode> KernelsOf(FusionPlan plan, int stage, int first, int end, KernelPath path)
+    {
+        StageNode node = plan.Graph.Nodes[stage];
+        for (int i = first; i < end; i++)
+        {
+            PhaseSpec phase = node.Device.Phases[i];
+            bool isLoop = node.Stage.Kind == StageKind.AttentionKernel && i == node.Device.Phases.Count - 1;
+            EquatableArray<ArgumentNode> arguments = Arguments.Of(plan, stage, phase.Reads, phase.Writes, phase.Parameters);
+            IEnumerable<string> reads = arguments
+                .Where(a => a.Kind != ArgumentKind.Heads && phase.Reads.Contains(a.Member)).Select(a => a.Name);
+            IEnumerable<string> writes = arguments.Where(a => phase.Writes.Contains(a.Member)).Select(a => a.Name);
+            var kernel = new KernelNode(Entry: "", phase.Scope, [], SplitReason: "", Arguments: []) { Path = path };
+            var step = new StepNode(
+                stage, phase.Name, phase.Summary, Reads: [], writes.ToEquatableArray(), arguments, isLoop,
+                isLoop ? EveryPoint : GivenTo(node.Stage.Kind));
+            reads = reads.Concat(plan.HooksOf(kernel, step).SelectMany(h => h.Arguments).SelectMany(a => ReadThrough(plan, a))).Distinct();
+            yield return kernel with { Steps = [step with { Reads = reads.ToEquatableArray() }] };
+        }
     }
 
     // What stands before the loop of an attention kernel prepares its walk; a block selector looks at the rows that take part.
@@ -41,5 +69,14 @@ internal static class ExpandPhases
         StageKind.AttentionKernel => FusionPoint.RowSource | FusionPoint.BlockList,
         StageKind.BlockSelector => FusionPoint.RowSource | FusionPoint.Score,
         _ => FusionPoint.None,
+    };
+
+    /// <summary>Names of the buffers that a hook reads through one of its arguments.</summary>
+    private static IEnumerable<string> ReadThrough(FusionPlan plan, ArgumentNode argument) => argument.Kind switch
+    {
+        ArgumentKind.Buffer or ArgumentKind.TokenIndex or ArgumentKind.BlockList => [argument.Name],
+        ArgumentKind.TensorMaps when argument.Stage >= 0 && plan.Graph.Nodes[argument.Stage].Device.Gather is { } gather =>
+            plan.Buffers.Where(b => b.Stage == argument.Stage && (b.Local == gather.Key || b.Local == gather.Value)).Select(b => b.Name),
+        _ => [],
     };
 }

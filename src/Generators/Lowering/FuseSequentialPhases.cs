@@ -33,7 +33,7 @@ internal static class FuseSequentialPhases
 
     private static bool CanJoin(KernelNode before, KernelNode kernel) =>
         // Only the author of a stage knows that its phases have blocks of one size.
-        BlockIsWhole(before, kernel) && before.Steps[0].Stage == kernel.Steps[0].Stage;
+        BlockIsWhole(before, kernel) && before.Steps[0].Stage == kernel.Steps[0].Stage && before.Path == kernel.Path;
 
     private static bool BlockIsWhole(KernelNode before, KernelNode kernel) =>
         before.Scope == kernel.Scope
@@ -49,6 +49,8 @@ internal static class FuseSequentialPhases
         // The nearest producer decides: what was written earlier is complete anyway.
         for (int i = earlier.Count - 1; i >= 0; i--)
         {
+            if (earlier[i].Path != KernelPath.Every && earlier[i].Path != kernel.Path)
+                continue;
             foreach (StepNode producer in earlier[i].Steps.Reverse())
             {
                 if (step.Reads.FirstOrDefault(producer.Writes.Contains) is { } buffer)

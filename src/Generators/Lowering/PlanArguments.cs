@@ -16,18 +16,21 @@ internal static class PlanArguments
         {
             Kernels = plan.Kernels.Select(kernel => kernel with
             {
-                Entry = entries.Unique($"{prefix}_{string.Join("_", kernel.Steps.Select(s => Names.Device(s.Phase)))}", "_"),
+                Entry = entries.Unique($"{prefix}_{string.Join("_", kernel.Steps.Select(s => EntryOf(kernel, s)))}", "_"),
                 Arguments = Union(plan, kernel),
             }).ToEquatableArray(),
         };
     }
+
+    private static string EntryOf(KernelNode kernel, StepNode step) =>
+        Names.Device(step.Phase) + (step.TakesHooks && kernel.Path == KernelPath.Gathered ? "_gathered" : "");
 
     private static EquatableArray<ArgumentNode> Union(FusionPlan plan, KernelNode kernel)
     {
         var arguments = new List<ArgumentNode>();
         foreach (StepNode step in kernel.Steps)
         {
-            Add(plan.HooksOf(step).SelectMany(h => h.Arguments));
+            Add(plan.HooksOf(kernel, step).SelectMany(h => h.Arguments));
             Add(step.Arguments);
         }
         return arguments.ToEquatableArray();

@@ -59,7 +59,11 @@ internal sealed record DeviceSpec(
     EquatableArray<ElementType> Elements,
     EquatableArray<PhaseSpec> Phases,
     HookSpec? Hook,
-    EquatableArray<BufferSpec> Buffers);
+    EquatableArray<BufferSpec> Buffers)
+{
+    /// <summary>How a compress stage gathers ahead of the loop; null where it does not.</summary>
+    public GatherSpec? Gather { get; init; }
+}
 
 /// <summary>A phase: see DevicePhaseAttribute.</summary>
 internal sealed record PhaseSpec(
@@ -73,6 +77,9 @@ internal sealed record PhaseSpec(
 /// <summary>A hook: see DeviceHookAttribute.</summary>
 internal sealed record HookSpec(
     FusionPoint Point, EquatableArray<string> Reads, EquatableArray<string> Parameters, string Summary);
+
+/// <summary>Gathering ahead: see DeviceGatherAttribute.</summary>
+internal sealed record GatherSpec(string Type, string Key, string Value, EquatableArray<string> Reads, string Summary);
 
 /// <summary>A workspace buffer: see DeviceBufferAttribute.</summary>
 internal sealed record BufferSpec(string Name, string ElementType, string Shape);

@@ -15,7 +15,10 @@ internal static class PipelineParser
 {
     /// <summary>What generated code declares in the class, stage fields aside.</summary>
     internal static readonly string[] GeneratedMembers =
-        ["Plan", "Descriptor", "Create", "Run", "Options", "Device", "Dispose", "CudaText", "s_program", "_cpu", "_cuda"];
+    [
+        "Plan", "Descriptor", "Create", "Configure", "Warmup", "Run", "Options", "Device", "Dispose", "CheckOptions", "MakeStages",
+        "CudaText", "s_program", "_cpu", "_cuda",
+    ];
 
     public static ParsedPipeline? Parse(GeneratorAttributeSyntaxContext context, CancellationToken cancellation)
     {

@@ -157,6 +157,7 @@ internal static class StageParser
     {
         AttributeData? device = null;
         HookSpec? hook = null;
+        GatherSpec? gather = null;
         var phases = new List<PhaseSpec>();
         var buffers = new List<BufferSpec>();
         foreach (AttributeData attribute in DeviceAttributes(type))
@@ -178,6 +179,12 @@ internal static class StageParser
                     attribute.ConstructorArgument(0, FusionPoint.None), attribute.Strings("Reads"),
                     attribute.Strings("Parameters"), attribute.Argument("Summary", ""));
             }
+            else if (attribute.IsNamed(KnownTypeNames.DeviceGather))
+            {
+                gather = new GatherSpec(
+                    attribute.ConstructorArgument(0, ""), attribute.Argument("Key", ""), attribute.Argument("Value", ""),
+                    attribute.Strings("Reads"), attribute.Argument("Summary", ""));
+            }
             else if (attribute.IsNamed(KnownTypeNames.DeviceBuffer))
             {
                 buffers.Add(new BufferSpec(
@@ -189,7 +196,7 @@ internal static class StageParser
             : new DeviceSpec(
                 type.ContainingAssembly?.Name ?? "", device.ConstructorArgument(0, ""), device.Argument("Type", ""),
                 OffersOf(type, device), new EquatableArray<ElementType>(device.Enums<ElementType>("Elements")),
-                phases.ToEquatableArray(), hook, buffers.ToEquatableArray());
+                phases.ToEquatableArray(), hook, buffers.ToEquatableArray()) { Gather = gather };
     }
 
     // Which of the two kernel bases it derives from says whether a kernel takes a block list, on the CPU and on a device alike.

@@ -16,8 +16,15 @@ namespace AttnCompose.Generators.Plan;
 internal sealed record FusionPlan(
     StageGraph Graph, EquatableArray<KernelNode> Kernels, EquatableArray<BufferNode> Buffers, EquatableArray<HookNode> Hooks)
 {
-    /// <summary>The hooks that a phase is given, in the order of its template parameters.</summary>
-    public IEnumerable<HookNode> HooksOf(StepNode step) => Hooks.Where(h => (step.Given & h.Point) != 0);
+    /// <summary>What the names of types begin with that belong to <see cref="KernelPath.Gathered"/>.</summary>
+    public const string Gathered = "Gathered";
+
+    /// <summary>What hooks into the loop where rows were gathered ahead; empty where they never are.</summary>
+    public EquatableArray<HookNode> GatheredHooks { get; init; } = [];
+
+    /// <summary>The hooks that a phase of a kernel is given, in the order of its template parameters.</summary>
+    public IEnumerable<HookNode> HooksOf(KernelNode kernel, StepNode step) =>
+        (kernel.Path == KernelPath.Gathered ? GatheredHooks : Hooks).Where(h => (step.Given & h.Point) != 0);
 }
 
 /// <summary>One kernel.</summary>
@@ -27,7 +34,24 @@ internal sealed record FusionPlan(
 /// <param name="SplitReason">Why it is not part of the kernel before it; empty for the first.</param>
 /// <param name="Arguments">Its arguments after the problem, in order.</param>
 internal sealed record KernelNode(
-    string Entry, PhaseScope Scope, EquatableArray<StepNode> Steps, string SplitReason, EquatableArray<ArgumentNode> Arguments);
+    string Entry, PhaseScope Scope, EquatableArray<StepNode> Steps, string SplitReason, EquatableArray<ArgumentNode> Arguments)
+{
+    /// <summary>In which calls it is launched.</summary>
+    public KernelPath Path { get; init; }
+}
+
+/// <summary>In which calls a kernel is launched.</summary>
+internal enum KernelPath
+{
+    /// <summary>In every call.</summary>
+    Every,
+
+    /// <summary>Where the loop copies the rows that take part as it goes.</summary>
+    InLoop,
+
+    /// <summary>Where rows are gathered ahead: by turns with the other such kernels, for some heads at a time.</summary>
+    Gathered,
+}
 
 /// <summary>One phase inside a kernel.</summary>
 /// <param name="Stage">Index of its stage in the graph.</param>
@@ -53,7 +77,7 @@ internal sealed record StepNode(
 /// <param name="Member">Name of the member of the device struct that it fills.</param>
 /// <param name="Name">Name of the kernel argument, unique in the pipeline.</param>
 /// <param name="DeviceType">CUDA type of the kernel argument.</param>
-/// <param name="Stage">Stage that a parameter belongs to.</param>
+/// <param name="Stage">Stage that a parameter, a buffer or the tensors behind tensor maps belong to; -1 for those of the problem.</param>
 /// <param name="IsWritten">Whether the kernel writes through it.</param>
 internal sealed record ArgumentNode(ArgumentKind Kind, string Member, string Name, string DeviceType, int Stage, bool IsWritten);
 
@@ -63,6 +87,7 @@ internal enum ArgumentKind
     Buffer,
     TokenIndex,
     BlockList,
+    Heads,
     TensorMaps,
     Parameter,
 }

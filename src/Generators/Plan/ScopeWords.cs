@@ -3,12 +3,21 @@ namespace AttnCompose.Generators.Plan;
 /// <summary>What a block owns, in words for plans and comments.</summary>
 internal static class ScopeWords
 {
+    /// <summary>In which calls a kernel is launched, after "launched".</summary>
+    /// <param name="path">The calls.</param>
+    /// <param name="length">What to say of the gather length.</param>
+    public static string Of(KernelPath path, string length = "") => path == KernelPath.InLoop
+        ? $"below the gather length{length}, and without a copy engine"
+        : $"from the gather length{length} on with a copy engine, for some heads at a time";
+
     public static string Of(PhaseScope scope) => scope switch
     {
         PhaseScope.Sequence => "sequence",
         PhaseScope.QueryHead => "query head",
         PhaseScope.KeyTile => "tile of keys",
+        PhaseScope.QueryHeadKeyTile => "tile of keys of a query head",
         PhaseScope.KeyValueHeadKeyTile => "tile of keys of a key/value head",
+        PhaseScope.KeyValueHeadKeySegment => "segment of the keys of a key/value head",
         _ => "tile of queries of a query head",
     };
 }

@@ -17,7 +17,8 @@ internal static class Names
         + "typename union unsigned using virtual void volatile wchar_t while xor xor_eq").Split(' '));
 
     /// <summary>Names that a kernel has anyway: its tensors and what every phase is given.</summary>
-    public static readonly string[] Reserved = ["query", "key", "value", "output", "token_index", "block_list", "tensor_maps", "problem", "shared"];
+    public static readonly string[] Reserved =
+        ["query", "key", "value", "output", "token_index", "block_list", "heads", "tensor_maps", "problem", "shared"];
 
     /// <summary><c>TokenSparsePrefill</c> becomes <c>token-sparse-prefill</c>.</summary>
     public static string Kebab(string pascal) => Split(pascal, '-');
@@ -46,7 +47,7 @@ internal static class Names
     /// <summary>A name as it is spelt in C#. Every keyword, contextual ones too, is in lower case, and <c>@</c> harms no other name.</summary>
     public static string CSharp(string name) => name.All(c => c is >= 'a' and <= 'z') ? "@" + name : name;
 
-    /// <summary><c>row_stats</c> becomes <c>RowStats</c>.</summary>
+    /// <summary><c>row_partials</c> becomes <c>RowPartials</c>.</summary>
     public static string Pascal(string snake)
     {
         var text = new StringBuilder(snake.Length);

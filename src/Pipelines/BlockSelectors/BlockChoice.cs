@@ -23,14 +23,14 @@ internal readonly record struct Cut(uint Key, int Ties, int Kept)
 /// index. Integers only: from the same scores a device decides alike (<c>attncompose/block_lists/block_choice.cuh</c>).
 /// </summary>
 /// <remarks>
-/// The mass of a score p, a probability or a mean of them, is trunc(p * 2^40), 0 for p &lt;= 0 and NaN; p counts as 2 beyond 2.
+/// The mass of a score p, a probability or a mean of them, is trunc(p * 2^39), 0 for p &lt;= 0 and NaN; p counts as 1 beyond 1.
 /// NaN ranks lowest.
 /// </remarks>
 internal static class BlockChoice
 {
     private const int DigitBits = 8;
     private const int Digits = 1 << DigitBits;
-    private const float MassOfOne = 1099511627776; // 2^40
+    private const float MassOfOne = 549755813888; // 2^39
 
     /// <summary>The <paramref name="wanted"/> highest scores.</summary>
     public static Cut Highest(ReadOnlySpan<float> scores, int wanted)
@@ -44,7 +44,7 @@ internal static class BlockChoice
     }
 
     /// <summary>The fewest scores, highest first, whose masses sum to ceil(share * their total): none where that is 0.</summary>
-    /// <param name="scores">At most 2^22 times 2 in sum, so that the mass fits 64 bits.</param>
+    /// <param name="scores">At most 2^24 in number or in sum, so that the mass fits 64 bits.</param>
     /// <param name="share">In [0, 1].</param>
     public static Cut Covering(ReadOnlySpan<float> scores, double share)
     {
@@ -76,7 +76,7 @@ internal static class BlockChoice
 
     /// <summary>Mass of a score.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Mass(float score) => score > 0 ? (ulong)(MathF.Min(score, 2) * MassOfOne) : 0;
+    public static ulong Mass(float score) => score > 0 ? (ulong)(MathF.Min(score, 1) * MassOfOne) : 0;
 
     /// <summary>Sets the bits of the scores that are kept.</summary>
     public static void Mark(ReadOnlySpan<float> scores, Cut cut, Span<ulong> words)

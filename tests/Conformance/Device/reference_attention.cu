@@ -3,7 +3,7 @@
 // then the weights and what they add up to. Nothing is kept between tiles of keys but sums, and nothing is fast.
 
 struct LaunchShape {
-    int threads, tile, shared_bytes, main_loop, box_columns, box_rows;
+    int threads, tile, shared_bytes, others[9];
 };
 
 // Elements of 16 bits, [batch, heads, rows, dim], rows without gaps; strides in elements.
@@ -69,7 +69,8 @@ struct Attention {
 
     __device__ int position_of(int j) const {
         if (question.positions == nullptr) return j;
-        return question.positions[(static_cast<long long>(row.batch) * question.query_heads + row.query_head) * question.capacity + j];
+        const long long head = static_cast<long long>(row.batch) * question.query_heads + row.query_head;
+        return question.positions[head * question.capacity + j];
     }
 
     // Of key j, by a whole warp; -inf where the query does not see it.
@@ -78,13 +79,14 @@ struct Attention {
         if (position > row.position) return negative_infinity();
         const unsigned short* key = question.key.at(row.batch, key_head, position);
         double sum = 0;
-        for (int d = threadIdx.x % kWarp; d < question.head_dim; d += kWarp) sum += query[d] * to_double(key[d], question.is_bfloat16);
+        for (int d = threadIdx.x % kWarp; d < question.head_dim; d += kWarp)
+            sum += query[d] * to_double(key[d], question.is_bfloat16);
         for (int distance = kWarp / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, distance);
         return sum * question.scale;
     }
 };
 
-extern "C" __device__ LaunchShape reference_attention_shape = {kThreads, 1, 0, 0, 0, 0};
+extern "C" __device__ LaunchShape reference_attention_shape = {kThreads, 1, 0, {}};
 
 extern "C" __global__ void __launch_bounds__(kThreads) reference_attention(const __grid_constant__ Question question) {
     __shared__ double query[kMostDim];

@@ -103,7 +103,7 @@ internal sealed record SuiteResult<TOut>(TOut[] Output, float[] LogSumExp)
     public string? Poison() => Array.FindIndex(LogSumExp, float.IsNaN) is var row and >= 0 ? $"log-sum-exp {row} is NaN" : null;
 }
 
-/// <summary>Numbers like those of a normal distribution, many at a time: each is one of 65536 that were drawn beforehand.</summary>
+/// <summary>Numbers like those of a normal distribution, many at a time: each is one of 65536 drawn beforehand.</summary>
 internal static class Normals
 {
     private const int Chunk = 1 << 16;

@@ -33,7 +33,8 @@ public sealed class FarSuite(CudaDevice device, long farthest = 1L << 33)
         foreach (bool sparse in (bool[])[false, true])
         {
             // 64 has the loop of sm_90a, 40 the portable one.
-            foreach (SuiteCheck check in Run<BFloat16>(buffer, sparse, headDim: 64).Concat(Run<float>(buffer, sparse, headDim: 40)))
+            IEnumerable<SuiteCheck> hopper = Run<BFloat16>(buffer, sparse, headDim: 64), portable = Run<float>(buffer, sparse, headDim: 40);
+            foreach (SuiteCheck check in hopper.Concat(portable))
                 yield return check;
         }
     }
@@ -153,8 +154,8 @@ public sealed class FarSuite(CudaDevice device, long farthest = 1L << 33)
 
         public long InnerBytes => (long)_inner * Size;
 
-        public CudaTensor<T> View(int rank) =>
-            CudaTensor.View<T>(_buffer.Device, _buffer.Pointer + (nint)_begin, _lengths.AsSpan(0, rank), _strides.AsSpan(0, rank));
+        public CudaTensor<T> View(int rank) => CudaTensor.View<T>(
+            _buffer.Device, _buffer.Pointer + (nint)_begin, _lengths.AsSpan(0, rank), _strides.AsSpan(0, rank));
 
         /// <summary>From [batch, heads, rows, dim] without gaps.</summary>
         public void Upload(T[] host)

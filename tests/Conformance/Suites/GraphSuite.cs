@@ -4,8 +4,8 @@ using AttnCompose.Pipelines;
 namespace AttnCompose.Conformance;
 
 /// <summary>
-/// A call captured once into a graph and replayed a hundred times, with other lengths in device memory each time: every replay
-/// gives, to the bit, what a call of another instance gives with these lengths.
+/// A call captured once into a graph and replayed a hundred times, each time with other lengths in device memory and, where
+/// tokens are selected, another coverage: every replay gives, to the bit, what a call of another instance gives.
 /// </summary>
 public sealed class GraphSuite(CudaDevice device)
 {
@@ -14,13 +14,24 @@ public sealed class GraphSuite(CudaDevice device)
     /// <summary>Runs the suite.</summary>
     public IEnumerable<SuiteCheck> Run()
     {
-        yield return SuiteCheck.Of($"dense: {Replays} replays", () => Check(() => DenseAttention.Create(device)));
-        yield return SuiteCheck.Of(
-            $"token-sparse: {Replays} replays",
-            () => Check(() => TokenSparsePrefill.Create(device, new() { Coverage = 0.3, MinTokens = 8 })));
+        yield return SuiteCheck.Of($"dense: {Replays} replays", () =>
+        {
+            using DenseAttention captured = DenseAttention.Create(device), called = DenseAttention.Create(device);
+            return Check(captured, called, configure: null);
+        });
+        yield return SuiteCheck.Of($"token-sparse: {Replays} replays", () =>
+        {
+            using TokenSparsePrefill captured = TokenSparsePrefill.Create(device), called = TokenSparsePrefill.Create(device);
+            return Check(captured, called, random =>
+            {
+                var options = new TokenSparsePrefill.Options { Coverage = random.NextDouble(), MinTokens = random.Next(200) };
+                captured.Configure(options);
+                called.Configure(options);
+            });
+        });
     }
 
-    private string? Check(Func<ICudaAttentionPipeline> create)
+    private string? Check(ICudaAttentionPipeline captured, ICudaAttentionPipeline called, Action<Random>? configure)
     {
         var shape = new SuiteShape(Batch: 3, QueryHeads: 4, KeyValueHeads: 2, Length: 500, HeadDim: 64);
         using var stream = new CudaStream(device);
@@ -29,7 +40,6 @@ public sealed class GraphSuite(CudaDevice device)
         using var queryLengths = CudaTensor.From<int>(device, new int[shape.Batch]);
         CudaAttentionArguments<BFloat16, BFloat16> arguments =
             tensors.Arguments with { KeyLengths = keyLengths, QueryLengths = queryLengths };
-        using ICudaAttentionPipeline captured = create(), called = create();
         captured.Run(in arguments, stream); // compiles, and takes the workspace
         using CudaGraph graph = CudaGraph.Capture(stream, () => captured.Run(in arguments, stream));
         var random = new Random(3);
@@ -37,6 +47,11 @@ public sealed class GraphSuite(CudaDevice device)
         {
             int[] keys = [.. Enumerable.Range(0, shape.Batch).Select(_ => random.Next(0, shape.Length + 1))];
             int[] queries = [.. keys.Select(count => random.Next(2) == 0 ? count : random.Next(0, count + 1))];
+            if (configure is not null)
+            {
+                configure(random);
+                graph.Update(stream, () => captured.Run(in arguments, stream));
+            }
             keyLengths.CopyFrom(keys, stream);
             queryLengths.CopyFrom(queries, stream);
             tensors.Output.FillBytes(0xFF, stream);
@@ -44,7 +59,10 @@ public sealed class GraphSuite(CudaDevice device)
             graph.Launch(stream);
             var replayed = SuiteResult<BFloat16>.Of(tensors.Output, tensors.LogSumExp, stream);
             if ((tensors.Run(called, arguments).Difference(replayed) ?? replayed.Poison()) is { } difference)
-                return $"replay {replay}, key lengths {string.Join(' ', keys)}, query lengths {string.Join(' ', queries)}: {difference}";
+            {
+                string lengths = $"key lengths {string.Join(' ', keys)}, query lengths {string.Join(' ', queries)}";
+                return $"replay {replay}, {lengths}: {difference}";
+            }
         }
         return null;
     }

@@ -63,7 +63,7 @@ internal sealed class LongChecks<T> : IDisposable
     private ICudaAttentionPipeline CreateSparse(double coverage, int minTokens = 0) =>
         TokenSparsePrefill.Create(_device, new() { Coverage = coverage, MinTokens = minTokens });
 
-    /// <summary>Half the tokens, whatever the scores: the mean over heads, whose last bit is the order's, decides nothing.</summary>
+    /// <summary>Half the tokens, whatever the scores: the mean, whose last bit is the order of heads, decides nothing.</summary>
     private ICudaAttentionPipeline CreateHalf() => CreateSparse(coverage: 1, minTokens: _length / 2);
 
     private SuiteResult<T> Dense => _dense ?? throw new InvalidOperationException("There is no dense result to compare with.");
@@ -112,7 +112,7 @@ internal sealed class LongChecks<T> : IDisposable
         return ScoreFailure(raw, prefix) ?? SelectionFailure(raw, chosen) ?? SparseRowFailure(result, selection, chosen);
     }
 
-    /// <summary>Sampled scores from the reference's log-sum-exps: each is the mean of a token's probability over the window.</summary>
+    /// <summary>Sampled scores, from the reference's log-sum-exps: means of a token's probability over the window.</summary>
     private string? ScoreFailure(float[] raw, int prefix)
     {
         int first = _length - Window;
@@ -159,7 +159,10 @@ internal sealed class LongChecks<T> : IDisposable
         for (int head = 0; head < Heads; head++)
         {
             if (!expected.Positions(0, head).SequenceEqual(chosen.Positions(0, head)))
-                return $"head {head}: the device's scores choose {expected.KeyCount(0, head)} tokens on the CPU, {chosen.KeyCount(0, head)} on the device, and not the same";
+            {
+                return $"head {head}: the device's scores choose {expected.KeyCount(0, head)} tokens on the CPU, " +
+                    $"{chosen.KeyCount(0, head)} on the device, and not the same";
+            }
             if (chosen.KeyCount(0, head) is var count && (count <= Window || count >= _length))
                 return $"head {head} keeps {count} of {_length} tokens: that checks little";
         }
@@ -197,7 +200,7 @@ internal sealed class LongChecks<T> : IDisposable
     {
         ElementType element = ElementConvert.TypeOf<T>();
         var (truth, sums) = _reference.Attend(_tensors.Query, _tensors.Key, _tensors.Value, rows, selection);
-        double[] yardstick = _reference.Attend(_tensors.Query, _tensors.Key, _tensors.Value, rows, selection, roundsWeights: true).Output;
+        var (yardstick, _) = _reference.Attend(_tensors.Query, _tensors.Key, _tensors.Value, rows, selection, roundsWeights: true);
         float[] single = [.. yardstick.Select(value => (float)Tolerance.Round(value, element))];
         for (int i = 0; i < rows.Length; i++)
         {
@@ -259,8 +262,8 @@ internal sealed class LongChecks<T> : IDisposable
     }
 
     /// <summary>
-    /// The last queries over the first half of the keys, where each sees every key and so may be a head of its own with one query;
-    /// over the second half, where they stand at the end; and over all.
+    /// The last queries over the first half of the keys, where each sees every key and so may be a head of its own with one
+    /// query; over the second half, where they stand at the end; and over all.
     /// </summary>
     private string? Halves(Func<ICudaAttentionPipeline> create)
     {
@@ -269,7 +272,8 @@ internal sealed class LongChecks<T> : IDisposable
             _tensors.HostQuery.AsSpan((h * _length + first) * _dim, MergedQueries * _dim).ToArray())];
         nint[] strides = [(nint)_length * _dim, (nint)_length * _dim, _dim, 1];
         using ICudaAttentionPipeline pipeline = create();
-        SuiteResult<T> before = Part(Heads * MergedQueries, 1, from: 0, half), after = Part(Heads, MergedQueries, from: half, rest);
+        SuiteResult<T> before = Part(Heads * MergedQueries, 1, from: 0, half);
+        SuiteResult<T> after = Part(Heads, MergedQueries, from: half, rest);
         SuiteResult<T> whole = Part(Heads, MergedQueries, from: 0, _length);
         for (int i = 0; i < Heads * MergedQueries; i++)
         {
@@ -300,7 +304,8 @@ internal sealed class LongChecks<T> : IDisposable
     }
 
     private string? Differences(SuiteResult<T> one, SuiteResult<T> other) => FirstRow(row =>
-        RowFailure([.. Floats(one, row).Select(value => (double)value)], Floats(other, row), one.LogSumExp[row], other.LogSumExp[row]));
+        RowFailure(
+            [.. Floats(one, row).Select(value => (double)value)], Floats(other, row), one.LogSumExp[row], other.LogSumExp[row]));
 
     private static string? RowFailure(double[] one, float[] other, double oneSum, double otherSum)
     {
@@ -345,11 +350,8 @@ internal sealed class LongChecks<T> : IDisposable
 
         public int GuardBytes => 0;
 
-        public void BeforeLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream) => memory.FillBytes(0xFF, stream);
-
-        public void Launched(string entry)
-        {
-        }
+        public void BeforeLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream) =>
+            memory.FillBytes(0xFF, stream);
 
         public void AfterLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream)
         {

@@ -4,8 +4,8 @@ using AttnCompose.Cuda;
 namespace AttnCompose.Conformance;
 
 /// <summary>
-/// <see cref="DeviceReference"/> against <see cref="AttentionOracle"/>, both in double: random configurations small enough for the
-/// oracle, half of them over a random selection of keys.
+/// <see cref="DeviceReference"/> against <see cref="AttentionOracle"/>, both in double: random configurations small enough for
+/// the oracle, half of them over a random selection of keys.
 /// </summary>
 public sealed class ReferenceSuite(CudaDevice device)
 {
@@ -18,11 +18,16 @@ public sealed class ReferenceSuite(CudaDevice device)
         using var reference = new DeviceReference(device);
         for (int seed = 0; seed < Configurations; seed++)
         {
-            PipelineConfig config = ReadyConfigs.Random(seed) with { Sparse = seed % 2 == 1, Blocks = false, Layout = (TensorLayout)(seed / 2 % 4) };
+            PipelineConfig config = ReadyConfigs.Random(seed) with
+            {
+                Sparse = seed % 2 == 1, Blocks = false, Layout = (TensorLayout)(seed / 2 % 4),
+            };
             var inputs = new PipelineCase(config.Within(MostMultiplyAdds, anyHeadDim: false));
             yield return SuiteCheck.Of(
                 $"reference kernel: {inputs.Config}",
-                () => config.Element == ElementType.BFloat16 ? Check<BFloat16>(reference, inputs) : Check<Half>(reference, inputs));
+                () => config.Element == ElementType.BFloat16
+                    ? Check<BFloat16>(reference, inputs)
+                    : Check<Half>(reference, inputs));
         }
     }
 
@@ -41,7 +46,8 @@ public sealed class ReferenceSuite(CudaDevice device)
             int share = config.Sparse ? random.Next(1, 5) : 4;
             return Enumerable.Range(0, inputs.Sequence(row / heads).KeyLength).Where(_ => random.Next(4) < share).ToArray();
         })];
-        selection.Positions.CopyFrom([.. kept.SelectMany(positions => positions.Concat(Enumerable.Repeat(-1, keys - positions.Length)))]);
+        selection.Positions.CopyFrom(
+            [.. kept.SelectMany(positions => positions.Concat(Enumerable.Repeat(-1, keys - positions.Length)))]);
         ReferenceRow[] rows =
         [
             .. from row in Enumerable.Range(0, config.Batch * heads)
@@ -68,12 +74,13 @@ public sealed class ReferenceSuite(CudaDevice device)
                     return Text($"{rows[at]}: log-sum-exp {exact.LogSumExp[at]}, the oracle has {truthSums[i]}");
                 for (int d = 0; d < dim; d++)
                 {
-                    (double right, double output) = (truth[i * dim + d], exact.Output[at * dim + d]);
+                    (double right, double output, double yardstick) =
+                        (truth[i * dim + d], exact.Output[at * dim + d], rounded.Output[at * dim + d]);
                     if (!(Math.Abs(output - right) <= 1e-10 * largestValue))
                         return Text($"{rows[at]}, column {d}: {output}, the oracle has {right}");
                     // Weights rounded to 8 bits at least, so each is off by 2^-8 of itself at most.
-                    if (!(Math.Abs(rounded.Output[at * dim + d] - right) <= largestValue / 256))
-                        return Text($"{rows[at]}, column {d}: {rounded.Output[at * dim + d]} with rounded weights, the oracle has {right}");
+                    if (!(Math.Abs(yardstick - right) <= largestValue / 256))
+                        return Text($"{rows[at]}, column {d}: {yardstick} with rounded weights, the oracle has {right}");
                 }
             }
         }

@@ -28,7 +28,8 @@ public static class DeviceSuites
     public static IReadOnlyList<(string Name, string Description, Func<CudaDevice, IEnumerable<SuiteCheck>> Run)> All { get; } =
     [
         ("reference", "the plain kernel in double against the oracle", device => new ReferenceSuite(device).Run()),
-        ("graph", "a captured graph, replayed with other lengths", device => new GraphSuite(device).Run()),
+        ("selection", "pool, budget and select on raw scores of every kind", device => new SelectionSuite(device).Run()),
+        ("graph", "a captured graph, replayed with other lengths and coverage", device => new GraphSuite(device).Run()),
         ("threads", "two streams and eight threads", device => new ThreadSuite(device).Run()),
         ("far", "offsets past 2^31 and 2^32 bytes and elements", device => new FarSuite(device).Run()),
         ("long", "128K and 512K tokens", device => new LongSuite(device).Run()),

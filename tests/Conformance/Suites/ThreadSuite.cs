@@ -37,7 +37,8 @@ public sealed class ThreadSuite(CudaDevice device, int threads = 8, int calls = 
                 using ICudaAttentionPipeline pipeline = Create(sparse);
                 return tensors.Select(one => one.Run(pipeline)).ToArray();
             })];
-            if (alone.SelectMany(results => results).Select(result => result.Poison()).FirstOrDefault(text => text is not null) is { } poison)
+            string? poison = alone.SelectMany(results => results).Select(result => result.Poison()).FirstOrDefault(text => text is not null);
+            if (poison is not null)
                 return $"alone, {poison}";
             var failures = new ConcurrentQueue<string>();
             Thread[] workers = [.. Enumerable.Range(0, threads).Select(thread => new Thread(() =>
@@ -96,7 +97,10 @@ public sealed class ThreadSuite(CudaDevice device, int threads = 8, int calls = 
                 var (item, isSparse, output, logSumExp) = slots[slot];
                 var result = SuiteResult<BFloat16>.Of(output, logSumExp, streams[slot]);
                 if (alone[isSparse][item].Difference(result) is { } difference)
-                    failures.Enqueue($"thread {thread} call {call + slot} ({(isSparse == 1 ? "token-sparse" : "dense")}, {s_shapes[item]}): {difference}");
+                {
+                    string pipeline = isSparse == 1 ? "token-sparse" : "dense";
+                    failures.Enqueue($"thread {thread} call {call + slot} ({pipeline}, {s_shapes[item]}): {difference}");
+                }
             }
         }
     }

@@ -19,7 +19,7 @@ public sealed class AttentionLoopsTests
     public void A_kernel_without_what_it_promises_has_faults()
     {
         static string Faults(string text) => string.Join('\n', KernelCompiler.Compile(Sources.Source(text), Sources.Sm90 with { Verbose = true }).Faults);
-        const string Shape = "struct LaunchShape { int threads, tile, shared_bytes, main_loop, box_columns, box_rows; };\nextern \"C\" __device__ LaunchShape k_shape = ";
+        const string Shape = "struct LaunchShape { int threads, tile, shared_bytes, main_loop, others[8]; };\nextern \"C\" __device__ LaunchShape k_shape = ";
         Assert.Contains("exports no k_shape", Faults("extern \"C\" __global__ void k() {}"), StringComparison.Ordinal);
         Assert.Contains("has no wgmma", Faults(Shape + "{128, 64, 0, 90};\nextern \"C\" __global__ void k() {}"), StringComparison.Ordinal);
         Assert.Empty(Faults(Shape + "{128, 64, 0, 80};\nextern \"C\" __global__ void k() {}"));

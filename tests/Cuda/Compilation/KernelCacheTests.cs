@@ -271,6 +271,47 @@ public sealed class KernelCacheTests
         AssertWhole(cache.GetOrCompile(Prepare(cache, "another text"))); // compiled whether it can be stored or not
     }
 
+    [Theory]
+    [InlineData(".lock")]
+    [InlineData(".tmp")]
+    public void A_disk_that_is_full_leaves_no_entry_and_the_kernel_serves(string file)
+    {
+        using var folder = new TemporaryFolder();
+        var cache = new KernelCache(
+            new CudaSettings { CacheDirectory = folder.Join("cache") }, kernel => Compiled(kernel.Source.Name), () => "compiler 1", deadline: null,
+            (path, options) => path.EndsWith(file, StringComparison.Ordinal) ? new FullDisk(path, options) : new FileStream(path, options));
+        PreparedKernel kernel = Prepare(cache);
+        AssertWhole(cache.GetOrCompile(kernel));
+        AssertWhole(cache.GetOrCompile(kernel));
+        Assert.Equal(1, cache.Compilations);
+        Assert.Contains("No space left", cache.WriteFailure, StringComparison.Ordinal);
+        Assert.DoesNotContain(Directory.GetFiles(folder.Join("cache")), path => !path.EndsWith(".lock", StringComparison.Ordinal));
+        KernelCache later = Cache(folder.Join("cache")); // there is room again
+        AssertWhole(later.GetOrCompile(kernel));
+        Assert.Null(later.WriteFailure);
+        Assert.True(File.Exists(later.FileOf(kernel.Key)));
+    }
+
+    /// <summary>A file on a disk that is full: a lock cannot be made, other files hold less than was written.</summary>
+    private sealed class FullDisk : FileStream
+    {
+        public FullDisk(string path, FileStreamOptions options)
+            : base(path, options)
+        {
+            if (!path.EndsWith(".lock", StringComparison.Ordinal))
+                return;
+            Dispose();
+            File.Delete(path);
+            throw new IOException("No space left on device");
+        }
+
+        public override void Write(ReadOnlySpan<byte> buffer)
+        {
+            base.Write(buffer[..10]);
+            throw new IOException("No space left on device");
+        }
+    }
+
     [Fact]
     public async Task Threads_that_want_the_same_kernel_compile_it_once()
     {

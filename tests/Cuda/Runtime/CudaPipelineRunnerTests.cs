@@ -77,6 +77,21 @@ public sealed class CudaPipelineRunnerTests : IDisposable
     }
 
     [Fact]
+    public void A_team_is_a_cluster_with_room_for_the_keys_that_it_holds()
+    {
+        _select.Shape = new(256, 0, 1000, Team: 8, HeldKeys: 900, Waits: 1);
+        _pipeline.Run(Arguments(keys: 6000));
+        LaunchConfig config = Assert.Single(_select.Launches).Config;
+        // 750 keys a block, in whole warps.
+        Assert.Equal((8u, 4u, 2u, 1000u + 4 * 768, 2u), (config.GridX, config.GridY, config.GridZ, config.SharedBytes, config.AttributeCount));
+        Assert.Equal([(4, 8u, 1u, 1u), (6, 1u, 0u, 0u)], _select.Attributes.Select(a => (a.Id, a.X, a.Y, a.Z)));
+        Assert.Contains("SetFunctionAttribute(MaxDynamicSharedBytes, 4600)", _driver.Calls);
+        Assert.Equal(72, System.Runtime.CompilerServices.Unsafe.SizeOf<LaunchAttribute>());
+        Assert.Equal(8, (int)Marshal.OffsetOf<LaunchAttribute>(nameof(LaunchAttribute.X)));
+        Assert.Empty(_attend.Attributes);
+    }
+
+    [Fact]
     public void The_problem_is_the_call()
     {
         CudaAttentionArguments<Half, Half> arguments = Arguments() with
@@ -133,7 +148,7 @@ public sealed class CudaPipelineRunnerTests : IDisposable
         Assert.Equal(0, partials % 256);
         long total = 2 * stage + Round(2 * 4 * 130 * 4) + 512;
         Assert.Equal(total, _pipeline.Runner.WorkspaceBytes);
-        Assert.Equal(total, _pipeline.Runner.WorkspaceBytesFor(_pipeline, new ProblemShape(2, 4, 2, 70, 130, 64)));
+        Assert.Equal(total, _pipeline.Runner.WorkspaceBytesFor<Half, Half>(_pipeline, new ProblemShape(2, 4, 2, 70, 130, 64)));
         Assert.Equal(0.005f, MemoryMarshal.Read<float>(packed.AsSpan(224)));
     }
 

@@ -43,7 +43,7 @@ public sealed class DeviceProblemTests
         Assert.Equal(208, Unsafe.SizeOf<DeviceProblem>());
         Assert.Equal(32, Unsafe.SizeOf<DeviceTokenIndex>());
         Assert.Equal(24, Unsafe.SizeOf<DeviceStrides>());
-        Assert.Equal(24, Unsafe.SizeOf<LaunchShape>());
+        Assert.Equal(48, Unsafe.SizeOf<LaunchShape>());
         Assert.Equal(256, Unsafe.SizeOf<DeviceTensorMaps>());
         Assert.Equal(96, Unsafe.SizeOf<DeviceBlockList>());
     }
@@ -66,12 +66,13 @@ public sealed class DeviceProblemTests
             extern "C" __device__ attn::TokenIndex tokens = {
                 .positions = nullptr, .key_count = nullptr, .query_begin = nullptr, .capacity = 0x0102030405060708};
             extern "C" __device__ attn::LaunchShape shape = {
-                .threads = 301, .tile = 302, .shared_bytes = 303, .main_loop = 304, .box_columns = 305, .box_rows = 306};
+                .threads = 301, .tile = 302, .shared_bytes = 303, .main_loop = 304, .box_columns = 305, .box_rows = 306,
+                .team = 307, .held_keys = 308, .segments = 309, .heads = 310, .resident = 311, .waits = 312};
             extern "C" __device__ attn::BlockList blocks = {
                 .visit = nullptr, .partial = nullptr, .columns = nullptr, .column_count = nullptr, .slashes = nullptr,
                 .query_blocks = 401, .words = 402, .column_capacity = 403, .slash_words = 404, .batch_rows = 405, .head_rows = 406,
                 .dense_heads = {{1ull << 3, 1ull << 1, 1ull << 2, 1ull << 63}}};
-            static_assert(sizeof(attn::Problem) == 208 && sizeof(attn::TokenIndex) == 32 && sizeof(attn::LaunchShape) == 24 &&
+            static_assert(sizeof(attn::Problem) == 208 && sizeof(attn::TokenIndex) == 32 && sizeof(attn::LaunchShape) == 48 &&
                 sizeof(attn::TensorMaps) == 256 && alignof(attn::TensorMaps) == 64);
             extern "C" __global__ void k(const __grid_constant__ attn::Problem problem) {}
             """;
@@ -99,7 +100,7 @@ public sealed class DeviceProblemTests
             QueryBlocks = 401, Words = 402, ColumnCapacity = 403, SlashWords = 404, BatchRows = 405, HeadRows = 406,
             DenseHeads = new HeadSet(3, 65, 130, 255),
         });
-        AssertContains(kernel, new LaunchShape(301, 302, 303, 304, 305, 306));
+        AssertContains(kernel, new LaunchShape(301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312));
 
         static void AssertContains<T>(CompiledKernel kernel, in T value) where T : unmanaged =>
             Assert.True(kernel.Cubin.Span.IndexOf(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value))) > 0, typeof(T).Name);

@@ -2,7 +2,7 @@ using AttnCompose.Conformance;
 
 namespace AttnCompose.Cuda.Tests.Runtime;
 
-/// <summary>The suites on a device whose kernels do nothing: every check that compares with something finds nothing there.</summary>
+/// <summary>The suites on a device whose kernels do nothing: what is compared with something fails.</summary>
 public sealed class DeviceSuiteTests
 {
     private static SuiteCheck[] Run(Func<CudaDevice, IEnumerable<SuiteCheck>> suite)
@@ -31,6 +31,9 @@ public sealed class DeviceSuiteTests
         AssertFails(Run(device => new ReferenceSuite(device).Run()), "the oracle has");
 
     [NvrtcFact]
+    public void Selections_that_nobody_made_fail() => AssertFails(Run(device => new SelectionSuite(device, 300).Run()), "keeps -1 tokens");
+
+    [NvrtcFact]
     public void Replays_that_compute_nothing_fail() => AssertFails(Run(device => new GraphSuite(device).Run()), "NaN");
 
     [NvrtcFact]
@@ -57,7 +60,8 @@ public sealed class DeviceSuiteTests
     [InlineData("sm_90a")]
     public void The_reference_compiles_cleanly(string architecture)
     {
-        CompiledKernel kernel = KernelCompiler.Compile(DeviceReference.Source, new() { Architecture = architecture, Verbose = true });
+        var options = new CompileOptions { Architecture = architecture, Verbose = true };
+        CompiledKernel kernel = KernelCompiler.Compile(DeviceReference.Source, options);
         Assert.Empty(kernel.Warnings);
         Assert.Equal("reference_attention", Assert.Single(kernel.Entries).Name);
         Assert.Equal(0, kernel.Entries[0].SpillStoreBytes);

@@ -2,16 +2,22 @@ namespace AttnCompose.Cuda.Tests.Runtime;
 
 public sealed class LaunchGridTests
 {
+    private const int Multiprocessors = 132;
+
     private static readonly ProblemShape s_shape = new(Batch: 3, QueryHeads: 8, KeyValueHeads: 2, QueryLength: 129, KeyLength: 1025, HeadDim: 64);
+
+    private static LaunchGrid Of(PhaseScope scope, in ProblemShape shape, int tile, string entry) =>
+        LaunchGrid.Of(scope, in shape, new LaunchShape(128, tile, 0), Multiprocessors, entry);
 
     [Theory]
     [InlineData(PhaseScope.Sequence, 1, 1, 3)]
     [InlineData(PhaseScope.QueryHead, 1, 8, 3)]
     [InlineData(PhaseScope.KeyTile, 9, 1, 3)]
     [InlineData(PhaseScope.KeyValueHeadKeyTile, 9, 2, 3)]
+    [InlineData(PhaseScope.QueryHeadKeyTile, 9, 8, 3)]
     [InlineData(PhaseScope.QueryHeadQueryTile, 2, 8, 3)]
     public void The_scope_is_the_grid(PhaseScope scope, int x, int y, int z) =>
-        Assert.Equal(new LaunchGrid(x, y, z), LaunchGrid.Of(scope, in s_shape, 128, "k"));
+        Assert.Equal(new LaunchGrid(x, y, z), Of(scope, in s_shape, 128, "k"));
 
     [Theory]
     [InlineData(1, 1)]
@@ -21,25 +27,25 @@ public sealed class LaunchGridTests
     [InlineData(1 << 20, 8192)]
     [InlineData(int.MaxValue, 16777216)]
     public void Tiles_cover_every_key(int keys, int tiles) =>
-        Assert.Equal(tiles, LaunchGrid.Of(PhaseScope.KeyTile, s_shape with { KeyLength = keys }, 128, "k").X);
+        Assert.Equal(tiles, Of(PhaseScope.KeyTile, s_shape with { KeyLength = keys }, 128, "k").X);
 
     [Fact]
     public void No_keys_are_no_blocks()
     {
-        Assert.True(LaunchGrid.Of(PhaseScope.KeyTile, s_shape with { KeyLength = 0 }, 128, "k").IsEmpty);
-        Assert.False(LaunchGrid.Of(PhaseScope.QueryHead, s_shape with { KeyLength = 0 }, 128, "k").IsEmpty);
+        Assert.True(Of(PhaseScope.KeyTile, s_shape with { KeyLength = 0 }, 128, "k").IsEmpty);
+        Assert.False(Of(PhaseScope.QueryHead, s_shape with { KeyLength = 0 }, 128, "k").IsEmpty);
     }
 
     [Fact]
     public void What_a_grid_cannot_hold_is_refused_by_name()
     {
-        LaunchGrid.Of(PhaseScope.QueryHead, s_shape with { QueryHeads = 65_535, Batch = 65_535 }, 128, "k");
+        Of(PhaseScope.QueryHead, s_shape with { QueryHeads = 65_535, Batch = 65_535 }, 128, "k");
         var heads = Assert.Throws<NotSupportedException>(
-            () => LaunchGrid.Of(PhaseScope.QueryHead, s_shape with { QueryHeads = 65_536 }, 128, "my_kernel"));
+            () => Of(PhaseScope.QueryHead, s_shape with { QueryHeads = 65_536 }, 128, "my_kernel"));
         Assert.Contains("my_kernel", heads.Message, StringComparison.Ordinal);
         Assert.Contains("65536", heads.Message, StringComparison.Ordinal);
         var batch = Assert.Throws<NotSupportedException>(
-            () => LaunchGrid.Of(PhaseScope.Sequence, s_shape with { Batch = 70_000 }, 128, "my_kernel"));
+            () => Of(PhaseScope.Sequence, s_shape with { Batch = 70_000 }, 128, "my_kernel"));
         Assert.Contains("70000", batch.Message, StringComparison.Ordinal);
     }
 
@@ -48,7 +54,43 @@ public sealed class LaunchGridTests
     [InlineData(-1)]
     public void A_tile_that_is_none_is_refused(int tile)
     {
-        Assert.Throws<InvalidOperationException>(() => LaunchGrid.Of(PhaseScope.QueryHeadQueryTile, in s_shape, tile, "k"));
-        Assert.Equal(new LaunchGrid(1, 8, 3), LaunchGrid.Of(PhaseScope.QueryHead, in s_shape, tile, "k"));
+        Assert.Throws<InvalidOperationException>(() => Of(PhaseScope.QueryHeadQueryTile, in s_shape, tile, "k"));
+        Assert.Equal(new LaunchGrid(1, 8, 3), Of(PhaseScope.QueryHead, in s_shape, tile, "k"));
+    }
+
+    [Theory]
+    [InlineData(1, 32, 4096, 1)] // too few keys to share
+    [InlineData(1, 32, 131072, 3)] // four would not run at once: 32 clusters of them do not fit 120 multiprocessors
+    [InlineData(1, 32, 262144, 8)] // it takes so many to hold them
+    [InlineData(1, 1, 131072, 8)]
+    [InlineData(64, 32, 32768, 1)] // heads enough for the device
+    [InlineData(1, 32, 1 << 20, 3)] // no team holds them: as many as run at once
+    public void Blocks_share_a_head_where_it_is_done_sooner(int batch, int heads, int keys, int team)
+    {
+        ProblemShape shape = s_shape with { Batch = batch, QueryHeads = heads, KeyValueHeads = 1, KeyLength = keys };
+        var kernel = new LaunchShape(1024, 1, 36_160, Team: 8, HeldKeys: 45_056);
+        LaunchGrid grid = LaunchGrid.Of(PhaseScope.QueryHead, in shape, in kernel, Multiprocessors, "k");
+        Assert.Equal(new LaunchGrid(team, heads, batch, team), grid);
+        int run = (keys + team - 1) / team;
+        Assert.InRange(grid.SharedBytes(in shape, in kernel) - 36_160, 4 * Math.Min(run, 45_056), 4 * Math.Min(run + 31, 45_056));
+        kernel = kernel with { Team = 1 };
+        Assert.Equal(1, LaunchGrid.Of(PhaseScope.QueryHead, in shape, in kernel, Multiprocessors, "k").Team);
+    }
+
+    [Theory]
+    [InlineData(32, 8, 131072, 16, 8)] // 8 parts of 4 heads: 128 blocks
+    [InlineData(32, 8, 256, 2, 8)] // no more segments than tiles
+    [InlineData(32, 1, 131072, 16, 8)] // the heads of a key/value head in parts
+    [InlineData(4, 4, 131072, 33, 4)]
+    [InlineData(1, 1, 1 << 20, 64, 1)] // what the stage has room for
+    [InlineData(2048, 512, 131072, 1, 512)]
+    [InlineData(32, 8, 0, 0, 8)]
+    public void Segments_fill_the_device_whatever_the_batch(int heads, int keyValueHeads, int keys, int x, int y)
+    {
+        ProblemShape shape = s_shape with { QueryHeads = heads, KeyValueHeads = keyValueHeads, KeyLength = keys };
+        var kernel = new LaunchShape(640, 128, 0, Segments: 64, Heads: 4, Resident: 1);
+        LaunchGrid grid = LaunchGrid.Of(PhaseScope.KeyValueHeadKeySegment, in shape, in kernel, Multiprocessors, "k");
+        Assert.Equal(new LaunchGrid(x, y, 3), grid);
+        Assert.Equal(x == 0, grid.IsEmpty);
     }
 }

@@ -31,6 +31,10 @@ public sealed class ReadyPipelineTests
         using (var device = new CudaDevice(driver, 0))
         using (IAttentionPipeline pipeline = ReadyPipelines.Find(name).Create(device, []))
         {
+            // Once with keys and values gathered ahead, where there is a copy engine, for 8 heads in groups of 3, and once without.
+            device.Tuning = new() { GatherLength = 0, MaxWorkspace = 3 * 2 * 400 * 2 * headDim };
+            Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim);
+            device.Tuning = new() { GatherLength = int.MaxValue };
             Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim);
             Assert.Single(driver.Modules);
             Assert.Equal(
@@ -38,22 +42,42 @@ public sealed class ReadyPipelineTests
                 driver.Kernels.Keys.Order(StringComparer.Ordinal));
             foreach ((string entry, FakeKernel kernel) in driver.Kernels)
             {
-                var (config, arguments) = Assert.Single(kernel.Launches);
-                Assert.True(config is { GridX: > 0, GridY: > 0, GridZ: 2 }, entry);
-                Assert.Equal((uint)kernel.Shape.Threads, config.BlockX);
-                Assert.Equal((0, 208), kernel.Parameters![0]);
-                var problem = MemoryMarshal.Read<DeviceProblem>(arguments);
-                Assert.Equal((2, 4, 2, 300, 400, headDim), (problem.Batch, problem.QueryHeads, problem.KeyValueHeads, problem.QueryLength, problem.KeyLength, problem.HeadDim));
-                // Packed one after another; the driver moves each to where the kernel has it.
-                int end = 0;
-                foreach (int bytes in kernel.Parameters.Select(p => p.Bytes))
+                string condition = pipeline.PipelinePlan.Kernels.Single(known => known.Name == entry).Condition;
+                bool gathers = condition.StartsWith("from", StringComparison.Ordinal);
+                int others = condition.Length > 0 && major == 9 ? 1 : 2;
+                Assert.Equal(!gathers ? others : major == 9 ? 3 : 0, kernel.Launches.Count);
+                for (int i = 0; i < kernel.Launches.Count; i++)
                 {
-                    int alignment = bytes == 2 * DeviceTensorMaps.MapBytes ? DeviceTensorMaps.Alignment : Math.Min(bytes, 8);
-                    int offset = (end + alignment - 1) & -alignment;
-                    end = offset + bytes;
-                    if (bytes is 8 or 32)
-                        AssertAllocated(driver, entry, arguments.AsSpan(offset, bytes));
+                    var (config, arguments) = kernel.Launches[i];
+                    Assert.True(config is { GridX: > 0, GridY: > 0 } && config.GridZ == (gathers ? 1u : 2u), entry);
+                    Assert.Equal((uint)kernel.Shape.Threads, config.BlockX);
+                    Assert.Equal((0, 208), kernel.Parameters![0]);
+                    var problem = MemoryMarshal.Read<DeviceProblem>(arguments);
+                    Assert.Equal((2, 4, 2, 300, 400, headDim), (problem.Batch, problem.QueryHeads, problem.KeyValueHeads, problem.QueryLength, problem.KeyLength, problem.HeadDim));
+                    if (gathers)
+                    {
+                        var heads = MemoryMarshal.Read<DeviceHeadRange>(arguments.AsSpan(kernel.Parameters[1].Offset));
+                        Assert.Equal(new(3 * i, i < 2 ? 3 : 2), heads);
+                        Assert.Equal((uint)heads.Count, config.GridY);
+                    }
+                    // Packed one after another; the driver moves each to where the kernel has it.
+                    int end = 0;
+                    foreach ((int place, int bytes) in kernel.Parameters.Select((p, place) => (place, p.Bytes)))
+                    {
+                        int alignment = bytes == 2 * DeviceTensorMaps.MapBytes ? DeviceTensorMaps.Alignment : Math.Min(bytes, 8);
+                        int offset = (end + alignment - 1) & -alignment;
+                        end = offset + bytes;
+                        if (place >= (gathers ? 2 : 1) && bytes is (8 or 32))
+                            AssertAllocated(driver, entry, arguments.AsSpan(offset, bytes));
+                    }
                 }
+            }
+            if (driver.TensorMaps.Count > 0 && pipeline.PipelinePlan.Buffers.Any(buffer => buffer.Name == "gathered_key"))
+            {
+                var (_, dims, strides, _, _, _) = driver.TensorMaps[0];
+                Assert.Equal([400, 3, 1], [(int)dims[1], (int)dims[3], (int)dims[4]]);
+                Assert.Equal([(ulong)headDim * 2, (ulong)headDim * 2 * 400], [strides[0], strides[2]]);
+                Assert.Equal(2, driver.TensorMaps.Count); // one of each for all groups
             }
         }
         Assert.Empty(driver.Allocations);
@@ -90,6 +114,35 @@ public sealed class ReadyPipelineTests
         Assert.NotEqual(0, address);
     }
 
+    [NvrtcTheory]
+    [InlineData(301, 1L << 30, false)] // as many queries as the gather length, and it gathers
+    [InlineData(300, 1L << 30, true)]
+    [InlineData(0, 2 * 400 * 2 * 128, true)] // room for one head
+    [InlineData(0, 2 * 400 * 2 * 128 - 1, false)]
+    public void Length_and_room_choose_whether_rows_are_gathered_ahead(int gatherLength, long room, bool gathers)
+    {
+        var driver = new FakeDriver { Capability = (9, 0), ReadsCubins = true };
+        using var device = new CudaDevice(driver, 0) { Tuning = new() { GatherLength = gatherLength, MaxWorkspace = room } };
+        using TokenSparseFixed pipeline = TokenSparseFixed.Create(device);
+        Run<BFloat16, BFloat16>(device, pipeline, 128);
+        int rounds = driver.Kernels["token_sparse_fixed_gather"].Launches.Count;
+        Assert.Equal(!gathers ? 0 : room < 1 << 30 ? 8 : 1, rounds);
+        Assert.Equal(rounds, driver.Kernels["token_sparse_fixed_attend_gathered"].Launches.Count);
+        Assert.Equal(gathers ? 0 : 1, driver.Kernels["token_sparse_fixed_attend"].Launches.Count);
+    }
+
+    [NvrtcFact]
+    public void A_head_dim_without_the_hopper_loop_gathers_in_the_loop()
+    {
+        var driver = new FakeDriver { Capability = (9, 0), ReadsCubins = true };
+        using var device = new CudaDevice(driver, 0) { Tuning = new() { GatherLength = 0 } };
+        using TokenSparseFixed pipeline = TokenSparseFixed.Create(device);
+        Run<BFloat16, BFloat16>(device, pipeline, 40);
+        Assert.Single(driver.Kernels["token_sparse_fixed_attend"].Launches);
+        Assert.Empty(driver.Kernels["token_sparse_fixed_attend_gathered"].Launches);
+        Assert.Empty(driver.TensorMaps);
+    }
+
     [NvrtcFact]
     public void The_portable_loop_reads_no_maps()
     {
@@ -107,6 +160,7 @@ public sealed class ReadyPipelineTests
         var driver = new FakeDriver { ReadsCubins = true };
         using var device = new CudaDevice(driver, 0);
         using TokenSparsePrefill pipeline = TokenSparsePrefill.Create(device);
+        device.Tuning = new() { GatherLength = 0 };
         using CudaTensor<BFloat16> query = CudaTensor.AllocateBhld<BFloat16>(device, 1, 4, 300, 64);
         using CudaTensor<BFloat16> key = CudaTensor.AllocateBhld<BFloat16>(device, 1, 2, 300, 64);
         using CudaTensor<BFloat16> output = CudaTensor.AllocateBhld<BFloat16>(device, 1, 4, 300, 64);

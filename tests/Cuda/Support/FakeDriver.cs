@@ -15,6 +15,9 @@ internal sealed class FakeKernel
 
     public List<(LaunchConfig Config, byte[] Arguments)> Launches { get; } = [];
 
+    /// <summary>Attributes of the last launch, whose memory lasts no longer than that.</summary>
+    public LaunchAttribute[] Attributes { get; set; } = [];
+
     public Action<byte[]>? Body { get; init; }
 
     public void Launch(LaunchConfig config, byte[] arguments)
@@ -161,6 +164,12 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
             _ => 1024,
         };
         return Note(nameof(GetDeviceAttribute));
+    }
+
+    public override CudaResult DeviceBusId(Span<byte> id, int device)
+    {
+        "0000:00:00.0\0"u8.CopyTo(id);
+        return Note(nameof(DeviceBusId));
     }
 
     public override CudaResult PrimaryContextRetain(out nint context, int device)
@@ -456,6 +465,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
             return result;
         var kernel = (FakeKernel)_handles[(int)function];
         byte[] packed = arguments.Content.ToArray();
+        kernel.Attributes = new ReadOnlySpan<LaunchAttribute>((void*)config.Attributes, (int)config.AttributeCount).ToArray();
         if (_captures.TryGetValue(config.Stream, out FakeGraph? capture))
             capture.Nodes.Add((kernel, config, packed));
         else

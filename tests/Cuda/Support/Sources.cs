@@ -6,7 +6,7 @@ internal static class Sources
     public const string WithHeaders = """
         #include <attncompose/stages/AttnCompose.Cuda.Tests/outer.cuh>
 
-        struct LaunchShape { int threads, tile, shared_bytes, main_loop, box_columns, box_rows; };
+        struct LaunchShape { int threads, tile, shared_bytes, others[9]; };
 
         extern "C" __device__ LaunchShape scale_shape = {128, 128, 0};
 

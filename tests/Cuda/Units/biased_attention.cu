@@ -35,3 +35,19 @@ extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads, 1
                                 {}, shared);
 }
 extern "C" __device__ attn::LaunchShape biased_attention_attend_shape = attn::shape_of<FlashAttention::Attend>();
+
+// The same over keys and values that were gathered ahead: positions are read where a rule asks for them.
+using GatheredRowSource = attn::GatheredTokens<Config>;
+using GatheredAttention = attn::FlashAttention<Config, GatheredRowSource, Score, Destination>;
+
+extern "C" __global__ void __launch_bounds__(GatheredAttention::Attend::kThreads, 1)
+    biased_attention_attend_gathered(const __grid_constant__ attn::Problem problem, const attn::HeadRange heads,
+                                     const attn::TokenIndex token_index, const __grid_constant__ attn::TensorMaps maps,
+                                     float slope, const int* document) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    GatheredAttention::Attend::run(problem, GatheredRowSource{.heads = heads, .token_index = token_index, .maps = &maps},
+                                   Score{.slope = slope, .document = document}, Destination{.token_index = token_index},
+                                   {}, shared);
+}
+extern "C" __device__ attn::LaunchShape biased_attention_attend_gathered_shape =
+    attn::shape_of<GatheredAttention::Attend>();

@@ -18,9 +18,11 @@ using TokenCoverage = attn::TokenCoverage<TokenCoverageConfig>;
 using RowSource = attn::GatherTokens<Config>;
 using Score = attn::NoScore;
 using Destination = attn::ScatterTokens<Config>;
+using GatheredRowSource = attn::GatheredTokens<Config>;
 using FlashAttention = attn::FlashAttention<Config, RowSource, Score, Destination>;
+using GatheredAttention = attn::FlashAttention<Config, GatheredRowSource, Score, Destination>;
 
-// TokenCoverage.row_partials: row maximum and sum of the window queries over one tile of keys.
+// TokenCoverage.row_partials: row maximum and sum of the window queries over one segment of the keys.
 extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThreads, 1)
     token_sparse_prefill_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -29,22 +31,12 @@ extern "C" __global__ void __launch_bounds__(TokenCoverage::RowPartials::kThread
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_partials_shape =
     attn::shape_of<TokenCoverage::RowPartials>();
 
-// TokenCoverage.row_stats: row maximum and sum of the window queries over all keys.
-extern "C" __global__ void __launch_bounds__(TokenCoverage::RowStats::kThreads, 1)
-    token_sparse_prefill_row_stats(const __grid_constant__ attn::Problem problem, const float2* row_partials,
-                                   float2* row_stats) {
-    extern __shared__ __align__(1024) unsigned char shared[];
-    TokenCoverage::RowStats::run(problem, {.row_partials = row_partials, .row_stats = row_stats}, shared);
-}
-extern "C" __device__ attn::LaunchShape token_sparse_prefill_row_stats_shape =
-    attn::shape_of<TokenCoverage::RowStats>();
-
 // TokenCoverage.column_scores: mean probability of each prefix token over the window queries.
 extern "C" __global__ void __launch_bounds__(TokenCoverage::ColumnScores::kThreads, 1)
-    token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_stats,
+    token_sparse_prefill_column_scores(const __grid_constant__ attn::Problem problem, const float2* row_partials,
                                        float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
-    TokenCoverage::ColumnScores::run(problem, {.row_stats = row_stats, .raw_scores = raw_scores}, shared);
+    TokenCoverage::ColumnScores::run(problem, {.row_partials = row_partials, .raw_scores = raw_scores}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_column_scores_shape =
     attn::shape_of<TokenCoverage::ColumnScores>();
@@ -86,3 +78,30 @@ extern "C" __global__ void __launch_bounds__(FlashAttention::Attend::kThreads, 1
                                 Destination{.token_index = token_index}, {}, shared);
 }
 extern "C" __device__ attn::LaunchShape token_sparse_prefill_attend_shape = attn::shape_of<FlashAttention::Attend>();
+
+// GatherTokens.gather: selected rows of key and value side by side.
+extern "C" __global__ void __launch_bounds__(RowSource::Gather::kThreads, 1)
+    token_sparse_prefill_gather(const __grid_constant__ attn::Problem problem, const attn::HeadRange heads,
+                                const attn::TokenIndex token_index, Config::Element* gathered_key,
+                                Config::Element* gathered_value) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    RowSource::Gather::run(problem,
+                           {.heads = heads,
+                            .token_index = token_index,
+                            .gathered_key = gathered_key,
+                            .gathered_value = gathered_value},
+                           shared);
+}
+extern "C" __device__ attn::LaunchShape token_sparse_prefill_gather_shape = attn::shape_of<RowSource::Gather>();
+
+// FlashAttention.attend over what was gathered.
+extern "C" __global__ void __launch_bounds__(GatheredAttention::Attend::kThreads, 1)
+    token_sparse_prefill_attend_gathered(const __grid_constant__ attn::Problem problem, const attn::HeadRange heads,
+                                         const attn::TokenIndex token_index,
+                                         const __grid_constant__ attn::TensorMaps maps) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    GatheredAttention::Attend::run(problem, GatheredRowSource{.heads = heads, .token_index = token_index, .maps = &maps},
+                                   Score{}, Destination{.token_index = token_index}, {}, shared);
+}
+extern "C" __device__ attn::LaunchShape token_sparse_prefill_attend_gathered_shape =
+    attn::shape_of<GatheredAttention::Attend>();

@@ -14,6 +14,7 @@ namespace AttnCompose.Generators.Tests.Passes;
 ///   phase score KeyTile: query key -> scores (Share)
 /// compress Gather
 ///   hook RowSource: token_index
+///   gather Gathered key_copy value_copy: heads token_index
 /// kernel Attend RowSource Score RowDestination
 ///   phase attend QueryHeadQueryTile: query key value -> output
 /// decompress Scatter
@@ -63,6 +64,7 @@ internal static class GraphText
                 "buffer" => stage with { Device = device with { Buffers = [.. device.Buffers, new BufferSpec(words[1], words[2], "[...]")] } },
                 "phase" => stage with { Device = device with { Phases = [.. device.Phases, Phase(line, words)] } },
                 "hook" => stage with { Device = device with { Hook = Hook(line, words) } },
+                "gather" => stage with { Device = device with { Gather = Gather(line, words) } },
                 _ => throw new FormatException(line),
             };
         }
@@ -132,6 +134,9 @@ internal static class GraphText
         (string[] reads, _, string[] parameters) = Flow(line);
         return new HookSpec(Enum.Parse<FusionPoint>(words[1].TrimEnd(':')), new(reads), new(parameters), $"hooks {words[1].TrimEnd(':')}");
     }
+
+    private static GatherSpec Gather(string line, string[] words) =>
+        new(words[1], words[2], words[3].TrimEnd(':'), new(Flow(line).Reads), "hooks what was gathered");
 
     /// <summary>What stands after the colon: <c>reads -> writes (parameters)</c>.</summary>
     private static (string[] Reads, string[] Writes, string[] Parameters) Flow(string line)

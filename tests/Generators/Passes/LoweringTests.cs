@@ -94,7 +94,7 @@ public sealed class LoweringTests
             """,
             GraphText.Arguments(plan));
         Assert.Equal(["RowSource Score", "RowSource Score", "RowSource BlockList", "RowSource Score RowDestination BlockList"],
-            plan.Kernels.Select(k => string.Join(" ", plan.HooksOf(k.Steps[0]).Select(h => h.Point))));
+            plan.Kernels.Select(k => string.Join(" ", plan.HooksOf(k, k.Steps[0]).Select(h => h.Point))));
         Assert.Equal([false, false, false, true], plan.Kernels.Select(k => k.Steps[0].TakesHooks));
     }
 
@@ -182,6 +182,7 @@ public sealed class LoweringTests
     [InlineData("Sequence", "sequence")]
     [InlineData("KeyTile", "tile of keys")]
     [InlineData("KeyValueHeadKeyTile", "tile of keys of a key/value head")]
+    [InlineData("KeyValueHeadKeySegment", "segment of the keys of a key/value head")]
     public void FuseSequentialPhases_splits_where_a_block_owns_something_else(string scope, string words) =>
         Equal(
             $"""
@@ -280,6 +281,43 @@ public sealed class LoweringTests
         Equal(
             "demo_pipeline_u00e4_b: ",
             GraphText.Arguments(Planned("kernel Attend Score\n  phase ä_b QueryHeadQueryTile")));
+
+    // In the place of Rest: the compress stage can also gather ahead.
+    private static readonly string Gathering = GraphText.Rest.Replace(
+        "  hook RowSource: token_index",
+        """
+          hook RowSource: token_index
+          gather Ahead keys values: heads token_index
+          buffer keys element
+          buffer values element
+          phase copy QueryHeadKeyTile: heads key value token_index -> keys values
+        """,
+        StringComparison.Ordinal);
+
+    [Fact]
+    public void A_stage_that_gathers_ahead_makes_two_ways_through_the_loop()
+    {
+        FusionPlan plan = Planned("selector Pick\n  phase pick QueryHead: query -> token_index" + Gathering);
+        Equal(
+            """
+            demo_pipeline_pick = QueryHead(pick >token_index)
+            demo_pipeline_attend = QueryHeadQueryTile(attend <token_index) because attend reads token_index in other blocks than wrote it (there one a query head)
+            demo_pipeline_copy = QueryHeadKeyTile(copy <token_index>keys,values) because copy reads token_index in other blocks than wrote it (there one a query head)
+            demo_pipeline_attend_gathered = QueryHeadQueryTile(attend <token_index,keys,values) because attend reads keys in other blocks than wrote it (there one a tile of keys of a query head)
+            """,
+            GraphText.Kernels(plan));
+        Equal(
+            """
+            demo_pipeline_pick: attn::TokenIndex token_index!
+            demo_pipeline_attend: attn::TokenIndex token_index
+            demo_pipeline_copy: attn::HeadRange heads, attn::TokenIndex token_index, Config::Element* keys!, Config::Element* values!
+            demo_pipeline_attend_gathered: attn::HeadRange heads, attn::TokenIndex token_index, attn::TensorMaps tensor_maps as maps
+            """,
+            GraphText.Arguments(plan));
+        Assert.Equal(
+            [KernelPath.Every, KernelPath.InLoop, KernelPath.Gathered, KernelPath.Gathered], plan.Kernels.Select(kernel => kernel.Path));
+        Assert.Equal(["GatheredRowSource", "Score", "RowDestination"], plan.GatheredHooks.Select(hook => hook.Alias));
+    }
 
     [Fact]
     public void PlanLifetimes_runs_from_the_first_writer_to_the_last_reader() =>

@@ -109,6 +109,20 @@ public sealed class StageGraphTests
         Assert.Equal(("ATTN0022", 0, "X"), (problem.Id, problem.Stage, problem.Argument));
     }
 
+    [Theory]
+    [InlineData("compress Gather\n  hook RowSource: token_index\n  gather Ahead keys values: heads\n  buffer keys element\n"
+        + "  phase copy QueryHeadKeyTile: heads -> keys", "no phase of it writes 'values'")]
+    [InlineData("selector Other\n  phase b QueryHead: token_index -> token_index\n  gather Ahead keys values: heads\n"
+        + "compress Gather\n  hook RowSource: token_index", "only a compress stage")]
+    public void What_is_gathered_ahead_is_written_by_a_phase_of_a_compress_stage(string stages, string said)
+    {
+        PipelineSpec spec = GraphText.ParseSpec("selector Pick\n  phase a QueryHead\n" + stages + GraphText.Rest.Replace(
+            "\ncompress Gather\n  hook RowSource: token_index", "", StringComparison.Ordinal));
+        Problem problem = Assert.Single(StageGraphBuilder.Build(spec).Problems);
+        Assert.Equal("ATTN0017", problem.Id);
+        Assert.Contains(said, problem.Words[1], StringComparison.Ordinal);
+    }
+
     private static IEnumerable<string> Members(string selectors) =>
         GraphText.Parse(selectors + GraphText.Rest).Options.Select(o => o.Member);
 }

@@ -112,6 +112,8 @@ public sealed class VerdictTests
         Assert.InRange(kernels, 1, 180);
         Assert.All(configs, config => Assert.Equal(config, PipelineConfig.Parse(config.ToString())));
         Assert.Contains(configs, config => config.KeyLength > 2000);
+        Assert.Contains(configs, config => config.Sparse && config.GatherHeads == 0);
+        Assert.Contains(configs, config => config.Sparse && config.GatherHeads == 1 && config.QueryHeads > 1);
         Assert.All(Enum.GetValues<TensorLayout>(), layout => Assert.Contains(configs, config => config.Layout == layout));
         Assert.All(Enum.GetValues<TensorContent>(), content => Assert.Contains(configs, config => config.Content == content));
         Assert.All(Enumerable.Range(1, 8),

@@ -106,7 +106,7 @@ public sealed class StageTests : IDisposable
         string[] declared = [.. typeof(TokenCoverageAttribute).GetCustomAttributes(typeof(DeviceBufferAttribute), true)
             .Cast<DeviceBufferAttribute>().Select(buffer => buffer.Name).Order()];
         Assert.Equal(declared, workspace.Buffers.Select(buffer => buffer.Name).Order());
-        Assert.Equal(2L * 64 * (1 << 17) * 128 * 8, workspace.Buffers.Single(buffer => buffer.Name == "row_partials").Bytes);
+        Assert.Equal(2L * 64 * 64 * 128 * 8, workspace.Buffers.Single(buffer => buffer.Name == "row_partials").Bytes);
         Assert.Equal(2L * 64 * (1 << 24) * 4, workspace.Buffers.Single(buffer => buffer.Name == "scores").Bytes);
         Assert.Equal(8, workspace.Buffers.Single(buffer => buffer.Name == "budget").Bytes);
     }

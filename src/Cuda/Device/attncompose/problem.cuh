@@ -52,6 +52,12 @@ struct TokenIndex {
 };
 static_assert(sizeof(TokenIndex) == 32);
 
+// The query heads, b * query_heads + h, that a launch is for, where it is not for all of them.
+struct HeadRange {
+    int first, count;
+};
+static_assert(sizeof(HeadRange) == 8);
+
 // Valid lengths of one sequence. Its queries stand at the end of its keys: query i has position first_query() + i,
 // which is negative for the first ones where there are more queries than keys.
 struct Sequence {
@@ -74,8 +80,13 @@ struct LaunchShape {
     int threads, tile, shared_bytes;
     int main_loop;              // 0 none, 80 mma.sync, 90 wgmma
     int box_columns, box_rows;  // of key and value; 0 where no tensor map is read
+    int team;                   // most blocks that share a head or sequence (team.cuh)
+    int held_keys;              // most keys that a block of a team holds, in 4 bytes each behind shared_bytes
+    int segments;               // most segments of the keys of a head, for the scope that is cut into them;
+    int heads, resident;        // query heads of such a block, at most; blocks of it that a multiprocessor runs at once
+    int waits;                  // 1: the kernel waits for the one before it by itself, and may start before its end
 };
-static_assert(sizeof(LaunchShape) == 24);
+static_assert(sizeof(LaunchShape) == 48);
 
 // A part of a stage's device work: nested struct with the launch shape, its buffers and parameters in Arguments, and
 // static void run(const Problem&, [hooks,] const Arguments&, unsigned char* shared).
@@ -84,18 +95,37 @@ concept Phase = T::kThreads >
 0 && T::kThreads <= 1024 && T::kThreads % 32 == 0 && T::kTile > 0 && T::kSharedBytes >= 0 &&
     sizeof(typename T::Arguments) > 0;
 
+// What a phase says of its launch beyond the threads, tile and shared memory that all have.
+template <typename T>
+__device__ constexpr LaunchShape launch_of() {
+    LaunchShape shape{T::kThreads, T::kTile, T::kSharedBytes, 0, 0, 0, 1, 0, 0, 0, 0, 0};
+    if constexpr (requires { T::Loop::kMainLoop; }) {
+        shape.main_loop = T::Loop::kMainLoop;
+        shape.box_columns = T::Loop::kBoxColumns;
+        shape.box_rows = T::Loop::kBoxRows;
+    }
+    if constexpr (requires { T::kTeam; }) {
+        shape.team = T::kTeam;
+        shape.held_keys = T::kHeldKeys;
+    }
+    if constexpr (requires { T::kSegments; }) {
+        shape.segments = T::kSegments;
+        shape.heads = T::kHeads;
+        shape.resident = T::kResident;
+    }
+    if constexpr (requires { T::kWaits; }) shape.waits = T::kWaits;
+    return shape;
+}
+
 // Launch shape of a kernel that runs phases one after another, __syncthreads() between them. They reuse one shared
-// memory, and each fills the block: phases that share a kernel have equal threads and tiles.
+// memory, and each fills the block: phases that share a kernel have equal threads and tiles, and no team among them.
 template <Phase First, Phase... Next>
 __device__ constexpr LaunchShape shape_of() {
     static_assert(((Next::kThreads == First::kThreads) && ...), "phases of one kernel have equal thread counts");
     static_assert(((Next::kTile == First::kTile) && ...), "phases of one kernel have equal tiles");
-    LaunchShape shape{First::kThreads, First::kTile, First::kSharedBytes, 0, 0, 0};
-    if constexpr (requires { First::Loop::kMainLoop; }) {
-        shape.main_loop = First::Loop::kMainLoop;
-        shape.box_columns = First::Loop::kBoxColumns;
-        shape.box_rows = First::Loop::kBoxRows;
-    }
+    LaunchShape shape = launch_of<First>();
+    if constexpr (sizeof...(Next) > 0)
+        static_assert(shape.team * (launch_of<Next>().team * ...) == 1, "phases of one kernel have one block a head or sequence");
     ((shape.shared_bytes = shape.shared_bytes < Next::kSharedBytes ? Next::kSharedBytes : shape.shared_bytes), ...);
     return shape;
 }

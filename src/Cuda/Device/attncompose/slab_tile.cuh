@@ -12,6 +12,12 @@
 
 namespace attn {
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL  // sm_90a
+inline constexpr bool kHasWgmma = true;
+#else
+inline constexpr bool kHasWgmma = false;
+#endif
+
 inline constexpr int kWarpgroup = 4 * kWarp;
 
 template <int kTileRows, int kDim>

@@ -1,5 +1,6 @@
 // Inline PTX that only sm_90a has, one wrapper an instruction: warpgroup matrix multiplication (wgmma), mbarriers, the
-// bulk tensor copy engine (TMA), register reallocation, and the fences between them.
+// bulk tensor copy engine (TMA), register reallocation, the fences between them, thread block clusters, and kernels that
+// start before the one before has ended.
 //
 //   warpgroup        four warps from a multiple of four on; they issue wgmma together
 //   generic proxy    how ordinary loads, stores and cp.async reach shared memory
@@ -78,6 +79,43 @@ __device__ inline void wait(unsigned barrier, unsigned parity) {
 // Between generic accesses of shared memory and accesses of the async proxy that come after them, in either thread of a
 // pair that a barrier orders.
 __device__ inline void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// ---- Clusters and kernels that overlap ----------------------------------------------------------------------------------
+
+// All threads of all blocks of the cluster; what any of them wrote before, to its shared memory or another's, is seen after.
+__device__ inline void sync_cluster() {
+    delay_at_random();
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    delay_at_random();
+}
+
+// The word at this block's shared-memory address `address`, but of block `rank` of the cluster.
+__device__ inline unsigned load_of_block(unsigned address, int rank) {
+    unsigned word;
+    asm volatile("{\n.reg .b32 a;\nmapa.shared::cluster.u32 a, %1, %2;\nld.shared::cluster.b32 %0, [a];\n}"
+                 : "=r"(word)
+                 : "r"(address), "r"(rank)
+                 : "memory");
+    return word;
+}
+__device__ inline unsigned long long load_pair_of_block(unsigned address, int rank) {
+    unsigned long long pair;
+    asm volatile("{\n.reg .b32 a;\nmapa.shared::cluster.u32 a, %1, %2;\nld.shared::cluster.b64 %0, [a];\n}"
+                 : "=l"(pair)
+                 : "r"(address), "r"(rank)
+                 : "memory");
+    return pair;
+}
+__device__ inline void store_to_block(unsigned address, int rank, unsigned word) {
+    asm volatile("{\n.reg .b32 a;\nmapa.shared::cluster.u32 a, %0, %1;\nst.shared::cluster.b32 [a], %2;\n}" ::"r"(address),
+                 "r"(rank), "r"(word)
+                 : "memory");
+}
+
+// Waits until the kernels before this one on the stream are done and their results seen; and lets the next one start, as
+// soon as all blocks have said so.
+__device__ inline void wait_for_earlier_kernels() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ inline void start_next_kernel() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
 // ---- Copy engine --------------------------------------------------------------------------------------------------------
 

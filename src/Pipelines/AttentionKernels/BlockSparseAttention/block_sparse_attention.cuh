@@ -89,7 +89,7 @@ struct BlockSparseAttention {
 
         static __device__ void run(const Problem& problem, const Rows& rows, const Score& score, const Destination& destination,
                                    const Blocks& blocks, const Arguments& arguments, unsigned char* shared) {
-            Loop::run(problem, rows, score, destination, {blocks, arguments.tile_order}, shared);
+            Loop::run(problem, rows, score, destination, OrderedBlocks<Blocks>{blocks, arguments.tile_order}, shared);
         }
     };
 };

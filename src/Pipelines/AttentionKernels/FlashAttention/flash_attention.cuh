@@ -19,7 +19,7 @@ struct FlashAttention {
 
         static __device__ void run(const Problem& problem, const Rows& rows, const Score& score,
                                    const Destination& destination, const Arguments&, unsigned char* shared) {
-            Loop::run(problem, rows, score, destination, {}, shared);
+            Loop::run(problem, rows, score, destination, EveryBlock<Config>{}, shared);
         }
     };
 };

@@ -29,7 +29,7 @@ struct ScatterTokens {
         __device__ int query_row(int i) const { return positions[i] - first_query; }
 
         template <int kWarps, int kMost, typename Fill>
-        __device__ void for_each_skipped(int begin, int end, Fill fill) const {
+        __device__ void for_each_skipped(int warp, int begin, int end, Fill fill) const {
             // Each lane holds some of the kept rows in the range; a row is skipped if no lane holds it.
             constexpr int kHeld = divide_up(kMost, kWarp);
             const int first = lower_bound(positions, query_count, begin + first_query);
@@ -39,7 +39,7 @@ struct ScatterTokens {
                 const int i = first + k * kWarp + lane_id();
                 held[k] = i < query_count ? query_row(i) : -1;
             }
-            for (int row = begin + warp_id(); row < end; row += kWarps) {
+            for (int row = begin + warp; row < end; row += kWarps) {
                 bool kept = false;
 #pragma unroll
                 for (int k = 0; k < kHeld; k++) kept |= held[k] == row;

@@ -17,41 +17,32 @@ namespace attn {
 template <typename Config>
 struct FixedCount {
     static constexpr int kWindow = Config::kWindow;
-    using Pooled = PooledScores<Config::kPool, Config::kRoundScoresToBFloat16>;
+    using Pooled = PooledScores<Config>;
     using Highest = HighestTokens<kWindow>;
 
     using RowPartials = typename WindowSoftmax<Config>::RowPartials;
-    using RowStats = typename WindowSoftmax<Config>::RowStats;
     using ColumnScores = typename WindowSoftmax<Config>::ColumnScores;
 
-    // pooled. A thread owns a token.
+    // pooled.
     struct Pool {
-        static constexpr int kThreads = 128;
-        static constexpr int kTile = kThreads;
-        static constexpr int kSharedBytes = 0;
+        static constexpr int kThreads = Pooled::kThreads, kTile = Pooled::kTile, kSharedBytes = Pooled::kSharedBytes;
+        static constexpr bool kWaits = true;
 
         struct Arguments {
             const float* raw_scores;
             float* scores;  // [batch, query heads, key length]
         };
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char*) {
-            const int b = static_cast<int>(blockIdx.z);
-            const int prefix = prefix_length<kWindow>(sequence_of(problem, b));
-            const int t = static_cast<int>(blockIdx.x) * kTile + static_cast<int>(threadIdx.x);
-            if (t >= prefix) return;
-            for (int h = 0; h < problem.query_heads; h++) {
-                const long long row = row_of(problem, b, h) * problem.key_length;
-                arguments.scores[row + t] = Pooled::at(arguments.raw_scores + row, prefix, t);
-            }
+        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
+            Pooled::template pool<false>(problem, arguments.raw_scores, arguments.scores, nullptr, shared);
         }
     };
 
     // Each head's highest pooled scores and the window.
     struct Select {
-        static constexpr int kThreads = Highest::kThreads;
-        static constexpr int kTile = 1;
-        static constexpr int kSharedBytes = Highest::kSharedBytes;
+        static constexpr int kThreads = Highest::kThreads, kTile = 1, kSharedBytes = Highest::kSharedBytes;
+        static constexpr int kTeam = Highest::kTeam, kHeldKeys = Highest::kHeldKeys;
+        static constexpr bool kWaits = true;
 
         struct Arguments {
             const float* scores;
@@ -60,11 +51,12 @@ struct FixedCount {
         };
 
         static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
-            const Sequence sequence = sequence_of(problem, static_cast<int>(blockIdx.z));
-            const int prefix = prefix_length<kWindow>(sequence);
-            // Without a query nothing tells tokens apart.
-            const int kept = sequence.query_length > 0 ? least(largest(arguments.count - kWindow, 0), prefix) : prefix;
-            Highest::keep(problem, arguments.scores, kept, arguments.token_index, shared);
+            wait_for_earlier_kernels();
+            Highest::keep(problem, arguments.scores, arguments.token_index, shared, [&](int prefix) {
+                // Without a query nothing tells tokens apart.
+                const bool has_query = sequence_of(problem, static_cast<int>(blockIdx.z)).query_length > 0;
+                return has_query ? least(largest(arguments.count - kWindow, 0), prefix) : prefix;
+            });
         }
     };
 };

@@ -19,21 +19,18 @@ namespace AttnCompose;
 /// <para>With fewer queries than keys (chunked prefill) there is one set over all keys; the query rows kept are those of the
 /// set that have a query. Without any query everything is kept.</para>
 /// </remarks>
-[DeviceBuffer("row_partials", "float2", Shape = "[batch, query heads, key chunks, window]")]
-[DeviceBuffer("row_stats", "float2", Shape = "[batch, query heads, window]")]
+[DeviceBuffer("row_partials", "float2", Shape = "[batch, query heads, key segments, window]")]
 [DeviceBuffer("raw_scores", "float", Shape = "[batch, query heads, key length]")]
 [DeviceBuffer("scores", "float", Shape = "[batch, query heads, key length]")]
-[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["query", "key"], Writes = ["row_partials"],
-    Summary = "row maximum and sum of the window queries over one tile of keys")]
-[DevicePhase("row_stats", Scope = PhaseScope.QueryHead, Reads = ["row_partials"], Writes = ["row_stats"],
-    Summary = "row maximum and sum of the window queries over all keys")]
-[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeyTile,
-    Reads = ["query", "key", "row_stats"], Writes = ["raw_scores"],
+[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeySegment, Reads = ["query", "key"], Writes = ["row_partials"],
+    Summary = "row maximum and sum of the window queries over one segment of the keys")]
+[DevicePhase("column_scores", Scope = PhaseScope.KeyValueHeadKeySegment,
+    Reads = ["query", "key", "row_partials"], Writes = ["raw_scores"],
     Summary = "mean probability of each prefix token over the window queries")]
 public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
 {
-    /// <summary>Keys that one thread block scores: the length of a key chunk of <c>row_partials</c>.</summary>
-    public const int KeyTile = 128;
+    /// <summary>Most segments that the keys are cut into, a thread block each, to be scored.</summary>
+    public const int MaxSegments = 64;
 
     /// <summary>Most tokens before the window: the attention mass of more could pass 64 bits.</summary>
     public const int MaxPrefix = TokenBudget.MaxPrefix;
@@ -64,10 +61,8 @@ public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
         ArgumentNullException.ThrowIfNull(workspace);
         CheckParameters();
         // An upper bound: sequences of a batch may be shorter than the key tensor, never longer.
-        long keyChunks = ((long)shape.KeyLength + KeyTile - 1) / KeyTile;
         long rows = (long)shape.Batch * shape.QueryHeads;
-        workspace.Add("row_partials", checked(rows * keyChunks * Window), 2 * sizeof(float));
-        workspace.Add("row_stats", checked(rows * Window), 2 * sizeof(float));
+        workspace.Add("row_partials", checked(rows * MaxSegments * Window), 2 * sizeof(float));
         workspace.Add("raw_scores", checked(rows * shape.KeyLength), sizeof(float));
         workspace.Add("scores", checked(rows * shape.KeyLength), sizeof(float));
     }

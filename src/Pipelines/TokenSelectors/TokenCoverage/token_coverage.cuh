@@ -24,18 +24,16 @@ namespace attn {
 template <typename Config>
 struct TokenCoverage {
     static constexpr int kWindow = Config::kWindow;
-    using Pooled = PooledScores<Config::kPool, Config::kRoundScoresToBFloat16>;
+    using Pooled = PooledScores<Config>;
     using Highest = HighestTokens<kWindow>;
 
     using RowPartials = typename WindowSoftmax<Config>::RowPartials;
-    using RowStats = typename WindowSoftmax<Config>::RowStats;
     using ColumnScores = typename WindowSoftmax<Config>::ColumnScores;
 
-    // pooled and mean. A thread owns a token, so the order of the sums is that of the loops.
+    // pooled and mean.
     struct Pool {
-        static constexpr int kThreads = 128;
-        static constexpr int kTile = kThreads;
-        static constexpr int kSharedBytes = 0;
+        static constexpr int kThreads = Pooled::kThreads, kTile = Pooled::kTile, kSharedBytes = Pooled::kSharedBytes;
+        static constexpr bool kWaits = true;
 
         struct Arguments {
             const float* raw_scores;
@@ -43,33 +41,25 @@ struct TokenCoverage {
             float* mean_scores;  // [batch, key length]
         };
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char*) {
-            const int b = static_cast<int>(blockIdx.z);
-            const int prefix = prefix_length<kWindow>(sequence_of(problem, b));
-            const int t = static_cast<int>(blockIdx.x) * kTile + static_cast<int>(threadIdx.x);
-            if (t >= prefix) return;
-            float head_sum = 0;
-            for (int h = 0; h < problem.query_heads; h++) {
-                const long long row = row_of(problem, b, h) * problem.key_length;
-                const float pooled = Pooled::at(arguments.raw_scores + row, prefix, t);
-                arguments.scores[row + t] = pooled;
-                head_sum = __fadd_rn(head_sum, pooled);
-            }
-            arguments.mean_scores[static_cast<long long>(b) * problem.key_length + t] =
-                canonical(__fdiv_rn(head_sum, static_cast<float>(problem.query_heads)));
+        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
+            Pooled::template pool<true>(problem, arguments.raw_scores, arguments.scores, arguments.mean_scores, shared);
         }
     };
 
     // kept. Tokens in ascending order of mass are dropped while their total stays below the target, and one more.
     struct Budget {
-        static constexpr int kThreads = 512;
+        static constexpr int kThreads = 1024;
         static constexpr int kTile = 1;
-        using Descent = RadixDescent<unsigned long long, kThreads>;
+        static constexpr bool kWaits = true;
+        using Descent = RadixDescent<unsigned long long, true, kThreads>;
+        using Keys = HeldKeys<kThreads, finite_mass_key>;
+        static constexpr int kTeam = Team::kMostBlocks;
+        static constexpr int kHeldKeys = Keys::kMost;
 
-        struct Shared {
+        struct alignas(16) Shared {  // the held keys follow, which are read four at a time
             typename Descent::Shared descent;
-            unsigned long long sums[kThreads / kWarp];
-            unsigned counts[kThreads / kWarp];
+            unsigned of_warps[kThreads / kWarp];
+            unsigned highest, of_blocks[Team::kMostBlocks];
         };
         static constexpr int kSharedBytes = sizeof(Shared);
 
@@ -80,58 +70,74 @@ struct TokenCoverage {
             int min_tokens;
         };
 
-        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
+        static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared_memory) {
+            wait_for_earlier_kernels();
             const int b = static_cast<int>(blockIdx.z);
             const Sequence sequence = sequence_of(problem, b);
             const int prefix = prefix_length<kWindow>(sequence);
+            const Team team = Team::of_block();
             int kept = prefix;
-            if (arguments.min_tokens < prefix)
-                kept = kept_prefix(arguments, arguments.mean_scores + static_cast<long long>(b) * problem.key_length,
-                                   prefix, *reinterpret_cast<Shared*>(shared));
-            if (threadIdx.x == 0) arguments.budget[b] = kept + sequence.key_length - prefix;
+            if (arguments.min_tokens < prefix) {
+                const Keys keys(arguments.mean_scores + static_cast<long long>(b) * problem.key_length, Run(team, prefix),
+                                shared_memory + kSharedBytes);
+                Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
+                const unsigned highest = highest_key(keys, team, shared);
+                if (highest == 0 || highest == kNotFinite)
+                    team.sync();  // others may still read what is this block's
+                else
+                    kept = keys.is_held() ? kept_prefix(arguments, keys.from_memory(), highest, prefix, team, shared)
+                                          : kept_prefix(arguments, keys.from_scores(), highest, prefix, team, shared);
+            }
+            if (team.rank == 0 && threadIdx.x == 0) arguments.budget[b] = kept + sequence.key_length - prefix;
         }
 
-        static __device__ int kept_prefix(const Arguments& arguments, const float* mean, int prefix, Shared& shared) {
-            unsigned highest = 0;
-            for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads) {
-                // A mean that is infinite or NaN, of any sign, outranks every finite one.
-                const unsigned key = is_finite(mean[t]) ? mass_key(mean[t]) : 0xFFFFFFFFu;
-                highest = largest(highest, key);
-            }
-            highest =
-                block_reduce<kThreads>(highest, shared.counts, [](unsigned a, unsigned b) { return largest(a, b); });
-            if (highest == 0 || highest == 0xFFFFFFFFu) return prefix;
-
+        // What thread 0 of block 0 gets counts.
+        template <typename KeySource>
+        static __device__ int kept_prefix(const Arguments& arguments, const KeySource& keys, unsigned highest, int prefix,
+                                          const Team& team, Shared& shared) {
             const MassScale scale(highest);
-            unsigned long long total = 0;
-            for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads)
-                total += scale.mass(mass_key(mean[t]));
-            total = block_reduce<kThreads>(total, shared.sums, Sum{});
-            const unsigned long long target = coverage_target(arguments.coverage, total);
-            if (target == 0) return prefix;
-
-            const auto crossing = Descent::template find<true>(shared.descent, prefix, target,
-                                                               [&](int t, unsigned& key, unsigned long long& mass) {
-                                                                   key = mass_key(mean[t]);
-                                                                   mass = scale.mass(key);
-                                                               });
+            const auto mass_of = [=](unsigned key) { return scale.mass(key); };
+            const Descent descent{team, shared.descent};
+            descent.start(keys, mass_of);
+            unsigned long long target = 0;
+            const auto target_of = [&](unsigned long long total) {
+                return target = coverage_target(arguments.coverage, total);
+            };
+            const auto crossing = descent.finish(target_of, keys, mass_of);
+            if (!crossing.exists) {
+                team.sync();
+                return prefix;
+            }
             unsigned below = 0;
-            for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads)
-                below += mass_key(mean[t]) < crossing.key;
-            below = block_reduce<kThreads>(below, shared.counts, Sum{});
+            for_each_key<kThreads>(keys, 0, keys.count, [&](unsigned key) { below += key < crossing.key; });
+            below = block_reduce<kThreads>(below, shared.of_warps, Sum{});
+            below = team.sum(below, shared.of_blocks);
             // The tokens at the crossing are equal: j of them stay below the target while before + j * mass < target.
-            const int count =
+            const int dropped_whole =
                 static_cast<int>(below + quotient(target - crossing.before - 1, scale.mass(crossing.key)));
-            const int dropped = count == 0 ? 0 : count + 1;
+            const int dropped = dropped_whole == 0 ? 0 : dropped_whole + 1;
             return largest(arguments.min_tokens, prefix - dropped);
+        }
+
+        // Of the team's keys, which are read here.
+        static __device__ unsigned highest_key(const Keys& keys, const Team& team, Shared& shared) {
+            const auto larger = [](unsigned a, unsigned b) { return largest(a, b); };
+            Descent{team, shared.descent}.clear();
+            unsigned highest = 0;
+            keys.load([&](unsigned key) { highest = largest(highest, key); });
+            highest = block_reduce<kThreads>(highest, shared.of_warps, larger);
+            if (team.is_alone()) return highest;
+            if (threadIdx.x == 0) shared.highest = highest;
+            team.sync();
+            return warp_reduce(lane_id() < team.size ? team.read(shared.highest, lane_id()) : 0, larger);
         }
     };
 
     // Each head's highest pooled scores and the window.
     struct Select {
-        static constexpr int kThreads = Highest::kThreads;
-        static constexpr int kTile = 1;
-        static constexpr int kSharedBytes = Highest::kSharedBytes;
+        static constexpr int kThreads = Highest::kThreads, kTile = 1, kSharedBytes = Highest::kSharedBytes;
+        static constexpr int kTeam = Highest::kTeam, kHeldKeys = Highest::kHeldKeys;
+        static constexpr bool kWaits = true;
 
         struct Arguments {
             const float* scores;
@@ -139,12 +145,14 @@ struct TokenCoverage {
             TokenIndex token_index;
         };
 
+        // It starts when Budget has waited for Pool, so scores can be read before the budget is there.
         static __device__ void run(const Problem& problem, const Arguments& arguments, unsigned char* shared) {
-            const int b = static_cast<int>(blockIdx.z);
-            const Sequence sequence = sequence_of(problem, b);
-            const int prefix = prefix_length<kWindow>(sequence), window = sequence.key_length - prefix;
-            const int kept = least(arguments.budget[b] - window, prefix);
-            Highest::keep(problem, arguments.scores, kept, arguments.token_index, shared);
+            Highest::keep(problem, arguments.scores, arguments.token_index, shared, [&](int prefix) {
+                wait_for_earlier_kernels();
+                const int b = static_cast<int>(blockIdx.z);
+                const int window = sequence_of(problem, b).key_length - prefix;
+                return least(arguments.budget[b] - window, prefix);
+            });
         }
     };
 };

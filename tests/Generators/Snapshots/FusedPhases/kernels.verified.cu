@@ -2,12 +2,14 @@
 //
 // pipeline   keep-best, causal mask
 // stages     1. token selector   TestSelect       kernels 1 to 2
-//            2. compress         GatherTokens     row source of kernel 3
-//            3. attention kernel FlashAttention   kernel 3
-//            4. decompress       ScatterTokens    row destination of kernel 3
+//            2. compress         GatherTokens     kernel 4, row source of kernels 3 and 5
+//            3. attention kernel FlashAttention   kernels 3 and 5
+//            4. decompress       ScatterTokens    row destination of kernels 3 and 5
 // tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1
 // buffers    scores: float [batch, query heads, key length]
 //            ranks: int [batch, query heads, key length]
+//            gathered_key: element [heads at a time, key length, head dim]
+//            gathered_value: element [heads at a time, key length, head dim]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>
@@ -32,9 +34,11 @@ using Selector = attn::TestSelect<SelectorConfig>;
 using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
 using Score = attn::NoScore;  // hook: scores as they are
 using RowDestination = attn::ScatterTokens<Config>;  // hook: rows go back to their places, +0 elsewhere
+using GatheredRowSource = attn::GatheredTokens<Config>;  // hook: rows of query are the selected tokens, keys and values come by tensor maps of what was gathered
 using Attention = attn::FlashAttention<Config, RowSource, Score, RowDestination>;
+using GatheredAttention = attn::FlashAttention<Config, GatheredRowSource, Score, RowDestination>;
 
-// -- kernel 1 of 3: one block a tile of keys -----------------------------------------------------------------------
+// -- kernel 1 of 5: one block a tile of keys -----------------------------------------------------------------------
 extern "C" __device__ attn::LaunchShape keep_best_score_shape = attn::shape_of<Selector::Score>();
 
 extern "C" __global__ void __launch_bounds__(Selector::Score::kThreads, 1)
@@ -44,7 +48,7 @@ keep_best_score(const __grid_constant__ attn::Problem problem, float* scores) {
     Selector::Score::run(problem, {.scores = scores}, shared);
 }
 
-// -- kernel 2 of 3: one block a query head -------------------------------------------------------------------------
+// -- kernel 2 of 5: one block a query head -------------------------------------------------------------------------
 // separate because rank reads scores in other blocks than wrote it (there one a tile of keys)
 extern "C" __device__ attn::LaunchShape keep_best_rank_pick_shape = attn::shape_of<Selector::Rank, Selector::Pick>();
 
@@ -63,7 +67,8 @@ keep_best_rank_pick(
     Selector::Pick::run(problem, {.ranks = ranks, .token_index = token_index, .share = share}, shared);
 }
 
-// -- kernel 3 of 3: one block a tile of queries of a query head ----------------------------------------------------
+// -- kernel 3 of 5: one block a tile of queries of a query head ----------------------------------------------------
+// launched below the gather length, and without a copy engine
 // separate because attend reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape keep_best_attend_shape = attn::shape_of<Attention::Attend>();
 
@@ -72,4 +77,37 @@ keep_best_attend(const __grid_constant__ attn::Problem problem, const attn::Toke
     extern __shared__ __align__(1024) unsigned char shared[];
     // attention kernel: online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync
     Attention::Attend::run(problem, RowSource{.token_index = token_index}, Score{}, RowDestination{.token_index = token_index}, {}, shared);
+}
+
+// -- kernel 4 of 5: one block a tile of keys of a query head -------------------------------------------------------
+// launched from the gather length on with a copy engine, for some heads at a time
+// separate because gather reads token_index in other blocks than wrote it (there one a query head)
+extern "C" __device__ attn::LaunchShape keep_best_gather_shape = attn::shape_of<RowSource::Gather>();
+
+extern "C" __global__ void __launch_bounds__(RowSource::Gather::kThreads, 1)
+keep_best_gather(
+    const __grid_constant__ attn::Problem problem,
+    const attn::HeadRange heads,
+    const attn::TokenIndex token_index,
+    Config::Element* gathered_key,
+    Config::Element* gathered_value) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    // compress: selected rows of key and value side by side, zeroes after them
+    RowSource::Gather::run(problem, {.heads = heads, .token_index = token_index, .gathered_key = gathered_key, .gathered_value = gathered_value}, shared);
+}
+
+// -- kernel 5 of 5: one block a tile of queries of a query head ----------------------------------------------------
+// launched from the gather length on with a copy engine, for some heads at a time
+// separate because attend reads gathered_key in other blocks than wrote it (there one a tile of keys of a query head)
+extern "C" __device__ attn::LaunchShape keep_best_attend_gathered_shape = attn::shape_of<GatheredAttention::Attend>();
+
+extern "C" __global__ void __launch_bounds__(GatheredAttention::Attend::kThreads, 1)
+keep_best_attend_gathered(
+    const __grid_constant__ attn::Problem problem,
+    const attn::HeadRange heads,
+    const attn::TokenIndex token_index,
+    const __grid_constant__ attn::TensorMaps tensor_maps) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    // attention kernel: online softmax over the rows that take part; wgmma on sm_90a at head dim 64, 96, 128, 192, 256, else mma.sync
+    GatheredAttention::Attend::run(problem, GatheredRowSource{.heads = heads, .token_index = token_index, .maps = &tensor_maps}, Score{}, RowDestination{.token_index = token_index}, {}, shared);
 }

@@ -15,24 +15,26 @@ partial class KeepBest : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        GatheredEntry = "keep_best_attend_gathered",
     };
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
         workspace.Add(this._testSelect, in shape);
+        workspace.AddGathered(this._gatherTokens, in shape);
     }
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 3: one block a tile of keys ---------------------------------------------------------------
+        // -- kernel 1 of 5: one block a tile of keys ---------------------------------------------------------------
         launch.Begin("keep_best_score", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._testSelect, "scores"));
         launch.Run();
 
-        // -- kernel 2 of 3: one block a query head -----------------------------------------------------------------
+        // -- kernel 2 of 5: one block a query head -----------------------------------------------------------------
         launch.Begin("keep_best_rank_pick", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._testSelect, "scores"));
@@ -41,10 +43,33 @@ partial class KeepBest : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._testSelect.Share);
         launch.Run();
 
-        // -- kernel 3 of 3: one block a tile of queries of a query head --------------------------------------------
-        launch.Begin("keep_best_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(in launch.TokenIndex);
-        launch.Run();
+        if (!launch.GathersAhead)
+        {
+            // -- kernel 3 of 5: one block a tile of queries of a query head ----------------------------------------
+            launch.Begin("keep_best_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.TokenIndex);
+            launch.Run();
+        }
+
+        while (launch.NextHeads())
+        {
+            // -- kernel 4 of 5: one block a tile of keys of a query head -------------------------------------------
+            launch.Begin("keep_best_gather", global::AttnCompose.PhaseScope.QueryHeadKeyTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_key"));
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+
+            // -- kernel 5 of 5: one block a tile of queries of a query head ----------------------------------------
+            launch.Begin("keep_best_attend_gathered", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.PassTensorMaps(launch.Buffer(this._gatherTokens, "gathered_key"), launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+        }
     }
 }

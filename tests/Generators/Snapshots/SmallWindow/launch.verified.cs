@@ -15,38 +15,33 @@ partial class SmallWindow : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.BFloat16,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        GatheredEntry = "small_window_attend_gathered",
     };
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
         workspace.Add(this._tokenCoverage, in shape);
+        workspace.AddGathered(this._gatherTokens, in shape);
     }
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 7: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("small_window_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 1 of 8: one block a segment of the keys of a key/value head ------------------------------------
+        launch.Begin("small_window_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Run();
 
-        // -- kernel 2 of 7: one block a query head -----------------------------------------------------------------
-        launch.Begin("small_window_row_stats", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 2 of 8: one block a segment of the keys of a key/value head ------------------------------------
+        launch.Begin("small_window_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
-        launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
-        launch.Run();
-
-        // -- kernel 3 of 7: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("small_window_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
         launch.Run();
 
-        // -- kernel 4 of 7: one block a tile of keys ---------------------------------------------------------------
+        // -- kernel 3 of 8: one block a tile of keys ---------------------------------------------------------------
         launch.Begin("small_window_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
@@ -54,7 +49,7 @@ partial class SmallWindow : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
         launch.Run();
 
-        // -- kernel 5 of 7: one block a sequence -------------------------------------------------------------------
+        // -- kernel 4 of 8: one block a sequence -------------------------------------------------------------------
         launch.Begin("small_window_budget", global::AttnCompose.PhaseScope.Sequence);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
@@ -63,7 +58,7 @@ partial class SmallWindow : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._tokenCoverage.MinTokens);
         launch.Run();
 
-        // -- kernel 6 of 7: one block a query head -----------------------------------------------------------------
+        // -- kernel 5 of 8: one block a query head -----------------------------------------------------------------
         launch.Begin("small_window_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "scores"));
@@ -71,10 +66,33 @@ partial class SmallWindow : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.TokenIndex);
         launch.Run();
 
-        // -- kernel 7 of 7: one block a tile of queries of a query head --------------------------------------------
-        launch.Begin("small_window_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(in launch.TokenIndex);
-        launch.Run();
+        if (!launch.GathersAhead)
+        {
+            // -- kernel 6 of 8: one block a tile of queries of a query head ----------------------------------------
+            launch.Begin("small_window_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.TokenIndex);
+            launch.Run();
+        }
+
+        while (launch.NextHeads())
+        {
+            // -- kernel 7 of 8: one block a tile of keys of a query head -------------------------------------------
+            launch.Begin("small_window_gather", global::AttnCompose.PhaseScope.QueryHeadKeyTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_key"));
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+
+            // -- kernel 8 of 8: one block a tile of queries of a query head ----------------------------------------
+            launch.Begin("small_window_attend_gathered", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.PassTensorMaps(launch.Buffer(this._gatherTokens, "gathered_key"), launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+        }
     }
 }

@@ -15,45 +15,40 @@ partial class TokenSparseFixed : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        GatheredEntry = "token_sparse_fixed_attend_gathered",
     };
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
         workspace.Add(this._fixedCount, in shape);
+        workspace.AddGathered(this._gatherTokens, in shape);
     }
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 6: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("token_sparse_fixed_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 1 of 7: one block a segment of the keys of a key/value head ------------------------------------
+        launch.Begin("token_sparse_fixed_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._fixedCount, "row_partials"));
         launch.Run();
 
-        // -- kernel 2 of 6: one block a query head -----------------------------------------------------------------
-        launch.Begin("token_sparse_fixed_row_stats", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 2 of 7: one block a segment of the keys of a key/value head ------------------------------------
+        launch.Begin("token_sparse_fixed_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._fixedCount, "row_partials"));
-        launch.Pass(launch.Buffer(this._fixedCount, "row_stats"));
-        launch.Run();
-
-        // -- kernel 3 of 6: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("token_sparse_fixed_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._fixedCount, "row_stats"));
         launch.Pass(launch.Buffer(this._fixedCount, "raw_scores"));
         launch.Run();
 
-        // -- kernel 4 of 6: one block a tile of keys ---------------------------------------------------------------
+        // -- kernel 3 of 7: one block a tile of keys ---------------------------------------------------------------
         launch.Begin("token_sparse_fixed_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._fixedCount, "raw_scores"));
         launch.Pass(launch.Buffer(this._fixedCount, "scores"));
         launch.Run();
 
-        // -- kernel 5 of 6: one block a query head -----------------------------------------------------------------
+        // -- kernel 4 of 7: one block a query head -----------------------------------------------------------------
         launch.Begin("token_sparse_fixed_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._fixedCount, "scores"));
@@ -61,10 +56,33 @@ partial class TokenSparseFixed : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._fixedCount.Count);
         launch.Run();
 
-        // -- kernel 6 of 6: one block a tile of queries of a query head --------------------------------------------
-        launch.Begin("token_sparse_fixed_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(in launch.TokenIndex);
-        launch.Run();
+        if (!launch.GathersAhead)
+        {
+            // -- kernel 5 of 7: one block a tile of queries of a query head ----------------------------------------
+            launch.Begin("token_sparse_fixed_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.TokenIndex);
+            launch.Run();
+        }
+
+        while (launch.NextHeads())
+        {
+            // -- kernel 6 of 7: one block a tile of keys of a query head -------------------------------------------
+            launch.Begin("token_sparse_fixed_gather", global::AttnCompose.PhaseScope.QueryHeadKeyTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_key"));
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+
+            // -- kernel 7 of 7: one block a tile of queries of a query head ----------------------------------------
+            launch.Begin("token_sparse_fixed_attend_gathered", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.PassTensorMaps(launch.Buffer(this._gatherTokens, "gathered_key"), launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+        }
     }
 }

@@ -41,6 +41,17 @@ concept RowSource = requires(const T source, const Problem& problem, Sequence se
     { source.rows(problem, sequence, 0, 0) } -> SameAs<HeadRows<T::kIndexed>>;
 };
 
+// A row source may offer the copy engine tensor maps of keys and values, as member `maps`: those of the problem; or, with
+// `heads`, those of rows that were gathered ahead. Then each query head of the range has keys and values of its own, side by
+// side, with zeroes from key_count on for at least a key tile, and `positions` serve queries and score hooks alone.
+template <typename Rows>
+inline constexpr bool kHasMaps = requires(const Rows source) { source.maps; };
+template <typename Rows>
+inline constexpr bool kGatheredAhead = kHasMaps<Rows> && requires(const Rows source) { source.heads; };
+
+// Most keys of a tile: what is gathered ahead ends with so many rows of zeroes, where there is room.
+inline constexpr int kMostKeyTile = 128;
+
 // Where a score stands.
 struct ScorePosition {
     int batch, query_head, key_value_head, query, key;
@@ -55,8 +66,8 @@ concept ScoreHook = requires(const T hook, ScorePosition at) {
 };
 
 // rows() of one head say to which query row computed row i belongs, query_row(i), and for which query rows in [begin,
-// end) there is none: for_each_skipped<kWarps, kMost>(begin, end, fill), called by all threads of kWarps warps, calls
-// fill(row) once for each, on a whole warp; end - begin is at most kMost.
+// end) there is none: for_each_skipped<kWarps, kMost>(warp, begin, end, fill), called by all threads of kWarps warps, of
+// which this is number `warp`, calls fill(row) once for each, on a whole warp; end - begin is at most kMost.
 template <typename T>
 concept RowDestination = requires(const T destination, const Problem& problem, Sequence sequence) {
     { destination.rows(problem, sequence, 0, 0).query_row(0) } -> SameAs<int>;
@@ -99,8 +110,8 @@ struct DirectDestination {
         __device__ int query_row(int i) const { return i; }
 
         template <int kWarps, int kMost, typename Fill>
-        __device__ void for_each_skipped(int begin, int end, Fill fill) const {
-            for (int row = largest(begin, query_count) + warp_id(); row < end; row += kWarps) fill(row);
+        __device__ void for_each_skipped(int warp, int begin, int end, Fill fill) const {
+            for (int row = largest(begin, query_count) + warp; row < end; row += kWarps) fill(row);
         }
     };
 

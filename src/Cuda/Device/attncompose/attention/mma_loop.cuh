@@ -371,7 +371,7 @@ struct MmaLoop {
     __device__ void fill_skipped_rows() const {
         constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
         const int end = least(tile_begin + kQueryTile, problem.query_length);
-        output_rows().template for_each_skipped<kWarps, kQueryTile>(tile_begin, end, [&](int row) {
+        output_rows().template for_each_skipped<kWarps, kQueryTile>(warp_id(), tile_begin, end, [&](int row) {
             auto* to = reinterpret_cast<Chunk*>(output_at(row));
             for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
             if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);

@@ -33,7 +33,8 @@ struct WgmmaLoop {
 
     static constexpr bool kIndexed = Rows::kIndexed;
     static constexpr bool kMapped = kHasMaps<Rows>;
-    static constexpr bool kKeepsPositions = kIndexed && !Score::kIdentity;
+    static constexpr bool kGathered = kGatheredAhead<Rows>;
+    static constexpr bool kKeepsPositions = kIndexed && !kMapped && !Score::kIdentity;
 
     using Ring = WgmmaRing<Config, Tuning, kKeepsPositions>;
     using Header = typename Ring::Header;
@@ -65,6 +66,13 @@ struct WgmmaLoop {
     static constexpr int kMainLoop = 90;
     static constexpr int kBoxColumns = kMapped ? Ring::KeyTile::kSlab : 0, kBoxRows = kMapped ? kKeyTile : 0;
 
+    // Most ranges of the output whose skipped rows one block fills.
+    static constexpr int kMostRanges = 8;
+    // Warps that do: the first one is the copy engine's.
+    static constexpr int kFillingWarps = kWarpgroup / kWarp - (kMapped ? 1 : 0);
+    // Rows that they look at together, in registers.
+    static constexpr int kFilledRows = kProducerRegisters < 40 ? kConsumerRows : kQueryTile;
+
     using Softmax = OnlineSoftmax<1>;
     using Scores = float[kKeyTile / 8][4];
     using Results = float[kHeadDim / 8][4];
@@ -86,8 +94,14 @@ struct WgmmaLoop {
     // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
                                const Blocks& blocks, unsigned char* shared) {
-        const auto [b, h, rank] = work_of_block<Element, kHeadDim>(problem);
-        const int tile = blocks.tile_of(problem, b, h, rank, static_cast<int>(gridDim.x));
+        const auto [b, h, rank] = work(problem, source);
+        const int tiles = static_cast<int>(gridDim.x), tile = blocks.tile_of(problem, b, h, rank, tiles);
+        const HeadRows<kIndexed> rows = source.rows(problem, sequence_of(problem, b), b, h);
+        // The producer's idle warps fill skipped rows of the output side by side with the main loop, so blocks without queries
+        // can leave at once; with few queries more blocks share that. A producer without idle warps fills its own tile's rows.
+        const int busy = divide_up(rows.query_count, kQueryTile);
+        const int filling = kMapped ? largest(busy, divide_up(tiles, kMostRanges)) : tiles;
+        if (tile >= filling) return;
         const WgmmaLoop loop{problem,
                              source,
                              score,
@@ -96,7 +110,7 @@ struct WgmmaLoop {
                              b,
                              h,
                              problem.key_value_head(h),
-                             source.rows(problem, sequence_of(problem, b), b, h),
+                             rows,
                              tile * kQueryTile,
                              {ptx::shared_address(shared)},
                              static_cast<int>(threadIdx.x) % kWarpgroup};
@@ -109,11 +123,18 @@ struct WgmmaLoop {
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
             if (has_queries) loop.produce();
-            loop.fill_skipped_rows();
+            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.fill_skipped_rows(filling * kQueryTile);
         } else {
             ptx::grow_registers<kConsumerRegisters>();
             if (has_queries) loop.consume(warpgroup - 1);
         }
+    }
+
+    __device__ static Work work(const Problem& problem, const Rows& source) {
+        if constexpr (kGathered)
+            return work_of_block<Element, kHeadDim>(problem, source.heads.first, 1);
+        else
+            return work_of_block<Element, kHeadDim>(problem, 0, problem.query_heads / problem.key_value_heads);
     }
 
     // Last key that query i sees; below 0 where it sees none.
@@ -130,7 +151,7 @@ struct WgmmaLoop {
                               tile_begin + rows.key_count - rows.query_count,
                               divide_up(largest(last_key(end - 1) + 1, 0), kKeyTile),
                               largest(last_key(tile_begin) + 1, 0) / kKeyTile};
-        const Producer producer{problem, source, rows, ring, columns(), b, g, thread};
+        const Producer producer{problem, source, rows, ring, columns(), b, h, g, thread};
         producer.run(blocks.template walk<kQueryTile, kKeyTile>(range), range.tiles);
     }
 
@@ -392,10 +413,18 @@ struct WgmmaLoop {
         }
     }
 
+    // Key `row` of a tile, among those that take part; at least key_count where there is none.
+    __device__ int key_of(const Header& header, int row) const {
+        if constexpr (Blocks::kColumns) {
+            if (header.flags & KeyStep::kColumns) return columns().key(header.key_base + row);
+        }
+        return header.key_base + row;
+    }
+
     // Whether query i does not see key `row` of a tile of columns or slashes.
     __device__ bool is_hidden(const Header& header, int i, int row) const {
         if constexpr (kHasSingles) {
-            const int key = header.flags & KeyStep::kColumns ? columns().key(header.key_base + row) : header.key_base + row;
+            const int key = key_of(header, row);
             return key > last_key(i) ||
                    blocks.hides(header.flags, b, h, least(i, rows.query_count - 1) / Blocks::kBlockQuery,
                                 i + rows.key_count - rows.query_count, key);
@@ -404,12 +433,10 @@ struct WgmmaLoop {
     }
 
     __device__ int key_position(const State& state, const Header& header, int row) const {
-        if constexpr (kIndexed)
+        if constexpr (kKeepsPositions)
             return ring.position(state.keys.stage, row);
-        else if constexpr (Blocks::kColumns)
-            return header.flags & KeyStep::kColumns ? columns().key(header.key_base + row) : header.key_base + row;
         else
-            return header.key_base + row;
+            return rows.key_position(key_of(header, row));
     }
 
     // The accumulators of two neighbouring groups of eight keys are, packed, the A operand of 16 keys.
@@ -493,12 +520,18 @@ struct WgmmaLoop {
         }
     }
 
-    // Rows of the output that no query belongs to, in this tile's range of the original sequence. By the producer, which is
-    // the block's first warpgroup and has time.
-    __device__ void fill_skipped_rows() const {
+    // Rows of the output that no query belongs to, in every range of the original sequence that begins `stride` rows after the
+    // one before it, from this tile's. By the producer, which is the block's first warpgroup and has time.
+    __device__ void fill_skipped_rows(int stride) const {
+        for (int begin = tile_begin; begin < problem.query_length; begin += stride) {
+            const int end = least(begin + kQueryTile, problem.query_length);
+            for (int part = begin; part < end; part += kFilledRows) fill_skipped_rows(part, least(part + kFilledRows, end));
+        }
+    }
+    __device__ void fill_skipped_rows(int begin, int end) const {
         constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
-        const int end = least(tile_begin + kQueryTile, problem.query_length);
-        output_rows().template for_each_skipped<kWarpgroup / kWarp, kQueryTile>(tile_begin, end, [&](int row) {
+        const int warp = warp_id() - (kWarpgroup / kWarp - kFillingWarps);
+        output_rows().template for_each_skipped<kFillingWarps, kFilledRows>(warp, begin, end, [&](int row) {
             auto* to = reinterpret_cast<Chunk*>(output_at(row));
             for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
             if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);

@@ -11,16 +11,15 @@
 
 namespace attn {
 
-// Whether a row source offers the tensors to the copy engine.
-template <typename Rows>
-inline constexpr bool kHasMaps = requires(const Rows source) { source.maps; };
-
 template <Element T, RowSource Rows, KeyBlocks Blocks, typename Ring>
 struct WgmmaProducer {
     static constexpr int kKeyTile = Ring::kKeyTile;
     static constexpr bool kIndexed = Rows::kIndexed;
     static constexpr bool kMapped = kHasMaps<Rows>;
-    static_assert(!kIndexed || !kMapped);
+    static constexpr bool kGathered = kGatheredAhead<Rows>;
+    static_assert(!kIndexed || !kMapped || kGathered);
+    static_assert(kKeyTile <= kMostKeyTile);
+    static constexpr bool kCopiesAtPositions = kIndexed && !kMapped;
     // Whether the consumers fence what is copied by rows.
     static constexpr bool kFencedByConsumers = !kMapped || Blocks::kColumns;
 
@@ -31,7 +30,7 @@ struct WgmmaProducer {
     const HeadRows<kIndexed>& rows;
     Ring ring;
     Columns columns;
-    int b, g;
+    int b, h, g;
     int thread;  // of the warpgroup
 
     // Copies the tiles of a walk over the first `tiles` key tiles.
@@ -46,8 +45,12 @@ struct WgmmaProducer {
         }
         // The copy engine is asked by one thread; the other warps are needed for a cut tile alone.
         if (kMapped && !is_cut((tiles - 1) * kKeyTile) && columns.count == 0 && thread >= kWarp) return;
-        Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr};
-        Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr};
+        Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr, g, b};
+        Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr, g, b};
+        if constexpr (kGathered) {
+            keys.map_head = values.map_head = b * problem.query_heads + h - source.heads.first;
+            keys.map_batch = values.map_batch = 0;
+        }
         if constexpr (kMapped) {
             keys.map = &source.maps->key;
             values.map = &source.maps->value;
@@ -60,7 +63,8 @@ struct WgmmaProducer {
             const KeyStep after = walk.next();
             const unsigned more = !after.is_tile() ? 0 : after.is_masked() ? Ring::kMore | Ring::kMoreMasked : Ring::kMore;
             ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);
-            if (thread == 0) ring.put_header(slot.stage, {at.base, (at.flags & Ring::kOfWalk) | more});
+            const unsigned of_walk = Blocks::kListed ? at.flags & Ring::kOfWalk : 0;
+            if (thread == 0) ring.put_header(slot.stage, {at.base, of_walk | more});
             if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
             start(keys, ring.key_tile(slot.stage), at, positions, ring.barrier(Ring::kKeysFull, slot.stage));
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
@@ -81,12 +85,12 @@ struct WgmmaProducer {
 
     // Positions of the rows of a key tile that this thread copies.
     struct RowPositions {
-        int of[kIndexed ? KeyTile::kRowsOfThread : 1];
+        int of[kCopiesAtPositions ? KeyTile::kRowsOfThread : 1];
     };
 
     __device__ RowPositions positions_of(const KeyStep& at) const {
         RowPositions positions = {};
-        if constexpr (kIndexed) {
+        if constexpr (kCopiesAtPositions) {
 #pragma unroll
             for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
                 const int j = key_of(at, KeyTile::row_of_thread(thread, n));
@@ -104,8 +108,9 @@ struct WgmmaProducer {
         ptx::copy_word_async(ring.positions_address(stage) + thread * 4, rows.positions + (valid ? j : 0), valid);
     }
 
-    // Whether key_count cuts the tile at a key where a tensor map does not.
+    // Whether key_count cuts the tile at a key where neither the end of a tensor map nor rows of zeroes do.
     __device__ bool is_cut(int base) const {
+        if constexpr (kGathered) return false;
         return base + kKeyTile > rows.key_count && (!kMapped || rows.key_count < problem.key_length);
     }
 
@@ -114,6 +119,7 @@ struct WgmmaProducer {
         const unsigned char* head;
         long long row_bytes;
         const TensorMap* map;
+        int map_head, map_batch;
     };
     __device__ const unsigned char* head_of(const void* tensor, const Strides& strides) const {
         return static_cast<const unsigned char*>(tensor) + strides.at(b, g) * static_cast<long long>(sizeof(T));
@@ -124,12 +130,12 @@ struct WgmmaProducer {
 
     __device__ void start(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions,
                           unsigned full) const {
-        const bool cut = at.is_columns() || is_cut(at.base);
+        const bool cut = (Blocks::kColumns && at.is_columns()) || is_cut(at.base);
         if constexpr (kMapped) {
             if (!cut) {
                 if (thread == 0) {
                     ptx::arrive_expecting(full, KeyTile::kBytes);
-                    ptx::copy_box_async(to.base, from.map, full, 0, at.base, 0, g, b);
+                    ptx::copy_box_async(to.base, from.map, full, 0, at.base, 0, from.map_head, from.map_batch);
                     ptx::arrive(full, Ring::kFullArrivals - 1);
                 }
                 return;
@@ -156,7 +162,7 @@ struct WgmmaProducer {
         for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
             const int j = key_of(at, KeyTile::row_of_thread(thread, n));
             const bool valid = !kCut || j < rows.key_count;
-            const int position = kIndexed ? positions.of[kIndexed ? n : 0] : valid ? j : 0;
+            const int position = kCopiesAtPositions ? positions.of[kCopiesAtPositions ? n : 0] : valid ? rows.key_position(j) : 0;
             to.copy_row_async(thread, n, from.head + position * from.row_bytes, valid);
         }
     }

@@ -2,12 +2,12 @@
 // index. Integers only, so that every machine decides alike from the same scores.
 //
 //   key    rank_key of a score
-//   mass   of a score p, a probability or a mean of them: trunc(p 2^40), 0 for p <= 0 and NaN; p counts as 2 beyond 2. The
-//          sum of 2^22 softmax rows fits 64 bits
+//   mass   of a score p, a probability or a mean of them: trunc(p 2^39), 0 for p <= 0 and NaN; p counts as 1 beyond 1. So
+//          2^24 scores fit 64 bits, and any number whose sum is that
 //   cut    a score is kept where its key is above the cut's, and where it equals it and is among the first `ties` that do
 #pragma once
 
-#include <attncompose/selection/radix_descent.cuh>
+#include <attncompose/block_lists/key_descent.cuh>
 #include <attncompose/selection/score_order.cuh>
 
 namespace attn {
@@ -22,7 +22,7 @@ struct Cut {
 };
 
 __device__ inline unsigned long long fixed_mass(float p) {
-    return p > 0 ? static_cast<unsigned long long>(least(p, 2.0f) * 1099511627776.0f) : 0;
+    return p > 0 ? static_cast<unsigned long long>(least(p, 1.0f) * 549755813888.0f) : 0;
 }
 
 __device__ inline unsigned long long fixed_mass_of_key(unsigned key) {
@@ -46,8 +46,8 @@ __device__ inline int quotient_up(unsigned long long sum, unsigned long long mas
 template <int kThreads>
 struct BlockChoice {
     static constexpr int kWarps = kThreads / kWarp;
-    using Counts = RadixDescent<unsigned, kThreads>;
-    using Masses = RadixDescent<unsigned long long, kThreads>;
+    using Counts = KeyDescent<unsigned, kThreads>;
+    using Masses = KeyDescent<unsigned long long, kThreads>;
 
     struct Shared {
         union {
@@ -64,7 +64,7 @@ struct BlockChoice {
         if (wanted <= 0) return Cut::nothing();
         if (wanted >= count) return Cut::everything(count);
         __syncthreads();  // an earlier use of the histogram is over
-        const auto crossing = Counts::template find<false>(shared.counts, count, static_cast<unsigned>(wanted),
+        const auto crossing = Counts::find(shared.counts, count, static_cast<unsigned>(wanted),
                                                            [&](int i, unsigned& key, unsigned& weight) {
                                                                key = rank_key(score(i));
                                                                weight = 1;
@@ -86,7 +86,7 @@ struct BlockChoice {
     static __device__ Cut reaching(Shared& shared, int count, unsigned long long target, ScoreOf score) {
         if (target == 0) return Cut::nothing();
         __syncthreads();  // an earlier use of the histogram is over
-        const auto crossing = Masses::template find<false>(shared.masses, count, target,
+        const auto crossing = Masses::find(shared.masses, count, target,
                                                            [&](int i, unsigned& key, unsigned long long& mass) {
                                                                key = rank_key(score(i));
                                                                mass = fixed_mass_of_key(key);

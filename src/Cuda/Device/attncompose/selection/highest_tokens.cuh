@@ -1,44 +1,65 @@
-// Each head's highest scores of a prefix, ties to the lower position, and all tokens after it; positions ascend.
+// Each head's highest scores of a prefix, ties to the lower position, and all tokens after it; positions ascend. A team of
+// blocks owns a head.
 #pragma once
 
+#include <attncompose/selection/held_keys.cuh>
 #include <attncompose/selection/radix_descent.cuh>
 #include <attncompose/selection/score_order.cuh>
 #include <attncompose/selection/window_softmax.cuh>
 
 namespace attn {
 
-// One block a query head.
 template <int kWindow>
 struct HighestTokens {
-    static constexpr int kThreads = 512;
+    static constexpr int kThreads = 1024;
     static constexpr int kWarps = kThreads / kWarp;
-    using Descent = RadixDescent<unsigned, kThreads>;
+    static_assert(kWarps == kWarp);  // a lane for each warp's counts
+    using Descent = RadixDescent<unsigned, false, kThreads>;
+    using Keys = HeldKeys<kThreads, rank_key>;
+    static constexpr int kTeam = Team::kMostBlocks;
+    static constexpr int kHeldKeys = Keys::kMost;
 
-    struct Shared {
+    struct alignas(16) Shared {  // the held keys follow, which are read four at a time
         typename Descent::Shared descent;
-        int above[kWarps], tied[kWarps], before_queries[kWarps];
+        int above[kWarps], tied[kWarps];
+        int total_above, total_tied;  // of the block; the team reads them
+        unsigned before_queries, of_blocks[Team::kMostBlocks];
     };
     static constexpr int kSharedBytes = sizeof(Shared);
 
-    // Keeps `kept` of the prefix. scores are [batch, query heads, key length].
-    static __device__ void keep(const Problem& problem, const float* scores, int kept, const TokenIndex& token_index,
-                                unsigned char* shared) {
+    // Keeps kept_of() of the prefix; it is asked for that once the scores have been read. scores are [batch, query heads,
+    // key length].
+    template <typename KeptOf>
+    static __device__ void keep(const Problem& problem, const float* scores, const TokenIndex& token_index,
+                                unsigned char* shared_memory, KeptOf kept_of) {
+        Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
         const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
         const Sequence sequence = sequence_of(problem, b);
         const int prefix = prefix_length<kWindow>(sequence), window = sequence.key_length - prefix;
         const int first_query = largest(0, sequence.first_query());
         const long long row = token_index.row(problem, b, h);
         int* positions = token_index.positions_of(row);
+        const Team team = Team::of_block();
+        const Run run(team, prefix);
+
+        const Keys keys(scores + row_of(problem, b, h) * problem.key_length, run, shared_memory + kSharedBytes);
+        const Descent descent{team, shared.descent};
+        descent.clear();
+        keys.load([&](unsigned key) { descent.add_first(key, 1); });
+        descent.end_first();
+        const int kept = kept_of(prefix);
 
         int query_begin = least(first_query, prefix);  // kept tokens of the prefix that have no query
         if (kept == prefix) {
-            for (int t = static_cast<int>(threadIdx.x); t < prefix; t += kThreads) positions[t] = t;
+            for (int i = static_cast<int>(threadIdx.x); i < run.count; i += kThreads) positions[run.begin + i] = run.begin + i;
         } else if (kept == 0) {
             query_begin = 0;
         } else {
-            const float* of_head = scores + row_of(problem, b, h) * problem.key_length;
-            query_begin = compact(of_head, prefix, kept, first_query, positions, *reinterpret_cast<Shared*>(shared));
+            query_begin = keys.is_held()
+                              ? compact(keys.from_memory(), descent, run.begin, kept, first_query, positions, shared)
+                              : compact(keys.from_scores(), descent, run.begin, kept, first_query, positions, shared);
         }
+        if (team.rank != 0) return;
         for (int t = static_cast<int>(threadIdx.x); t < window; t += kThreads) positions[kept + t] = prefix + t;
         if (threadIdx.x == 0) {
             token_index.key_count[row] = kept + window;
@@ -46,54 +67,116 @@ struct HighestTokens {
         }
     }
 
-    // Writes the positions of the `kept` highest scores; returns how many of them are below first_query. Each warp
-    // owns a run of the prefix: it counts, learns where its output begins, and writes.
-    static __device__ int compact(const float* scores, int prefix, int kept, int first_query, int* positions,
-                                  Shared& shared) {
-        const auto crossing = Descent::template find<false>(shared.descent, prefix, static_cast<unsigned>(kept),
-                                                            [&](int t, unsigned& key, unsigned& count) {
-                                                                key = rank_key(scores[t]);
-                                                                count = 1;
-                                                            });
-        const int wanted_ties = kept - static_cast<int>(crossing.before);
+  private:
+    // A warp's piece of the run, and where its output goes.
+    struct Piece {
+        int begin, end;      // of the run's keys
+        int to;              // index of its first output
+        int tied_before;     // keys equal to the threshold that come before it in the head,
+        int wanted_ties;     // of which so many are kept
+        bool has_ties;       // it has some itself
+    };
 
-        const int run_length = divide_up(divide_up(prefix, kWarps), kWarp) * kWarp;
-        const int begin = least(warp_id() * run_length, prefix), end = least(begin + run_length, prefix);
+    // Writes the positions of the `kept` highest scores; thread 0 of the team's block 0 learns how many of them are below
+    // first_query. Each warp owns a piece of the run: it counts, learns where its output begins, and writes.
+    template <typename KeySource>
+    static __device__ int compact(const KeySource& keys, const Descent& descent, int run_begin, int kept, int first_query,
+                                  int* positions, Shared& shared) {
+        const auto crossing = descent.finish([&](unsigned) { return static_cast<unsigned>(kept); }, keys,
+                                             [](unsigned) { return 1u; });
+        const unsigned threshold = crossing.key;
+        const Piece piece =
+            piece_of_warp(keys, descent.team, threshold, kept - static_cast<int>(crossing.before), shared);
+        unsigned before_queries = 0;
+        // What most pieces do without, none equal to the threshold and none before the first query, is left out for them.
+        if (piece.has_ties || run_begin + piece.begin < first_query)
+            before_queries = write<true>(keys, threshold, piece, run_begin, first_query, positions);
+        else
+            write<false>(keys, threshold, piece, run_begin, first_query, positions);
+        if (lane_id() == 0 && before_queries != 0) atomicAdd(&shared.before_queries, before_queries);
+        __syncthreads();
+        return static_cast<int>(descent.team.sum(shared.before_queries, shared.of_blocks));
+    }
+
+    template <typename KeySource>
+    static __device__ Piece piece_of_warp(const KeySource& keys, const Team& team, unsigned threshold, int wanted_ties,
+                                          Shared& shared) {
+        constexpr int kChunk = 4 * kWarp;  // a quad for each lane
+        const int length = divide_up(divide_up(keys.count, kWarps), kChunk) * kChunk;
+        Piece piece;
+        piece.begin = least(warp_id() * length, keys.count);
+        piece.end = least(piece.begin + length, keys.count);
         int above = 0, tied = 0;
-        for (int t = begin + lane_id(); t < end; t += kWarp) {
-            const unsigned key = rank_key(scores[t]);
-            above += key > crossing.key;
-            tied += key == crossing.key;
+        const auto count = [&](unsigned key, int i) {
+            above += i < piece.end && key > threshold;
+            tied += i < piece.end && key == threshold;
+        };
+#pragma unroll 2
+        for (int i = piece.begin + 4 * lane_id(); i < piece.end; i += kChunk) {
+            const uint4 quad = keys.quad(i);
+            count(quad.x, i);
+            count(quad.y, i + 1);
+            count(quad.z, i + 2);
+            count(quad.w, i + 3);
         }
         above = warp_reduce(above, Sum{});
         tied = warp_reduce(tied, Sum{});
+        piece.has_ties = tied != 0;
+        piece.wanted_ties = wanted_ties;
         if (lane_id() == 0) {
             shared.above[warp_id()] = above;
             shared.tied[warp_id()] = tied;
         }
+        if (threadIdx.x == 0) shared.before_queries = 0;
         __syncthreads();
-        int above_before = 0, tied_before = 0;
-        for (int warp = 0; warp < warp_id(); warp++) {
-            above_before += shared.above[warp];
-            tied_before += shared.tied[warp];
+        above = shared.above[lane_id()];
+        tied = shared.tied[lane_id()];
+        int above_before = warp_reduce(lane_id() < warp_id() ? above : 0, Sum{});
+        piece.tied_before = warp_reduce(lane_id() < warp_id() ? tied : 0, Sum{});
+        if (!team.is_alone()) {
+            if (warp_id() == 0) {
+                above = warp_reduce(above, Sum{});
+                tied = warp_reduce(tied, Sum{});
+                if (lane_id() == 0) {
+                    shared.total_above = above;
+                    shared.total_tied = tied;
+                }
+            }
+            team.sync();
+            const bool is_before = lane_id() < team.rank;
+            above_before += warp_reduce(is_before ? team.read(shared.total_above, lane_id()) : 0, Sum{});
+            piece.tied_before += warp_reduce(is_before ? team.read(shared.total_tied, lane_id()) : 0, Sum{});
         }
+        piece.to = above_before + least(piece.tied_before, wanted_ties);
+        return piece;
+    }
 
-        int to = above_before + least(tied_before, wanted_ties), before_queries = 0;
+    // Returns, to all lanes, how many of the written positions are below first_query.
+    template <bool kAny, typename KeySource>
+    static __device__ unsigned write(const KeySource& keys, unsigned threshold, const Piece& piece, int run_begin,
+                                     int first_query, int* positions) {
+        int to = piece.to, tied_before = piece.tied_before;
+        const int run_queries = first_query - run_begin;  // first_query, counted in the run
+        unsigned before_queries = 0;
         const unsigned lower_lanes = (1u << lane_id()) - 1;
-        for (int first = begin; first < end; first += kWarp) {
-            const int t = first + lane_id();
-            const unsigned key = t < end ? rank_key(scores[t]) : 0;
-            const bool is_tied = t < end && key == crossing.key;
-            const unsigned ties = __ballot_sync(kAllLanes, is_tied);
-            const bool taken =
-                is_tied ? tied_before + __popc(ties & lower_lanes) < wanted_ties : t < end && key > crossing.key;
+#pragma unroll 4
+        for (int first = piece.begin; first < piece.end; first += kWarp) {
+            const int i = first + lane_id();
+            const unsigned key = i < piece.end ? keys(i) : 0;
+            bool taken = i < piece.end && key > threshold;
+            if constexpr (kAny) {
+                const bool is_tied = i < piece.end && key == threshold;
+                const unsigned ties = __ballot_sync(kAllLanes, is_tied);
+                taken = taken || (is_tied && tied_before + __popc(ties & lower_lanes) < piece.wanted_ties);
+                tied_before += __popc(ties);
+            }
             const unsigned all_taken = __ballot_sync(kAllLanes, taken);
-            if (taken) positions[to + __popc(all_taken & lower_lanes)] = t;
-            before_queries += taken && t < first_query;
+            if (taken) positions[to + __popc(all_taken & lower_lanes)] = run_begin + i;
             to += __popc(all_taken);
-            tied_before += __popc(ties);
+            if constexpr (kAny)
+                if (first < run_queries) before_queries += __popc(__ballot_sync(kAllLanes, taken && i < run_queries));
         }
-        return block_reduce<kThreads>(before_queries, shared.before_queries, Sum{});
+        return before_queries;
     }
 };
 

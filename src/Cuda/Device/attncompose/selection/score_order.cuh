@@ -29,6 +29,12 @@ __device__ inline unsigned mass_key(float mean) {
     return mean > 0 ? __float_as_uint(mean) : 0;
 }
 
+// The same, but kNotFinite, above all others, for a mean that is infinite or NaN, of any sign.
+inline constexpr unsigned kNotFinite = 0xFFFFFFFFu;
+__device__ inline unsigned finite_mass_key(float mean) {
+    return is_finite(mean) ? mass_key(mean) : kNotFinite;
+}
+
 struct MassScale {
     static constexpr int kMassBits = 40;  // a mass is below 2^40, so 2^24 of them fit 64 bits
     static constexpr int kFractionBits = 23;

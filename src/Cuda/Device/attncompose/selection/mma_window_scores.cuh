@@ -1,15 +1,9 @@
-// Scores of a sequence's last queries against one tile of keys: what selectors rank tokens by.
+// Scores of a sequence's last queries against one tile of keys, by mma.sync (window.cuh).
 //
-//   W            window: the last w = min(W, Lq) queries score, the last W keys are kept anyway
-//   r            row of the window, 0 <= r < w: query Lq - w + r, at position Lk - w + r
-//   j            key; row r sees j <= Lk - w + r
-//   S = Q K^T    times scale times log2(e), -inf where a row does not see a key
-//
-// The key tile is loaded once and serves all query heads of its key/value head, kRows window rows at a time.
+// The key tile is loaded once and serves all query heads of its block, kRows window rows at a time.
 #pragma once
 
-#include <attncompose/problem.cuh>
-#include <attncompose/tile.cuh>
+#include <attncompose/selection/window.cuh>
 
 namespace attn {
 
@@ -26,7 +20,7 @@ struct WindowScores {
 
     // Each warp scores 16 rows against the whole tile of keys; as many warps as the window has work for, and as the 99
     // KB of shared memory that every chip from sm_80 has allow.
-    static constexpr int kKeyTile = 128;
+    static constexpr int kKeyTile = kDim <= 128 ? 128 : 64;
     static constexpr int kWarps = least(divide_up(kWindow, 16), kDim <= 128 ? 8 : 4);
     static constexpr int kRows = kWarps * 16;
     static constexpr int kThreads = kWarps * kWarp;
@@ -34,7 +28,7 @@ struct WindowScores {
     using QueryTile = Tile<kRows, kDim>;
     using KeyTile = Tile<kKeyTile, kDim>;
     static constexpr int kSharedBytes = QueryTile::kBytes + KeyTile::kBytes;
-    static_assert(kSharedBytes <= 96 * 1024);
+    static_assert(kSharedBytes <= 64 * 1024);
 
     // Keys that score() multiplies at a time: half a tile leaves the registers for two blocks on a multiprocessor.
     static constexpr int kColumns = 64;
@@ -46,15 +40,13 @@ struct WindowScores {
     int key_begin;  // first key of the tile
     unsigned shared;
 
-    __device__ WindowScores(const Problem& problem, unsigned char* shared)
+    __device__ WindowScores(const Problem& problem, int g, unsigned char* shared)
         : problem(problem),
           b(static_cast<int>(blockIdx.z)),
-          g(static_cast<int>(blockIdx.y)),
+          g(g),
           sequence(sequence_of(problem, b)),
-          key_begin(static_cast<int>(blockIdx.x) * kKeyTile),
+          key_begin(0),
           shared(ptx::shared_address(shared)) {}
-
-    static __device__ int window_rows(Sequence sequence) { return least(kWindow, sequence.query_length); }
 
     __device__ QueryTile query_tile() const { return {shared}; }
     __device__ KeyTile key_tile() const { return {shared + QueryTile::kBytes}; }
@@ -64,8 +56,10 @@ struct WindowScores {
         return row_begin + warp_id() * 16 + 8 * half + lane_id() / 4;
     }
 
-    // Starts the copy of the keys; it is complete when load_queries() has waited.
-    __device__ void start_keys() const {
+    // Moves to a tile and starts the copy of its keys; it is complete when load_queries() has waited.
+    __device__ void start_keys(int tile) {
+        __syncthreads();  // the last tile has been read
+        key_begin = tile * kKeyTile;
         const auto* base = static_cast<const unsigned char*>(problem.key);
         const long long head = problem.key_strides.at(b, g);
         key_tile().template load_async<kHeadDim, kThreads>(base, [&](int row) -> const unsigned char* {
@@ -78,7 +72,7 @@ struct WindowScores {
 
     // Window rows [row_begin, row_begin + kRows) of query head h. All threads of the block call it.
     __device__ void load_queries(int h, int row_begin) const {
-        const int rows = window_rows(sequence);
+        const int rows = window_rows<kWindow>(sequence);
         const auto* base = static_cast<const unsigned char*>(problem.query);
         const long long head = problem.query_strides.at(ptx::recomputed(b), h);
         __syncthreads();  // the last query tile has been read
@@ -97,7 +91,7 @@ struct WindowScores {
     __device__ void score(int row_begin, int column_begin, Fragment& s) const {
         using Columns = Tile<kColumns, kDim>;
         const Columns columns{key_tile().base + static_cast<unsigned>(column_begin * KeyTile::kRowBytes)};
-        const int rows = window_rows(sequence);
+        const int rows = window_rows<kWindow>(sequence);
 #pragma unroll
         for (int n = 0; n < kColumns / 8; n++)
 #pragma unroll

@@ -1,0 +1,24 @@
+namespace AttnCompose.Cuda;
+
+/// <summary>
+/// Choices between ways to the same result: they change time and memory of a call on a device. The defaults were measured on an
+/// H200.
+/// </summary>
+public sealed record CudaTuning
+{
+    /// <summary>What a device has unless it is told otherwise.</summary>
+    public static CudaTuning Default { get; } = new();
+
+    /// <summary>
+    /// Queries of a call from which on selected keys and values are gathered ahead of the attention loop, which then reads them
+    /// through the copy engine; below, the loop copies them row by row. 0 always gathers ahead where there is a copy engine,
+    /// <see cref="int.MaxValue"/> never.
+    /// </summary>
+    public int GatherLength { get; init; } = 8192;
+
+    /// <summary>
+    /// Most bytes of workspace for keys and values that are gathered ahead. With less than all query heads need they are
+    /// gathered, and attended to, in groups; where it does not suffice for one head, the loop copies row by row.
+    /// </summary>
+    public long MaxWorkspace { get; init; } = 4L << 30;
+}
