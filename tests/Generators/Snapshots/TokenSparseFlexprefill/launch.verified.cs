@@ -15,6 +15,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        GatheredEntry = "token_sparse_flexprefill_attend_gathered",
     };
 
     /// <inheritdoc/>
@@ -24,6 +25,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
         workspace.Add(this._tokenCoverage, in shape);
+        workspace.AddGathered(this._gatherTokens, in shape);
         workspace.Add(this._flexPrefill, this._blockSparseAttention, in shape);
         workspace.Add(this._blockSparseAttention, in shape);
     }
@@ -31,27 +33,20 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 16: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("token_sparse_flexprefill_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 1 of 17: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_flexprefill_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Run();
 
-        // -- kernel 2 of 16: one block a query head ----------------------------------------------------------------
-        launch.Begin("token_sparse_flexprefill_row_stats", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 2 of 17: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_flexprefill_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
-        launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
-        launch.Run();
-
-        // -- kernel 3 of 16: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("token_sparse_flexprefill_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
         launch.Run();
 
-        // -- kernel 4 of 16: one block a tile of keys --------------------------------------------------------------
+        // -- kernel 3 of 17: one block a tile of keys --------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
@@ -59,7 +54,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
         launch.Run();
 
-        // -- kernel 5 of 16: one block a sequence ------------------------------------------------------------------
+        // -- kernel 4 of 17: one block a sequence ------------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_budget", global::AttnCompose.PhaseScope.Sequence);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
@@ -68,7 +63,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._tokenCoverage.MinTokens);
         launch.Run();
 
-        // -- kernel 6 of 16: one block a query head ----------------------------------------------------------------
+        // -- kernel 5 of 17: one block a query head ----------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "scores"));
@@ -76,29 +71,29 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.TokenIndex);
         launch.Run();
 
-        // -- kernel 7 of 16: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 6 of 17: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_pool_keys", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "pooled_keys"));
         launch.Run();
 
-        // -- kernel 8 of 16: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 7 of 17: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_row_partials_2", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "row_partials"));
         launch.Run();
 
-        // -- kernel 9 of 16: one block a query head ----------------------------------------------------------------
-        launch.Begin("token_sparse_flexprefill_row_stats_2", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 8 of 17: one block a query head ----------------------------------------------------------------
+        launch.Begin("token_sparse_flexprefill_row_stats", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "row_partials"));
         launch.Pass(launch.Buffer(this._flexPrefill, "row_stats"));
         launch.Run();
 
-        // -- kernel 10 of 16: one block a tile of keys of a key/value head -----------------------------------------
+        // -- kernel 9 of 17: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -107,7 +102,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "diagonals"));
         launch.Run();
 
-        // -- kernel 11 of 16: one block a query head ---------------------------------------------------------------
+        // -- kernel 10 of 17: one block a query head ---------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_choose", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -122,7 +117,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._flexPrefill.MinBudget);
         launch.Run();
 
-        // -- kernel 12 of 16: one block a tile of queries of a query head ------------------------------------------
+        // -- kernel 11 of 17: one block a tile of queries of a query head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_map_rows", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -131,7 +126,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "map"));
         launch.Run();
 
-        // -- kernel 13 of 16: one block a query head ---------------------------------------------------------------
+        // -- kernel 12 of 17: one block a query head ---------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_cut_map", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -142,7 +137,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._flexPrefill.Gamma);
         launch.Run();
 
-        // -- kernel 14 of 16: one block a tile of queries of a query head ------------------------------------------
+        // -- kernel 13 of 17: one block a tile of queries of a query head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_select_2", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -154,7 +149,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.BlockList);
         launch.Run();
 
-        // -- kernel 15 of 16: one block a query head ---------------------------------------------------------------
+        // -- kernel 14 of 17: one block a query head ---------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_order", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -163,12 +158,37 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
         launch.Run();
 
-        // -- kernel 16 of 16: one block a tile of queries of a query head ------------------------------------------
-        launch.Begin("token_sparse_flexprefill_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(in launch.TokenIndex);
-        launch.Pass(in launch.BlockList);
-        launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
-        launch.Run();
+        if (!launch.GathersAhead)
+        {
+            // -- kernel 15 of 17: one block a tile of queries of a query head --------------------------------------
+            launch.Begin("token_sparse_flexprefill_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(in launch.BlockList);
+            launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
+            launch.Run();
+        }
+
+        while (launch.NextHeads())
+        {
+            // -- kernel 16 of 17: one block a tile of keys of a query head -----------------------------------------
+            launch.Begin("token_sparse_flexprefill_gather", global::AttnCompose.PhaseScope.QueryHeadKeyTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_key"));
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+
+            // -- kernel 17 of 17: one block a tile of queries of a query head --------------------------------------
+            launch.Begin("token_sparse_flexprefill_attend_gathered", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.PassTensorMaps(launch.Buffer(this._gatherTokens, "gathered_key"), launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Pass(in launch.BlockList);
+            launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
+            launch.Run();
+        }
     }
 }

@@ -15,6 +15,7 @@ partial class TokenSparseStreaming : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        GatheredEntry = "token_sparse_streaming_attend_gathered",
     };
 
     /// <inheritdoc/>
@@ -24,33 +25,27 @@ partial class TokenSparseStreaming : global::AttnCompose.Cuda.ICudaPipeline
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
         workspace.Add(this._tokenCoverage, in shape);
+        workspace.AddGathered(this._gatherTokens, in shape);
         workspace.Add(this._blockSparseAttention, in shape);
     }
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 9: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("token_sparse_streaming_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 1 of 10: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_streaming_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Run();
 
-        // -- kernel 2 of 9: one block a query head -----------------------------------------------------------------
-        launch.Begin("token_sparse_streaming_row_stats", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 2 of 10: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_streaming_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
-        launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
-        launch.Run();
-
-        // -- kernel 3 of 9: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("token_sparse_streaming_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
         launch.Run();
 
-        // -- kernel 4 of 9: one block a tile of keys ---------------------------------------------------------------
+        // -- kernel 3 of 10: one block a tile of keys --------------------------------------------------------------
         launch.Begin("token_sparse_streaming_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
@@ -58,7 +53,7 @@ partial class TokenSparseStreaming : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
         launch.Run();
 
-        // -- kernel 5 of 9: one block a sequence -------------------------------------------------------------------
+        // -- kernel 4 of 10: one block a sequence ------------------------------------------------------------------
         launch.Begin("token_sparse_streaming_budget", global::AttnCompose.PhaseScope.Sequence);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
@@ -67,7 +62,7 @@ partial class TokenSparseStreaming : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._tokenCoverage.MinTokens);
         launch.Run();
 
-        // -- kernel 6 of 9: one block a query head -----------------------------------------------------------------
+        // -- kernel 5 of 10: one block a query head ----------------------------------------------------------------
         launch.Begin("token_sparse_streaming_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "scores"));
@@ -75,7 +70,7 @@ partial class TokenSparseStreaming : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.TokenIndex);
         launch.Run();
 
-        // -- kernel 7 of 9: one block a tile of queries of a query head --------------------------------------------
+        // -- kernel 6 of 10: one block a tile of queries of a query head -------------------------------------------
         launch.Begin("token_sparse_streaming_select_2", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -84,7 +79,7 @@ partial class TokenSparseStreaming : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._streamingBlocks.Local);
         launch.Run();
 
-        // -- kernel 8 of 9: one block a query head -----------------------------------------------------------------
+        // -- kernel 7 of 10: one block a query head ----------------------------------------------------------------
         launch.Begin("token_sparse_streaming_order", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -93,12 +88,37 @@ partial class TokenSparseStreaming : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
         launch.Run();
 
-        // -- kernel 9 of 9: one block a tile of queries of a query head --------------------------------------------
-        launch.Begin("token_sparse_streaming_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(in launch.TokenIndex);
-        launch.Pass(in launch.BlockList);
-        launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
-        launch.Run();
+        if (!launch.GathersAhead)
+        {
+            // -- kernel 8 of 10: one block a tile of queries of a query head ---------------------------------------
+            launch.Begin("token_sparse_streaming_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(in launch.BlockList);
+            launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
+            launch.Run();
+        }
+
+        while (launch.NextHeads())
+        {
+            // -- kernel 9 of 10: one block a tile of keys of a query head ------------------------------------------
+            launch.Begin("token_sparse_streaming_gather", global::AttnCompose.PhaseScope.QueryHeadKeyTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_key"));
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+
+            // -- kernel 10 of 10: one block a tile of queries of a query head --------------------------------------
+            launch.Begin("token_sparse_streaming_attend_gathered", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.PassTensorMaps(launch.Buffer(this._gatherTokens, "gathered_key"), launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Pass(in launch.BlockList);
+            launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
+            launch.Run();
+        }
     }
 }

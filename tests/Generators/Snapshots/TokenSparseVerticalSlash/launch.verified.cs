@@ -15,6 +15,7 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        GatheredEntry = "token_sparse_vertical_slash_attend_gathered",
     };
 
     /// <inheritdoc/>
@@ -24,6 +25,7 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
         workspace.Add(this._tokenCoverage, in shape);
+        workspace.AddGathered(this._gatherTokens, in shape);
         workspace.Add(this._verticalSlash, this._blockSparseAttention, in shape);
         workspace.Add(this._blockSparseAttention, in shape);
     }
@@ -31,27 +33,20 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 13: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("token_sparse_vertical_slash_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 1 of 14: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_vertical_slash_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Run();
 
-        // -- kernel 2 of 13: one block a query head ----------------------------------------------------------------
-        launch.Begin("token_sparse_vertical_slash_row_stats", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 2 of 14: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_vertical_slash_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
-        launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
-        launch.Run();
-
-        // -- kernel 3 of 13: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("token_sparse_vertical_slash_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._tokenCoverage, "row_stats"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
         launch.Run();
 
-        // -- kernel 4 of 13: one block a tile of keys --------------------------------------------------------------
+        // -- kernel 3 of 14: one block a tile of keys --------------------------------------------------------------
         launch.Begin("token_sparse_vertical_slash_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
@@ -59,7 +54,7 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
         launch.Run();
 
-        // -- kernel 5 of 13: one block a sequence ------------------------------------------------------------------
+        // -- kernel 4 of 14: one block a sequence ------------------------------------------------------------------
         launch.Begin("token_sparse_vertical_slash_budget", global::AttnCompose.PhaseScope.Sequence);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
@@ -68,7 +63,7 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._tokenCoverage.MinTokens);
         launch.Run();
 
-        // -- kernel 6 of 13: one block a query head ----------------------------------------------------------------
+        // -- kernel 5 of 14: one block a query head ----------------------------------------------------------------
         launch.Begin("token_sparse_vertical_slash_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "scores"));
@@ -76,22 +71,22 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.TokenIndex);
         launch.Run();
 
-        // -- kernel 7 of 13: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 6 of 14: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("token_sparse_vertical_slash_row_partials_2", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._verticalSlash, "row_partials"));
         launch.Run();
 
-        // -- kernel 8 of 13: one block a query head ----------------------------------------------------------------
-        launch.Begin("token_sparse_vertical_slash_row_stats_2", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 7 of 14: one block a query head ----------------------------------------------------------------
+        launch.Begin("token_sparse_vertical_slash_row_stats", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._verticalSlash, "row_partials"));
         launch.Pass(launch.Buffer(this._verticalSlash, "row_stats"));
         launch.Run();
 
-        // -- kernel 9 of 13: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 8 of 14: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("token_sparse_vertical_slash_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -100,7 +95,7 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._verticalSlash, "diagonals"));
         launch.Run();
 
-        // -- kernel 10 of 13: one block a query head ---------------------------------------------------------------
+        // -- kernel 9 of 14: one block a query head ----------------------------------------------------------------
         launch.Begin("token_sparse_vertical_slash_choose", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -114,7 +109,7 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._verticalSlash.ForcedSlash);
         launch.Run();
 
-        // -- kernel 11 of 13: one block a tile of queries of a query head ------------------------------------------
+        // -- kernel 10 of 14: one block a tile of queries of a query head ------------------------------------------
         launch.Begin("token_sparse_vertical_slash_select_2", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -122,7 +117,7 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.BlockList);
         launch.Run();
 
-        // -- kernel 12 of 13: one block a query head ---------------------------------------------------------------
+        // -- kernel 11 of 14: one block a query head ---------------------------------------------------------------
         launch.Begin("token_sparse_vertical_slash_order", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -131,12 +126,37 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
         launch.Run();
 
-        // -- kernel 13 of 13: one block a tile of queries of a query head ------------------------------------------
-        launch.Begin("token_sparse_vertical_slash_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
-        launch.Pass(in launch.Problem);
-        launch.Pass(in launch.TokenIndex);
-        launch.Pass(in launch.BlockList);
-        launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
-        launch.Run();
+        if (!launch.GathersAhead)
+        {
+            // -- kernel 12 of 14: one block a tile of queries of a query head --------------------------------------
+            launch.Begin("token_sparse_vertical_slash_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(in launch.BlockList);
+            launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
+            launch.Run();
+        }
+
+        while (launch.NextHeads())
+        {
+            // -- kernel 13 of 14: one block a tile of keys of a query head -----------------------------------------
+            launch.Begin("token_sparse_vertical_slash_gather", global::AttnCompose.PhaseScope.QueryHeadKeyTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_key"));
+            launch.Pass(launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Run();
+
+            // -- kernel 14 of 14: one block a tile of queries of a query head --------------------------------------
+            launch.Begin("token_sparse_vertical_slash_attend_gathered", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
+            launch.Pass(in launch.Problem);
+            launch.Pass(in launch.Heads);
+            launch.Pass(in launch.TokenIndex);
+            launch.PassTensorMaps(launch.Buffer(this._gatherTokens, "gathered_key"), launch.Buffer(this._gatherTokens, "gathered_value"));
+            launch.Pass(in launch.BlockList);
+            launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
+            launch.Run();
+        }
     }
 }
