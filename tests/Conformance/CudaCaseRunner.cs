@@ -58,6 +58,9 @@ public sealed class CudaCaseRunner : IDisposable
         using CudaTensor<int>? keyLengths = inputs.KeyLengths is { } k ? CudaTensor.From<int>(_device, k) : null;
         using CudaTensor<int>? queryLengths = inputs.QueryLengths is { } q ? CudaTensor.From<int>(_device, q) : null;
         using CudaBlockMask? blocks = inputs.Blocks is { } mask ? CudaBlockMask.From(_device, mask) : null;
+        using CudaBlockMask? chosenBlocks = config.BlockSelector == BlockSelectorKind.None ? null : new CudaBlockMask(
+            _device, batch, heads, queries, keys, SelectorSettings.Block, SelectorSettings.Block,
+            columns: config.BlockSelector == BlockSelectorKind.VerticalSlash);
         var selection = new CudaTokenSelection(
             positions.Dense(batch, heads, keys), keyCounts.Dense(batch, heads), queryBegins.Dense(batch, heads));
         var arguments = new CudaAttentionArguments<T, TOut>
@@ -65,6 +68,7 @@ public sealed class CudaCaseRunner : IDisposable
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = logSumExp.Dense(batch, heads, queries), KeyLengths = keyLengths, QueryLengths = queryLengths,
             Selection = config.Sparse ? selection : null, Blocks = blocks,
+            BlockSelection = chosenBlocks,
         };
         _workspace.Copies = true;
         pipeline.Run(in arguments);
@@ -86,13 +90,15 @@ public sealed class CudaCaseRunner : IDisposable
             faults.AddRange(queryBegins.Host.Strays("query begins"));
             selection.CopyTo(chosen);
         }
+        BlockMask? blockChoice = chosenBlocks is null ? null : new();
+        chosenBlocks?.CopyTo(blockChoice!);
         faults.AddRange(Repeat(pipeline, arguments, output, logSumExp, times));
         if (!config.Sparse)
         {
             return new()
             {
                 Output = output.Host.ToArray(), LogSumExp = logSumExp.Host.ToArray(), Faults = faults,
-                ProbabilityElement = config.Element,
+                ProbabilityElement = config.Element, Blocks = blockChoice,
             };
         }
         (int B, int H)[] rows = [.. Enumerable.Range(0, batch * heads).Select(i => (i / heads, i % heads))];
@@ -102,6 +108,7 @@ public sealed class CudaCaseRunner : IDisposable
             LogSumExp = logSumExp.Host.ToArray(),
             Faults = faults,
             ProbabilityElement = config.Element,
+            Blocks = blockChoice,
             Positions = [.. rows.Select(row => chosen.Positions(row.B, row.H).ToArray())],
             QueryBegins = [.. rows.Select(row => chosen.QueryBegin(row.B, row.H))],
             Scores = hasScores ? Floats("scores") : null,
@@ -130,7 +137,7 @@ public sealed class CudaCaseRunner : IDisposable
         {
             output.Poison();
             logSumExp.Poison();
-            CudaAttentionArguments<T, TOut> again = i % 2 == 1 ? arguments with { Selection = null } : arguments;
+            CudaAttentionArguments<T, TOut> again = i % 2 == 1 ? arguments with { Selection = null, BlockSelection = null } : arguments;
             pipeline.Run(in again);
             if (!output.IsUnchanged() || !logSumExp.IsUnchanged())
             {
@@ -180,7 +187,11 @@ public sealed class CudaCaseRunner : IDisposable
             memory.CopyTo(Memory, stream);
             Buffers.Clear();
             foreach (var buffer in workspace.Buffers)
-                Buffers[buffer.Name] = (buffer.Offset, buffer.Bytes);
+            {
+                // Stages name their buffers without regard to others.
+                string name = Buffers.ContainsKey(buffer.Name) ? $"{buffer.Stage.GetType().Name}.{buffer.Name}" : buffer.Name;
+                Buffers[name] = (buffer.Offset, buffer.Bytes);
+            }
         }
 
         /// <summary>Writes outside the stages' buffers, after a run without a selection of the instance's own.</summary>

@@ -106,22 +106,24 @@ public sealed class PipelineCase
     /// <summary>One head by the oracle, over keys at some positions: [Lq, dim] and [Lq].</summary>
     internal void Attend<TReal>(
         int batch, int head, ReadOnlySpan<int> keys, ReadOnlySpan<int> queries, Span<TReal> output, Span<TReal> logSumExp,
-        ElementType probability = ElementType.Any)
+        ElementType probability = ElementType.Any, BlockMask? chosen = null)
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
     {
-        if (Blocks is null)
+        if ((chosen ?? Blocks) is not { } blocks)
         {
             Attend(keys, queries, output, logSumExp);
             return;
         }
-        // One query block at a time, over the keys of the blocks that it visits.
+        // One query block at a time, over the columns and the keys of the blocks that it visits.
         var (blockOutput, blockLogSumExp) = (new TReal[output.Length], new TReal[logSumExp.Length]);
         output.Clear();
         logSumExp.Fill(TReal.NegativeInfinity);
-        foreach (IGrouping<int, int> block in queries.ToArray().GroupBy(query => query / Blocks.BlockQuery))
+        int[] columns = blocks.Columns(batch, head).ToArray();
+        foreach ((int index, int[] block) in queries.ToArray().Chunk(blocks.BlockQuery).Index())
         {
-            int[] visited = [.. keys.ToArray().Where(key => Blocks.Visits(batch, head, block.Key, key / Blocks.BlockKey))];
-            Attend(visited, [.. block], blockOutput, blockLogSumExp);
+            int[] visited = [.. keys.ToArray().Where((_, j) =>
+                blocks.Visits(batch, head, index, j / blocks.BlockKey) || Array.BinarySearch(columns, j) >= 0)];
+            Attend(visited, block, blockOutput, blockLogSumExp);
             foreach (int query in block)
             {
                 logSumExp[query] = blockLogSumExp[query];
@@ -188,21 +190,24 @@ public sealed class PipelineCase
         HostTensor<TOut> output = Image<TOut>(heads, length, config.HeadDim, values: null);
         var logSumExp = new HostTensor<float>(TensorLayout.Bhld, batch, heads, length, 1, heads);
         var selection = new TokenSelection { WantsScores = true };
+        BlockMask? chosen = config.BlockSelector == BlockSelectorKind.None ? null : new();
         pipeline.Run(new AttentionArguments<T, TOut>
         {
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = AttentionTensor.LogSumExp(logSumExp.Elements, batch, heads, length),
             KeyLengths = KeyLengths, QueryLengths = QueryLengths, Selection = config.Sparse ? selection : null, Blocks = Blocks,
+            BlockSelection = chosen,
         });
         string[] faults = [.. output.Strays("output").Concat(logSumExp.Strays("log-sum-exp"))];
         if (!config.Sparse)
-            return new PipelineResult { Output = output.ToArray(), LogSumExp = logSumExp.ToArray(), Faults = faults };
+            return new PipelineResult { Output = output.ToArray(), LogSumExp = logSumExp.ToArray(), Faults = faults, Blocks = chosen };
         (int B, int H)[] rows = [.. Enumerable.Range(0, batch * heads).Select(i => (i / heads, i % heads))];
         return new PipelineResult
         {
             Output = output.ToArray(),
             LogSumExp = logSumExp.ToArray(),
             Faults = faults,
+            Blocks = chosen,
             Positions = [.. rows.Select(row => selection.Positions(row.B, row.H).ToArray())],
             QueryBegins = [.. rows.Select(row => selection.QueryBegin(row.B, row.H))],
             Scores = selection.ScoreLength == 0 ? null : [.. rows.Select(row =>

@@ -43,6 +43,22 @@ public enum TensorLayout
     Fused,
 }
 
+/// <summary>The block selector of a configuration.</summary>
+public enum BlockSelectorKind
+{
+    /// <summary>None that chooses.</summary>
+    None,
+
+    /// <summary>[StreamingBlocks].</summary>
+    Streaming,
+
+    /// <summary>[VerticalSlash].</summary>
+    VerticalSlash,
+
+    /// <summary>[FlexPrefill].</summary>
+    FlexPrefill,
+}
+
 /// <summary>The score rule of a configuration.</summary>
 public enum RuleKind
 {
@@ -95,6 +111,9 @@ public sealed record PipelineConfig
 
     /// <summary>Whether attention visits the blocks of a list, drawn from the seed; not together with <see cref="Sparse"/>.</summary>
     public bool Blocks { get; init; }
+
+    /// <summary>What chooses key blocks, after a token selection or alone; its parameters follow from the seed.</summary>
+    public BlockSelectorKind BlockSelector { get; init; }
 
     public required double Coverage { get; init; }
 
@@ -195,8 +214,8 @@ public sealed record PipelineConfig
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
         $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
-        $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} coverage={Coverage:R} count={Count} gather={GatherHeads} " +
-        $"window={Window} pool={Pool} min={MinTokens} " +
+        $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} selector={BlockSelector} coverage={Coverage:R} " +
+        $"count={Count} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
 
     /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
@@ -243,6 +262,9 @@ public sealed record PipelineConfig
             Rule = Enum.Parse<RuleKind>(Text("rule")),
             Threads = Integer("threads"),
             Sparse = bool.Parse(Text("sparse")),
+            BlockSelector = parts.TryGetValue("selector", out string? selector)
+                ? Enum.Parse<BlockSelectorKind>(selector)
+                : BlockSelectorKind.None,
             Blocks = parts.TryGetValue("blocks", out string? blocks) && bool.Parse(blocks), // older lines have no such part
             Coverage = double.Parse(Text("coverage"), CultureInfo.InvariantCulture),
             // Lines from before there were these.

@@ -15,6 +15,9 @@ public sealed record PipelineResult
     /// <summary>Index of the first kept position with a query, per batch * query heads + head.</summary>
     public int[]? QueryBegins { get; init; }
 
+    /// <summary>What a block selector chose; null where none chooses.</summary>
+    public BlockMask? Blocks { get; init; }
+
     /// <summary>Scores of the prefix before pooling, per batch * query heads + head; null where they are not at hand.</summary>
     public float[][]? RawScores { get; init; }
 

@@ -185,8 +185,14 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         var truthLse = new double[length];
         var single = new float[length * dim];
         var singleLse = new float[length];
-        inputs.Attend<double>(batch, head, keys, queries, truth, truthLse);
-        inputs.Attend<float>(batch, head, keys, queries, single, singleLse, result.ProbabilityElement);
+        if (result.Blocks is { } chosen)
+        {
+            double scoreError = 2e-6 + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head));
+            foreach (string wrong in BlockVerdict.Failures(inputs, chosen, batch, head, keys, queries, scoreError))
+                yield return wrong;
+        }
+        inputs.Attend<double>(batch, head, keys, queries, truth, truthLse, chosen: result.Blocks);
+        inputs.Attend<float>(batch, head, keys, queries, single, singleLse, result.ProbabilityElement, result.Blocks);
         for (int i = 0; i < single.Length; i++)
             single[i] = (float)Tolerance.Round(single[i], inputs.OutputElement);
         float[] output = result.Output[(row * length * dim)..((row + 1) * length * dim)];

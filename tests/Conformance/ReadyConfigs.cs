@@ -37,6 +37,14 @@ public static class ReadyConfigs
         (40, ElementType.BFloat16, true), (192, ElementType.BFloat16, false),
     ];
 
+    /// <summary>
+    /// Those for which the pipelines with a block selector are compiled too: the block selector alone, and after a token selection.
+    /// </summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_selectorKernels =
+        [(64, ElementType.Float16, true), (128, ElementType.BFloat16, false)];
+
+    private const int BlockSelectors = 3;
+
     /// <summary>What the kernels of the configurations are compiled for.</summary>
     public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
         new KernelVariant(kernel.HeadDim, kernel.Element, kernel.FloatOutput ? ElementType.Float32 : kernel.Element))];
@@ -49,7 +57,10 @@ public static class ReadyConfigs
         bool sparse = random.Next(4) != 0;
         bool blocks = s_blockKernels.Contains(kernel) && random.Next(3) == 0;
         sparse &= !blocks;
-        bool isFixed = sparse && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
+        bool selects = !blocks && s_selectorKernels.Contains(kernel) && random.Next(2) == 0;
+        var selector = selects ? (BlockSelectorKind)random.Next(1, 1 + BlockSelectors) : BlockSelectorKind.None;
+        sparse = selects ? kernel == s_selectorKernels[1] : sparse;
+        bool isFixed = sparse && !selects && s_fixedKernels.Contains(kernel) && random.Next(2) == 0;
         bool isLong = random.Next(8) == 0;
         int keyLength = Length(random, sparse, isLong);
         int queryLength = random.Next(2) != 0 ? keyLength : Length(random, sparse, isLong);
@@ -76,6 +87,7 @@ public static class ReadyConfigs
             Threads = random.Next(1, 4),
             Sparse = sparse,
             Blocks = blocks,
+            BlockSelector = selector,
             Coverage = PipelineConfig.Pick(random, 0, 1e-6, 0.005, 0.02, 0.1, 0.3, 0.3, 0.5, 0.7, 0.9, 1),
             MinTokens = PipelineConfig.Pick(random, 0, 0, 0, 1, 8, 64, 1024),
             GatherHeads = PipelineConfig.Pick(random, 0, 0, 1, 2, 5, 1000),
@@ -91,7 +103,8 @@ public static class ReadyConfigs
     }
 
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
-    public static int Texts => 2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length;
+    public static int Texts =>
+        2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length + BlockSelectors * s_selectorKernels.Length;
 
     /// <summary>
     /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
@@ -101,9 +114,11 @@ public static class ReadyConfigs
     {
         int text = number % Texts;
         int others = text - 2 * s_kernels.Length;
-        bool blocks = others >= s_fixedKernels.Length, isFixed = others >= 0 && !blocks;
-        bool sparse = text >= s_kernels.Length && !blocks;
-        var kernel = blocks ? s_blockKernels[others - s_fixedKernels.Length]
+        int selected = others - s_fixedKernels.Length - s_blockKernels.Length; // kernel by kernel, each in all its pipelines
+        bool selects = selected >= 0, blocks = others >= s_fixedKernels.Length && !selects, isFixed = others >= 0 && !blocks && !selects;
+        bool sparse = selects ? selected >= BlockSelectors : text >= s_kernels.Length && !blocks;
+        var kernel = selects ? s_selectorKernels[selected / BlockSelectors]
+            : blocks ? s_blockKernels[others - s_fixedKernels.Length]
             : isFixed ? s_fixedKernels[others]
             : s_kernels[text % s_kernels.Length];
         PipelineConfig config = Random(seed).Within(SmallMultiplyAdds, anyHeadDim: false);
@@ -112,6 +127,7 @@ public static class ReadyConfigs
         return config with
         {
             Sparse = sparse, Blocks = blocks, Rule = RuleKind.None,
+            BlockSelector = selects ? (BlockSelectorKind)(selected % BlockSelectors + 1) : BlockSelectorKind.None,
             HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
@@ -128,6 +144,7 @@ public static class ReadyConfigs
             cuda.Tuning = TuningOf(config);
         return config switch
         {
+            { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.Create(config, device),
             { Blocks: true } => Pipelines.BlockSparse.Create(device),
             { Rule: not RuleKind.None } => RulePipelines.Create(config, device),
             { Sparse: false } => Pipelines.DenseAttention.Create(device),
@@ -148,6 +165,7 @@ public static class ReadyConfigs
     /// <summary>The plan of the pipeline of a configuration.</summary>
     public static PipelinePlan PlanOf(PipelineConfig config) => config switch
     {
+        { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.PlanOf(config),
         { Blocks: true } => Pipelines.BlockSparse.Plan,
         { Rule: not RuleKind.None } => RulePipelines.PlanOf(config),
         { Sparse: false } => Pipelines.DenseAttention.Plan,

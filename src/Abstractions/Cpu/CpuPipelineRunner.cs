@@ -51,6 +51,7 @@ public sealed class CpuPipelineRunner : IDisposable
         ProblemShape shape = ArgumentChecks.Check(in arguments, _name, _mask, _headDim, _element);
         BlockStages? blocks = pipeline.Blocks;
         ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _name, blocks);
+        ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, _name, blocks);
         rules.Check(in shape);
         Begin();
         try
@@ -133,6 +134,7 @@ public sealed class CpuPipelineRunner : IDisposable
         blocks.Reset(
             shape.Batch, shape.QueryHeads, shape.QueryLength, shape.KeyLength, kernel.BlockQuery, kernel.BlockKey,
             selector.HasColumns, selector.HasSlashes);
+        blocks.DenseHeads = arguments.DenseHeads;
         return blocks;
     }
 

@@ -154,6 +154,17 @@ internal static class ArgumentChecks
         }
     }
 
+    /// <summary>The dense heads of a call, against the problem and against what the pipeline's stages take.</summary>
+    public static void CheckDenseHeads(HeadSet heads, in ProblemShape shape, string pipeline, BlockStages? stages)
+    {
+        if (heads.IsEmpty)
+            return;
+        if (stages is not { Selector.IsGiven: false })
+            throw new ArgumentException($"{pipeline} has no block selector that chooses, so no head of it can be left dense.", "DenseHeads");
+        if (heads.Highest >= shape.QueryHeads)
+            throw new ArgumentException($"DenseHeads has head {heads.Highest}; there are {shape.QueryHeads} query heads.", "DenseHeads");
+    }
+
     private static ReadOnlySpan<nint> Rank4(ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides, string name)
     {
         if (lengths.Length != 4)

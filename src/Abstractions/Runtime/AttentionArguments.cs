@@ -53,4 +53,10 @@ public readonly ref struct AttentionArguments<T, TOut>
 
     /// <summary>Optional: receives the blocks that a block selector chose.</summary>
     public BlockMask? BlockSelection { get; init; }
+
+    /// <summary>
+    /// Query heads for which a block selector chooses every block: the dense heads beside sparse ones of per-head dispatch
+    /// (DuoAttention, arXiv 2410.10819). For pipelines whose block selector chooses by itself.
+    /// </summary>
+    public HeadSet DenseHeads { get; init; }
 }

@@ -64,6 +64,9 @@ public sealed partial class BlockMask
     /// <summary>Whether there is room for slashes.</summary>
     public bool HasSlashes { get; private set; }
 
+    /// <summary>Query heads for which a block selector chooses every block and nothing beside them.</summary>
+    public HeadSet DenseHeads { get; internal set; }
+
     /// <summary>
     /// Sizes the list for a problem; nothing is visited. For selectors the pipeline has called it already.
     /// </summary>
@@ -88,6 +91,7 @@ public sealed partial class BlockMask
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(blockKey);
         (Batch, QueryHeads, QueryLength, KeyLength) = (batch, queryHeads, queryLength, keyLength);
         (BlockQuery, BlockKey, HasColumns, HasSlashes) = (blockQuery, blockKey, columns, slashes);
+        DenseHeads = default;
         (QueryBlocks, KeyBlocks) = (Divide(queryLength, blockQuery), Divide(keyLength, blockKey));
         int heads = checked(batch * queryHeads);
         int words = checked(heads * QueryBlocks * Words);

@@ -41,6 +41,7 @@ internal static class CudaArgumentChecks
             throw new ArgumentException($"Scale is {scale}; it must be finite.", "Scale");
         CheckSelection(arguments.Selection, in shape, device, program);
         ArgumentChecks.CheckBlocks(arguments.Blocks?.Shape, in shape, program.Name, blocks);
+        ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, program.Name, blocks);
         if (arguments.Blocks is { } given)
             CheckDevice(given.Visit, device, "Blocks");
         CheckBlockSelection(arguments.BlockSelection, in shape, device, program, blocks);

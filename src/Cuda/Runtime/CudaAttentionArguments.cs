@@ -53,6 +53,12 @@ public readonly record struct CudaAttentionArguments<T, TOut>
 
     /// <summary>Optional: receives the blocks that a block selector chose.</summary>
     public CudaBlockMask? BlockSelection { get; init; }
+
+    /// <summary>
+    /// Query heads for which a block selector chooses every block: the dense heads beside sparse ones of per-head dispatch
+    /// (DuoAttention, arXiv 2410.10819). For pipelines whose block selector chooses by itself.
+    /// </summary>
+    public HeadSet DenseHeads { get; init; }
 }
 
 /// <summary>Which tokens take part, in device memory. Pass one to a call to have what its token selectors chose.</summary>

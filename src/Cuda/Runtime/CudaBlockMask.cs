@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace AttnCompose.Cuda;
 
-/// <summary>Which key blocks are visited, on the device: <c>attn::BlockList</c> of the device code, byte for byte, 64 bytes.</summary>
+/// <summary>Which key blocks are visited, on the device: <c>attn::BlockList</c> of the device code, byte for byte, 96 bytes.</summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct DeviceBlockList
 {
@@ -38,6 +38,9 @@ public struct DeviceBlockList
 
     /// <summary>Rows from one query head to the next; 0 where one serves all.</summary>
     public int HeadRows;
+
+    /// <summary>Query heads for which a block selector chooses every block and nothing beside them.</summary>
+    public HeadSet DenseHeads;
 }
 
 /// <summary>

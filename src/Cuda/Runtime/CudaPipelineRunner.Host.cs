@@ -30,6 +30,7 @@ public sealed unsafe partial class CudaPipelineRunner
             ProblemShape shape = ArgumentChecks.Check(
                 in arguments, _program.Name, _program.Mask, _program.HeadDim, _program.Element);
             ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _program.Name, pipeline.Blocks);
+            ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, _program.Name, pipeline.Blocks);
             rules.Check(in shape);
             if (!shape.IsEmpty)
                 RunHost(pipeline, in arguments, in rules, in shape);
@@ -106,6 +107,7 @@ public sealed unsafe partial class CudaPipelineRunner
                 Selection = selection,
                 Blocks = blocks,
                 BlockSelection = blockSelection,
+                DenseHeads = arguments.DenseHeads,
             },
             _hostRules.AsSpan(0, rules.Count),
             stream);

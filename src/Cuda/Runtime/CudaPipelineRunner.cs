@@ -163,6 +163,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
             };
         }
         DeviceBlockList blocks = ownBlocks is { } own ? blockOffsets.List(own, memory) : blockMask?.List ?? default;
+        blocks.DenseHeads = arguments.DenseHeads;
         DeviceProblem problem = ProblemOf(in arguments, in shape);
         _launch.Open(
             module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules, memory);

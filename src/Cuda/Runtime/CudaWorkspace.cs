@@ -17,10 +17,18 @@ public sealed class CudaWorkspace
     public void Add(StageAttribute stage, in ProblemShape shape)
     {
         ArgumentNullException.ThrowIfNull(stage);
-        WorkspaceLayout layout = _spare.TryPop(out WorkspaceLayout? spare) ? spare : new();
+        WorkspaceLayout layout = Spare();
         stage.DescribeWorkspace(in shape, layout);
-        _parts.Add((stage, layout, TotalBytes));
-        TotalBytes = checked(TotalBytes + layout.TotalBytes);
+        Add(stage, layout);
+    }
+
+    /// <summary>Adds the buffers of a block selector, which depend on the block sizes of the attention kernel.</summary>
+    public void Add(BlockSelectorAttribute stage, BlockAttentionKernelAttribute kernel, in ProblemShape shape)
+    {
+        ArgumentNullException.ThrowIfNull(stage);
+        WorkspaceLayout layout = Spare();
+        stage.DescribeWorkspace(in shape, kernel, layout);
+        Add(stage, layout);
     }
 
     /// <summary>Query heads whose keys and values are gathered ahead at a time; 0 where the loop copies them itself.</summary>
@@ -93,6 +101,14 @@ public sealed class CudaWorkspace
         const long Unit = WorkspaceLayout.Alignment;
         TotalBytes = checked(TotalBytes + (bytes + Unit - 1) / Unit * Unit);
         return offset;
+    }
+
+    private WorkspaceLayout Spare() => _spare.TryPop(out WorkspaceLayout? spare) ? spare : new();
+
+    private void Add(StageAttribute stage, WorkspaceLayout layout)
+    {
+        _parts.Add((stage, layout, TotalBytes));
+        TotalBytes = checked(TotalBytes + layout.TotalBytes);
     }
 }
 

@@ -59,7 +59,8 @@ internal static class LaunchEmitter
             {
                 StageNode node = plan.Graph.Nodes[stage];
                 string add = node.Device.Gather is null ? "Add" : "AddGathered";
-                writer.WriteLineIf(plan.Buffers.Any(b => b.Stage == stage), $"workspace.{add}(this.{node.Field}, in shape);");
+                string kernel = node.Stage.Kind == StageKind.BlockSelector ? $"this.{plan.Graph.Kernel.Field}, " : ""; // its block sizes
+                writer.WriteLineIf(plan.Buffers.Any(b => b.Stage == stage), $"workspace.{add}(this.{node.Field}, {kernel}in shape);");
             }
         }
         writer.WriteLine();

@@ -5,7 +5,10 @@ public static class ReadyPipelines
 {
     /// <summary>All of them, by name.</summary>
     public static IReadOnlyList<PipelineDescriptor> All { get; } =
-        [DenseAttention.Descriptor, BlockSparse.Descriptor, TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor];
+    [
+        DenseAttention.Descriptor, BlockSparse.Descriptor, Streaming.Descriptor, VerticalSlash.Descriptor, Flexprefill.Descriptor,
+        TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseStreaming.Descriptor, TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor,
+    ];
 
     /// <summary>The pipeline of a name such as <c>token-sparse-prefill</c>.</summary>
     /// <exception cref="ArgumentException">There is none; the message lists the names.</exception>

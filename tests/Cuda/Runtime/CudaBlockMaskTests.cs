@@ -39,7 +39,7 @@ public sealed class CudaBlockMaskTests : IDisposable
     {
         using var list = new CudaBlockMask(_device, 1, 1, 128, 128, 128, 128);
         Assert.Equal((0, 0, (nint)0, (nint)0), (list.List.BatchRows, list.List.HeadRows, list.List.Columns, list.List.Slashes));
-        Assert.Equal(64, Unsafe.SizeOf<DeviceBlockList>());
+        Assert.Equal(96, Unsafe.SizeOf<DeviceBlockList>());
     }
 
     [Fact]

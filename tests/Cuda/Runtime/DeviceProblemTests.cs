@@ -45,6 +45,7 @@ public sealed class DeviceProblemTests
         Assert.Equal(24, Unsafe.SizeOf<DeviceStrides>());
         Assert.Equal(48, Unsafe.SizeOf<LaunchShape>());
         Assert.Equal(256, Unsafe.SizeOf<DeviceTensorMaps>());
+        Assert.Equal(96, Unsafe.SizeOf<DeviceBlockList>());
     }
 
     [NvrtcFact]
@@ -53,7 +54,7 @@ public sealed class DeviceProblemTests
         // Values initialised by name, in the order of declaration, must be in the device code as the host has them in memory.
         // Pointers other than null are no constants for the compiler; their order and size are checked all the same.
         const string Text = """
-            #include <attncompose/problem.cuh>
+            #include <attncompose/block_list.cuh>
 
             extern "C" __device__ attn::Problem probe = {
                 .query = nullptr, .key = nullptr, .value = nullptr, .output = nullptr, .log_sum_exp = nullptr,
@@ -67,6 +68,10 @@ public sealed class DeviceProblemTests
             extern "C" __device__ attn::LaunchShape shape = {
                 .threads = 301, .tile = 302, .shared_bytes = 303, .main_loop = 304, .box_columns = 305, .box_rows = 306,
                 .team = 307, .held_keys = 308, .segments = 309, .heads = 310, .resident = 311, .waits = 312};
+            extern "C" __device__ attn::BlockList blocks = {
+                .visit = nullptr, .partial = nullptr, .columns = nullptr, .column_count = nullptr, .slashes = nullptr,
+                .query_blocks = 401, .words = 402, .column_capacity = 403, .slash_words = 404, .batch_rows = 405, .head_rows = 406,
+                .dense_heads = {{1ull << 3, 1ull << 1, 1ull << 2, 1ull << 63}}};
             static_assert(sizeof(attn::Problem) == 208 && sizeof(attn::TokenIndex) == 32 && sizeof(attn::LaunchShape) == 48 &&
                 sizeof(attn::TensorMaps) == 256 && alignof(attn::TensorMaps) == 64);
             extern "C" __global__ void k(const __grid_constant__ attn::Problem problem) {}
@@ -90,6 +95,11 @@ public sealed class DeviceProblemTests
         CompiledKernel kernel = KernelCompiler.Compile(new KernelSource("layout", Text, []), Sources.Sm80);
         AssertContains(kernel, in problem);
         AssertContains(kernel, new DeviceTokenIndex { Capacity = 0x0102030405060708 });
+        AssertContains(kernel, new DeviceBlockList
+        {
+            QueryBlocks = 401, Words = 402, ColumnCapacity = 403, SlashWords = 404, BatchRows = 405, HeadRows = 406,
+            DenseHeads = new HeadSet(3, 65, 130, 255),
+        });
         AssertContains(kernel, new LaunchShape(301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312));
 
         static void AssertContains<T>(CompiledKernel kernel, in T value) where T : unmanaged =>

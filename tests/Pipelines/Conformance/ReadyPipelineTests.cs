@@ -28,6 +28,27 @@ public sealed class ReadyPipelineTests : IDisposable
         Assert.True(failures.Count == 0, $"{failures.Count} failures\n{string.Join('\n', failures.Take(10))}");
     }
 
+    [Fact]
+    public void PipelinesWithABlockSelectorAgreeWithTheOracle()
+    {
+        var failures = new List<string>();
+        foreach (BlockSelectorKind selector in (BlockSelectorKind[])[BlockSelectorKind.Streaming, BlockSelectorKind.VerticalSlash, BlockSelectorKind.FlexPrefill])
+        {
+            for (int seed = 0; seed < 40; seed++)
+            {
+                PipelineConfig config = PipelineConfig.Random(seed) with
+                {
+                    Mask = AttentionMask.Causal, Rule = RuleKind.None, Window = 128, Pool = 7, RoundScores = false,
+                    BlockSelector = selector,
+                };
+                using IAttentionPipeline pipeline = ReadyConfigs.Create(config, _device);
+                var inputs = new PipelineCase(config);
+                failures.AddRange(inputs.Check(inputs.Run(pipeline)));
+            }
+        }
+        Assert.True(failures.Count == 0, $"{failures.Count} failures\n{string.Join('\n', failures.Take(10))}");
+    }
+
     [Theory]
     [InlineData(1, 128)] // the window is always kept
     [InlineData(300, 300)]

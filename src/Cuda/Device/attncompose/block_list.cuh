@@ -18,6 +18,17 @@
 
 namespace attn {
 
+// A set of query heads below 256: bit h % 64 of word h / 64. Chosen among by hand, because an index into a kernel argument would
+// put it on the stack.
+struct HeadSet {
+    unsigned long long words[4];
+
+    __device__ bool has(int h) const {
+        const unsigned long long low = h < 64 ? words[0] : words[1], high = h < 192 ? words[2] : words[3];
+        return h < 256 && ((h < 128 ? low : high) >> h % 64 & 1) != 0;
+    }
+};
+
 struct BlockList {
     unsigned long long *visit, *partial;  // [rows, query_blocks, words]
     int* columns;                         // [rows, column_capacity]; null where there are none
@@ -26,6 +37,7 @@ struct BlockList {
     int query_blocks, words;              // one bit a key block
     int column_capacity, slash_words;     // one bit a key
     int batch_rows, head_rows;            // rows from a sequence or a head to the next; 0 where one row serves all
+    HeadSet dense_heads;                  // heads for which a selector chooses every block and nothing beside them
 
     __device__ long long row(int b, int h) const { return static_cast<long long>(b) * batch_rows + h * head_rows; }
     __device__ unsigned long long* visit_of(long long row, int query_block) const {
@@ -37,7 +49,7 @@ struct BlockList {
     __device__ int* columns_of(long long row) const { return columns + row * column_capacity; }
     __device__ unsigned long long* slashes_of(long long row) const { return slashes + row * slash_words; }
 };
-static_assert(sizeof(BlockList) == 64);
+static_assert(sizeof(BlockList) == 96);
 
 inline constexpr int kWordBits = 64;
 

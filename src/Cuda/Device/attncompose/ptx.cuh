@@ -99,6 +99,18 @@ __device__ inline unsigned pack(float low, float high) {
     return pair;
 }
 
+// The element in the low half of a word, as a float.
+template <Element T>
+__device__ inline float to_float(unsigned word) {
+    if constexpr (kSame<T, bf16>) {
+        return __uint_as_float(word << 16);
+    } else {
+        float value;
+        asm("{.reg .b16 low; cvt.u16.u32 low, %1; cvt.f32.f16 %0, low;}" : "=f"(value) : "r"(word));
+        return value;
+    }
+}
+
 // 2^x to about two units in the last place; subnormal results are 0, 2^-inf is 0.
 __device__ inline float exp2(float x) {
     float y;

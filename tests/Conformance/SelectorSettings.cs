@@ -1,0 +1,88 @@
+namespace AttnCompose.Conformance;
+
+/// <summary>Parameters of the block selectors, drawn from the seed of a configuration.</summary>
+public sealed record SelectorSettings
+{
+    /// <summary>Last queries of [VerticalSlash], which its declaration fixes.</summary>
+    public const int LastQueries = 64;
+
+    /// <summary>Size of a block, which the declarations fix.</summary>
+    public const int Block = 128;
+
+    /// <summary>The parameters of a configuration.</summary>
+    public SelectorSettings(PipelineConfig config)
+    {
+        var random = new Random(config.Seed ^ 0xB10C);
+        Sink = random.Next(0, 300);
+        Local = random.Next(1, 600);
+        VerticalSize = random.Next(0, 400);
+        SlashSize = random.Next(0, 400);
+        ForcedVertical = random.Next(0, 40);
+        ForcedSlash = random.Next(1, 120);
+        Gamma = random.Next(6) switch { 0 => 0, 1 => 1, _ => random.NextDouble() };
+        Tau = random.Next(4) switch { 0 => 0, 1 => 1, _ => 0.4 * random.NextDouble() };
+        MinBudget = PipelineConfig.Pick(random, 0, 0, 100, 300, 1024);
+    }
+
+    public int Sink { get; }
+    public int Local { get; }
+    public int VerticalSize { get; }
+    public int SlashSize { get; }
+    public int ForcedVertical { get; }
+    public int ForcedSlash { get; }
+    public double Gamma { get; }
+    public double Tau { get; }
+    public int MinBudget { get; }
+
+    /// <summary>The pipeline of a configuration with a block selector.</summary>
+    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
+    {
+        var s = new SelectorSettings(config);
+        (double coverage, int min) = (config.Coverage, config.MinTokens);
+        return (config.BlockSelector, config.Sparse) switch
+        {
+            (BlockSelectorKind.Streaming, false) => Pipelines.Streaming.Create(device, new() { Sink = s.Sink, Local = s.Local }),
+            (BlockSelectorKind.Streaming, true) => Pipelines.TokenSparseStreaming.Create(
+                device, new() { Coverage = coverage, MinTokens = min, Sink = s.Sink, Local = s.Local }),
+            (BlockSelectorKind.VerticalSlash, false) => Pipelines.VerticalSlash.Create(
+                device, new()
+                {
+                    VerticalSize = s.VerticalSize, SlashSize = s.SlashSize, ForcedVertical = s.ForcedVertical, ForcedSlash = s.ForcedSlash,
+                }),
+            (BlockSelectorKind.VerticalSlash, true) => Pipelines.TokenSparseVerticalSlash.Create(
+                device, new()
+                {
+                    Coverage = coverage, MinTokens = min, VerticalSize = s.VerticalSize, SlashSize = s.SlashSize,
+                    ForcedVertical = s.ForcedVertical, ForcedSlash = s.ForcedSlash,
+                }),
+            (BlockSelectorKind.FlexPrefill, false) => Pipelines.Flexprefill.Create(
+                device, new() { Gamma = s.Gamma, Tau = s.Tau, MinBudget = s.MinBudget }),
+            (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Create(
+                device, new() { Coverage = coverage, MinTokens = min, Gamma = s.Gamma, Tau = s.Tau, MinBudget = s.MinBudget }),
+            _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
+        };
+    }
+
+    /// <summary>The plan of that pipeline.</summary>
+    public static PipelinePlan PlanOf(PipelineConfig config) => (config.BlockSelector, config.Sparse) switch
+    {
+        (BlockSelectorKind.Streaming, false) => Pipelines.Streaming.Plan,
+        (BlockSelectorKind.Streaming, true) => Pipelines.TokenSparseStreaming.Plan,
+        (BlockSelectorKind.VerticalSlash, false) => Pipelines.VerticalSlash.Plan,
+        (BlockSelectorKind.VerticalSlash, true) => Pipelines.TokenSparseVerticalSlash.Plan,
+        (BlockSelectorKind.FlexPrefill, false) => Pipelines.Flexprefill.Plan,
+        (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Plan,
+        _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
+    };
+
+    /// <summary>What must be chosen of a head, and what may; null where float32 leaves it open.</summary>
+    public BlockChoiceBand? Expected(BlockSelectorKind selector, BlockHead head) => selector switch
+    {
+        BlockSelectorKind.Streaming => Exactly(BlockSelectionOracle.Streaming(head, Sink, Local)),
+        BlockSelectorKind.VerticalSlash => BlockSelectionOracle.VerticalSlash(
+            head, LastQueries, VerticalSize, SlashSize, ForcedVertical, ForcedSlash),
+        _ => BlockSelectionOracle.FlexPrefill(head, Gamma, Tau, MinBudget),
+    };
+
+    private static BlockChoiceBand Exactly(bool[,] visits) => new() { Must = visits, May = visits };
+}
