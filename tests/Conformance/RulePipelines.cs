@@ -64,7 +64,7 @@ public static class RulePipelines
     public static PipelineConfig Draw(PipelineConfig config, Random random)
     {
         ArgumentNullException.ThrowIfNull(random);
-        bool isCompiled = config.Count == 0 && s_kernels.Contains((config.HeadDim, config.Element, config.FloatOutput));
+        bool isCompiled = config is { Count: 0, Blocks: false, BlockSelector: BlockSelectorKind.None } && s_kernels.Contains((config.HeadDim, config.Element, config.FloatOutput));
         // One-hot scores stand for positions, which a rule moves.
         return !isCompiled || config.Content == TensorContent.OneHot || random.Next(2) == 0
             ? config

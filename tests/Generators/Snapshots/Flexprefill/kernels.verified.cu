@@ -35,8 +35,8 @@ struct AttentionConfig : Config {
     static constexpr int kBlockKey = 128;  // [BlockSparseAttention(BlockKey)]
 };
 
-using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using Score = attn::NoScore;  // hook: scores as they are
+using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using RowDestination = attn::DirectDestination<Config>;  // hook: rows go back where they came from
 using BlockSelector = attn::FlexPrefill<AttentionConfig, RowSource, Score>;
 using Blocks = attn::ListedBlocks<AttentionConfig, BlockSelector>;  // hook: key blocks that FlexPrefill chose

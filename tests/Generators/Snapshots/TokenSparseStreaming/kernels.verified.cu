@@ -43,9 +43,9 @@ struct AttentionConfig : Config {
     static constexpr int kBlockKey = 128;  // [BlockSparseAttention(BlockKey)]
 };
 
-using Selector = attn::TokenCoverage<SelectorConfig>;
-using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
 using Score = attn::NoScore;  // hook: scores as they are
+using Selector = attn::TokenCoverage<SelectorConfig, Score>;
+using RowSource = attn::GatherTokens<Config>;  // hook: rows of query, key and value are the selected tokens
 using RowDestination = attn::ScatterTokens<Config>;  // hook: rows go back to their places, +0 elsewhere
 using BlockSelector = attn::StreamingBlocks<AttentionConfig, RowSource, Score>;
 using Blocks = attn::ListedBlocks<AttentionConfig, BlockSelector>;  // hook: key blocks that StreamingBlocks chose
@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads, 1)
 token_sparse_streaming_row_partials(const __grid_constant__ attn::Problem problem, float2* row_partials) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: row maximum and sum of the window queries over one segment of the keys
-    Selector::RowPartials::run(problem, {.row_partials = row_partials}, shared);
+    Selector::RowPartials::run(problem, Score{}, {.row_partials = row_partials}, shared);
 }
 
 // -- kernel 2 of 10: one block a segment of the keys of a key/value head -------------------------------------------
@@ -74,7 +74,7 @@ token_sparse_streaming_column_scores(
     float* raw_scores) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // token selector: mean probability of each prefix token over the window queries
-    Selector::ColumnScores::run(problem, {.row_partials = row_partials, .raw_scores = raw_scores}, shared);
+    Selector::ColumnScores::run(problem, Score{}, {.row_partials = row_partials, .raw_scores = raw_scores}, shared);
 }
 
 // -- kernel 3 of 10: one block a tile of keys ----------------------------------------------------------------------

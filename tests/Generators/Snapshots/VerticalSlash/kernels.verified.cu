@@ -33,8 +33,8 @@ struct BlockSelectorConfig : AttentionConfig {
     static constexpr int kLastQueries = 64;  // [VerticalSlash(LastQueries)]
 };
 
-using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using Score = attn::NoScore;  // hook: scores as they are
+using RowSource = attn::MappedRows<Config>;  // hook: every row of the sequence
 using RowDestination = attn::DirectDestination<Config>;  // hook: rows go back where they came from
 using BlockSelector = attn::VerticalSlash<BlockSelectorConfig, RowSource, Score>;
 using Blocks = attn::ListedBlocks<AttentionConfig, BlockSelector>;  // hook: key blocks that VerticalSlash chose
