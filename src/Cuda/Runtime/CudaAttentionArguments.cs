@@ -46,8 +46,8 @@ public readonly record struct CudaAttentionArguments<T, TOut>
     public CudaTokenSelection? Selection { get; init; }
 
     /// <summary>
-    /// The key blocks that each query block visits, for a pipeline whose block selector takes the caller's list, such as
-    /// [GivenBlocks]; its block sizes are those of the pipeline's attention kernel.
+    /// The key blocks that each query block visits, for a pipeline whose block selector takes the caller's list;
+    /// its block sizes are those of the pipeline's attention kernel.
     /// </summary>
     public CudaBlockMask? Blocks { get; init; }
 

@@ -128,7 +128,10 @@ public sealed class BenchRunTests : IDisposable
         IEnumerable<string> kernels = report.Rows
             .Where(row => row is { Implementation: "token-sparse-prefill", Case.Workload: Workloads.Kernel })
             .Select(row => row.Part);
-        Assert.Equal(TokenSparsePrefill.Plan.Kernels.Select(kernel => kernel.Name["token_sparse_prefill_".Length..]), kernels);
+        // So short a sequence is not gathered ahead.
+        IEnumerable<string> launched = TokenSparsePrefill.Plan.Kernels.Select(kernel => kernel.Name["token_sparse_prefill_".Length..])
+            .Where(kernel => !kernel.Contains("gather", StringComparison.Ordinal));
+        Assert.Equal(launched, kernels);
         Assert.Contains(report.Rows, row => row.Case.Workload == Workloads.Select);
         Assert.Single(report.Rows, row => row is { Implementation: "dense-attention", Case.Workload: Workloads.Contiguous });
         foreach (string workload in (string[])[Workloads.HostTime, Workloads.KernelLoading])

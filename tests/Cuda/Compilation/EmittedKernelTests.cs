@@ -20,10 +20,14 @@ public sealed class EmittedKernelTests
             var cases = new TheoryData<string, string, int, ElementType>();
             foreach (string file in Files())
             {
+                // A text takes seconds to compile, so each is compiled as it is used most, and only the units in every way.
+                cases.Add(file, "sm_80", 128, ElementType.BFloat16);
+                cases.Add(file, "sm_90a", 128, ElementType.BFloat16);
+                if (!file.StartsWith(Units, StringComparison.Ordinal))
+                    continue;
                 foreach (string architecture in new[] { "sm_80", "sm_90a" })
                 {
-                    foreach (int headDim in new[] { 64, 128 })
-                        cases.Add(file, architecture, headDim, ElementType.BFloat16);
+                    cases.Add(file, architecture, 64, ElementType.BFloat16);
                     cases.Add(file, architecture, 128, ElementType.Float32);
                 }
             }

@@ -109,7 +109,7 @@ public sealed class VerdictTests
         PipelineConfig[] configs = [.. Enumerable.Range(0, 3000).Select(ReadyConfigs.Random)];
         var texts = configs.Select(c => (Plan: ReadyConfigs.PlanOf(c), c.HeadDim, c.Element, c.FloatOutput)).Distinct().ToArray();
         int kernels = texts.Sum(text => text.Plan.Kernels.Count);
-        Assert.InRange(kernels, 1, 200);
+        Assert.InRange(kernels, 1, 220);
         Assert.All(configs, config => Assert.Equal(config, PipelineConfig.Parse(config.ToString())));
         Assert.Contains(configs, config => config.KeyLength > 2000);
         Assert.Contains(configs, config => config.Sparse && config.GatherHeads == 0);
@@ -127,7 +127,7 @@ public sealed class VerdictTests
         using var device = AttentionDevice.Cpu(1);
         var names = new HashSet<string>();
         IEnumerable<PipelineConfig> configs = Enumerable.Range(0, ReadyConfigs.Texts).Select(number => ReadyConfigs.Small(number, number))
-            .Concat(Enumerable.Range(0, 60).Select(ReadyConfigs.Random));
+            .Concat(Enumerable.Range(0, 200).Select(ReadyConfigs.Random));
         foreach (PipelineConfig config in configs)
         {
             using IAttentionPipeline pipeline = ReadyConfigs.Create(config, device);

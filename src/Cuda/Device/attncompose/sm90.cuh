@@ -216,4 +216,17 @@ struct Wgmma;
 ATTN_WGMMAS(bf16, "bf16")
 ATTN_WGMMAS(f16, "f16")
 
+// The accumulators of two neighbouring groups of eight columns are, packed, the A operand of 16.
+template <typename Element, int kSteps, int kGroups>
+__device__ inline void pack_operand(unsigned (&a)[kSteps][4], const float (&c)[kGroups][4]) {
+    static_assert(kGroups == 2 * kSteps);
+#pragma unroll
+    for (int step = 0; step < kSteps; step++) {
+        a[step][0] = pack<Element>(c[2 * step][0], c[2 * step][1]);
+        a[step][1] = pack<Element>(c[2 * step][2], c[2 * step][3]);
+        a[step][2] = pack<Element>(c[2 * step + 1][0], c[2 * step + 1][1]);
+        a[step][3] = pack<Element>(c[2 * step + 1][2], c[2 * step + 1][3]);
+    }
+}
+
 }  // namespace attn::ptx

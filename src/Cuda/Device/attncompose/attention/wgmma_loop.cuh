@@ -17,6 +17,7 @@
 
 #include <attncompose/attention/online_softmax.cuh>
 #include <attncompose/attention/wgmma_producer.cuh>
+#include <attncompose/attention/wgmma_results.cuh>
 #include <attncompose/attention/work_order.cuh>
 
 namespace attn {
@@ -72,6 +73,7 @@ struct WgmmaLoop {
     static constexpr int kFillingWarps = kWarpgroup / kWarp - (kMapped ? 1 : 0);
     // Rows that they look at together, in registers.
     static constexpr int kFilledRows = kProducerRegisters < 40 ? kConsumerRows : kQueryTile;
+    using ResultRows = WgmmaResultRows<Config, Destination, Ring, kFillingWarps, kFilledRows>;
 
     using Softmax = OnlineSoftmax<1>;
     using Scores = float[kKeyTile / 8][4];
@@ -123,7 +125,7 @@ struct WgmmaLoop {
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
             if (has_queries) loop.produce();
-            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.fill_skipped_rows(filling * kQueryTile);
+            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.results().fill_skipped(loop.tile_begin, filling * kQueryTile);
         } else {
             ptx::grow_registers<kConsumerRegisters>();
             if (has_queries) loop.consume(warpgroup - 1);
@@ -195,7 +197,7 @@ struct WgmmaLoop {
                 multiply_by_keys(s, state);
                 ptx::wait_for_products<0>(s);
                 weigh<true>(s, state, header);
-                pack(state.p, s);
+                ptx::pack_operand<Element>(state.p, s);
             }
             while (header.flags & Ring::kMoreMasked) step<true>(state, header);
             while (header.flags & Ring::kMore) step<false>(state, header);
@@ -204,8 +206,12 @@ struct WgmmaLoop {
             ptx::wait_for_products<0>(state.o);
         }
         state.softmax.finish();
-        store(state);
+        results().store(state.o, state.softmax, softmax_factor(), state.first_row, state.consumer,
+                        kConsumerBarrier + state.consumer);
     }
+
+    // Made where it is needed, so that the loop has its registers.
+    __device__ ResultRows results() const { return {problem, destination, b, h, rows.query_count, tile_begin, ring, thread}; }
 
     // The walk of a consumer that has a query block of its own: it passes over tiles that only others visit. Of each tile it
     // takes and passes its turn and gives back keys and values all the same. `pending` says that the tile before was its own, so
@@ -244,7 +250,7 @@ struct WgmmaLoop {
         multiply_by_keys(s, state);
         ptx::wait_for_products<0>(s);
         weigh<true>(s, state, header);
-        pack(state.p, s);
+        ptx::pack_operand<Element>(state.p, s);
         return true;
     }
 
@@ -285,7 +291,7 @@ struct WgmmaLoop {
         ptx::wait_for_products<0>(state.o);
         release(Ring::kValuesFree, state.values);
         if constexpr (!Tuning::kOverlap) weigh<kMasked>(s, state, header);
-        pack(state.p, s);
+        ptx::pack_operand<Element>(state.p, s);
         rescale(state.o, state.rescale);
     }
 
@@ -437,105 +443,6 @@ struct WgmmaLoop {
             return ring.position(state.keys.stage, row);
         else
             return rows.key_position(key_of(header, row));
-    }
-
-    // The accumulators of two neighbouring groups of eight keys are, packed, the A operand of 16 keys.
-    __device__ static void pack(Weights& p, const Scores& s) {
-#pragma unroll
-        for (int step = 0; step < kKeyTile / 16; step++) {
-            p[step][0] = ptx::pack<Element>(s[2 * step][0], s[2 * step][1]);
-            p[step][1] = ptx::pack<Element>(s[2 * step][2], s[2 * step][3]);
-            p[step][2] = ptx::pack<Element>(s[2 * step + 1][0], s[2 * step + 1][1]);
-            p[step][3] = ptx::pack<Element>(s[2 * step + 1][2], s[2 * step + 1][3]);
-        }
-    }
-
-    // ---- Results --------------------------------------------------------------------------------------------------------
-
-    // Made where it is needed, so that the loop has its registers.
-    __device__ auto output_rows() const { return destination.rows(problem, sequence_of(problem, b), b, h); }
-
-    __device__ Output* output_at(int row) const {
-        return static_cast<Output*>(problem.output) + problem.output_strides.at(b, h) + row * problem.output_strides.row;
-    }
-    __device__ void store_log_sum_exp(int row, float value) const {
-        const Strides& strides = problem.log_sum_exp_strides;
-        problem.log_sum_exp[strides.at(b, h) + row * strides.row] = value;
-    }
-
-    __device__ void store(State& state) const {
-        const auto to_rows = output_rows();
-        const float normalizers[2] = {state.softmax.normalizer(0, 0), state.softmax.normalizer(0, 1)};
-        rescale(state.o, normalizers);
-        if (problem.log_sum_exp && lane_id() % 4 == 0) {
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                const int i = state.first_row + 8 * half;
-                if (i < rows.query_count)
-                    store_log_sum_exp(to_rows.query_row(i), state.softmax.log_sum_exp(0, half, softmax_factor()));
-            }
-        }
-        if constexpr (kSame<Output, float>)
-            store_floats(state, to_rows);
-        else
-            store_elements(state, to_rows);
-    }
-
-    // Four lanes store the 32 bytes of a memory sector.
-    template <typename OutputRows>
-    __device__ void store_floats(const State& state, const OutputRows& to_rows) const {
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const int i = state.first_row + 8 * half;
-            if (i >= rows.query_count) continue;
-            float* to = output_at(to_rows.query_row(i)) + 2 * (lane_id() % 4);
-#pragma unroll
-            for (int n = 0; n < kHeadDim / 8; n++)
-                *reinterpret_cast<float2*>(to + 8 * n) = make_float2(state.o[n][2 * half], state.o[n][2 * half + 1]);
-        }
-    }
-
-    // Through shared memory, in place of the queries, so that each row leaves in whole chunks.
-    template <typename OutputRows>
-    __device__ void store_elements(const State& state, const OutputRows& to_rows) const {
-        constexpr int kRowChunks = kHeadDim / kChunkElements, kWarpRows = kConsumerRows / 4;
-        const QueryTile staging = ring.query_tile(state.consumer);
-        const int first = thread / kWarp * kWarpRows;
-        // Until here other warps' products may have been reading the queries.
-        ptx::sync_named(kConsumerBarrier + state.consumer, kWarpgroup);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-#pragma unroll
-            for (int n = 0; n < kRowChunks; n++)
-                ptx::store_word(staging.address(first + 8 * half + lane_id() / 4, n) + lane_id() % 4 * 4,
-                                ptx::pack<Element>(state.o[n][2 * half], state.o[n][2 * half + 1]));
-        }
-        __syncwarp();
-        for (int index = lane_id(); index < kWarpRows * kRowChunks; index += kWarp) {
-            const int row = first + index / kRowChunks, chunk = index % kRowChunks;
-            const int i = tile_begin + state.consumer * kConsumerRows + row;
-            if (i < rows.query_count)
-                reinterpret_cast<Chunk*>(output_at(to_rows.query_row(i)))[chunk] =
-                    ptx::load_chunk(staging.address(row, chunk));
-        }
-    }
-
-    // Rows of the output that no query belongs to, in every range of the original sequence that begins `stride` rows after the
-    // one before it, from this tile's. By the producer, which is the block's first warpgroup and has time.
-    __device__ void fill_skipped_rows(int stride) const {
-        for (int begin = tile_begin; begin < problem.query_length; begin += stride) {
-            const int end = least(begin + kQueryTile, problem.query_length);
-            for (int part = begin; part < end; part += kFilledRows) fill_skipped_rows(part, least(part + kFilledRows, end));
-        }
-    }
-    __device__ void fill_skipped_rows(int begin, int end) const {
-        constexpr int kRowChunks = kHeadDim * static_cast<int>(sizeof(Output)) / kChunkBytes;
-        const int warp = warp_id() - (kWarpgroup / kWarp - kFillingWarps);
-        output_rows().template for_each_skipped<kFillingWarps, kFilledRows>(warp, begin, end, [&](int row) {
-            auto* to = reinterpret_cast<Chunk*>(output_at(row));
-            for (int chunk = lane_id(); chunk < kRowChunks; chunk += kWarp) to[chunk] = Chunk{};
-            if (problem.log_sum_exp && lane_id() == 0) store_log_sum_exp(row, -kInfinity);
-        });
     }
 };
 
