@@ -42,7 +42,8 @@ public sealed class VerifyTests
         Assert.All(configs.Where(config => config.Sparse), config => Assert.True(config.KeyLength > config.Window));
         Assert.InRange(configs.Sum(config => ReadyConfigs.PlanOf(config).Kernels.Count), 1, 200);
         Assert.Subset(
-            configs.Select(TextOf).ToHashSet(), Enumerable.Range(0, 500).Select(seed => TextOf(ReadyConfigs.Random(seed))).ToHashSet());
+            configs.Select(TextOf).ToHashSet(),
+            Enumerable.Range(0, 500).Select(ReadyConfigs.Random).Where(config => config.Rule == RuleKind.None).Select(TextOf).ToHashSet());
 
         static (PipelinePlan, int, ElementType, bool) TextOf(PipelineConfig config) =>
             (ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput);

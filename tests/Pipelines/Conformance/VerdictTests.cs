@@ -127,7 +127,7 @@ public sealed class VerdictTests
         using var device = AttentionDevice.Cpu(1);
         var names = new HashSet<string>();
         IEnumerable<PipelineConfig> configs = Enumerable.Range(0, ReadyConfigs.Texts).Select(number => ReadyConfigs.Small(number, number))
-            .Concat(Enumerable.Range(0, 200).Select(ReadyConfigs.Random));
+            .Concat(Enumerable.Range(0, 600).Select(ReadyConfigs.Random));
         foreach (PipelineConfig config in configs)
         {
             using IAttentionPipeline pipeline = ReadyConfigs.Create(config, device);
