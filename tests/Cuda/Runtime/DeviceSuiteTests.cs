@@ -28,7 +28,10 @@ public sealed class DeviceSuiteTests
 
     [NvrtcFact]
     public void A_reference_that_computes_nothing_fails() =>
-        AssertFails(Run(device => new ReferenceSuite(device).Run()), "the oracle has");
+        // Where lengths vary, the only sequence may be empty, and nothing is right.
+        AssertFails(
+            [.. Run(device => new ReferenceSuite(device).Run()).Where(check => !check.Name.Contains("vary=True", StringComparison.Ordinal))],
+            "the oracle has");
 
     [NvrtcFact]
     public void Selections_that_nobody_made_fail() => AssertFails(Run(device => new SelectionSuite(device, 300).Run()), "keeps -1 tokens");

@@ -125,7 +125,7 @@ __device__ constexpr LaunchShape shape_of() {
     static_assert(((Next::kTile == First::kTile) && ...), "phases of one kernel have equal tiles");
     LaunchShape shape = launch_of<First>();
     if constexpr (sizeof...(Next) > 0)
-        static_assert(shape.team * (launch_of<Next>().team * ...) == 1, "phases of one kernel have one block a head or sequence");
+        static_assert(launch_of<First>().team * (launch_of<Next>().team * ...) == 1, "phases of one kernel have one block a head or sequence");
     ((shape.shared_bytes = shape.shared_bytes < Next::kSharedBytes ? Next::kSharedBytes : shape.shared_bytes), ...);
     return shape;
 }
