@@ -45,7 +45,7 @@ public sealed record BlockHead
     /// <summary>Whether any query of a query block may see any key of a key block.</summary>
     public bool MayVisit(int queryBlock, int keyBlock) => MaySee(Diagonals(queryBlock).Last(), keyBlock * BlockKey);
 
-    /// <summary>The pairs of blocks of which one pair of query (by its diagonal) and key, one that may see the other, holds.</summary>
+    /// <summary>The pairs of blocks with a pair of query (by its diagonal) and key of which it holds; the query may see the key.</summary>
     public bool[,] Where(Func<int, int, bool> holds)
     {
         var visits = new bool[QueryBlocks, KeyBlocks];

@@ -131,7 +131,8 @@ public static class BlockSelectionOracle
     }
 
     // Pairs of blocks that one of the diagonals crosses.
-    private static bool[,] Crossed(BlockHead head, HashSet<int> diagonals) => head.Where((d, key) => key <= d && diagonals.Contains(d - key));
+    private static bool[,] Crossed(BlockHead head, HashSet<int> diagonals) =>
+        head.Where((d, key) => key <= d && diagonals.Contains(d - key));
 
     // What a ranking keeps of which at least `few` and at most `many` are kept.
     private static Band Highest(double[] scores, int few, int many, double error)
@@ -139,7 +140,9 @@ public static class BlockSelectionOracle
         double[] ranked = [.. scores.OrderDescending()];
         // Above what the first one that is left out may have, and at least what the last one that is kept may have.
         double low = few >= ranked.Length ? double.NegativeInfinity : ranked[few] + error;
-        double high = many >= ranked.Length ? double.NegativeInfinity : many == 0 ? double.PositiveInfinity : ranked[many - 1] - error;
+        double high = many >= ranked.Length ? double.NegativeInfinity
+            : many == 0 ? double.PositiveInfinity
+            : ranked[many - 1] - error;
         int[] all = [.. Enumerable.Range(0, scores.Length)];
         return new Band([.. all.Where(i => few > 0 && scores[i] > low)], [.. all.Where(i => many > 0 && scores[i] >= high)]);
     }

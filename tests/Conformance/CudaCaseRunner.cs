@@ -137,7 +137,8 @@ public sealed class CudaCaseRunner : IDisposable
         {
             output.Poison();
             logSumExp.Poison();
-            CudaAttentionArguments<T, TOut> again = i % 2 == 1 ? arguments with { Selection = null, BlockSelection = null } : arguments;
+            CudaAttentionArguments<T, TOut> again =
+                i % 2 == 1 ? arguments with { Selection = null, BlockSelection = null } : arguments;
             pipeline.Run(in again);
             if (!output.IsUnchanged() || !logSumExp.IsUnchanged())
             {

@@ -200,7 +200,12 @@ public sealed class PipelineCase
         });
         string[] faults = [.. output.Strays("output").Concat(logSumExp.Strays("log-sum-exp"))];
         if (!config.Sparse)
-            return new PipelineResult { Output = output.ToArray(), LogSumExp = logSumExp.ToArray(), Faults = faults, Blocks = chosen };
+        {
+            return new PipelineResult
+            {
+                Output = output.ToArray(), LogSumExp = logSumExp.ToArray(), Faults = faults, Blocks = chosen,
+            };
+        }
         (int B, int H)[] rows = [.. Enumerable.Range(0, batch * heads).Select(i => (i / heads, i % heads))];
         return new PipelineResult
         {

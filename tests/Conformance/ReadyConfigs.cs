@@ -115,7 +115,8 @@ public static class ReadyConfigs
         int text = number % Texts;
         int others = text - 2 * s_kernels.Length;
         int selected = others - s_fixedKernels.Length - s_blockKernels.Length; // kernel by kernel, each in all its pipelines
-        bool selects = selected >= 0, blocks = others >= s_fixedKernels.Length && !selects, isFixed = others >= 0 && !blocks && !selects;
+        bool selects = selected >= 0, blocks = others >= s_fixedKernels.Length && !selects;
+        bool isFixed = others >= 0 && !blocks && !selects;
         bool sparse = selects ? selected >= BlockSelectors : text >= s_kernels.Length && !blocks;
         var kernel = selects ? s_selectorKernels[selected / BlockSelectors]
             : blocks ? s_blockKernels[others - s_fixedKernels.Length]

@@ -47,7 +47,8 @@ public sealed record SelectorSettings
             (BlockSelectorKind.VerticalSlash, false) => Pipelines.VerticalSlash.Create(
                 device, new()
                 {
-                    VerticalSize = s.VerticalSize, SlashSize = s.SlashSize, ForcedVertical = s.ForcedVertical, ForcedSlash = s.ForcedSlash,
+                    VerticalSize = s.VerticalSize, SlashSize = s.SlashSize,
+                    ForcedVertical = s.ForcedVertical, ForcedSlash = s.ForcedSlash,
                 }),
             (BlockSelectorKind.VerticalSlash, true) => Pipelines.TokenSparseVerticalSlash.Create(
                 device, new()

@@ -73,8 +73,9 @@ public abstract class CompressAttribute<TRows> : CompressAttribute
 /// <c>attncompose/block_list.cuh</c>: every word of the bitmaps of each query block that has a query, and, where the stage has
 /// them, count and columns, and the words of the slashes; the memory is not cleared. Its device config derives from the attention
 /// kernel's, so it has <c>kBlockQuery</c> and <c>kBlockKey</c>. Its device struct also says
-/// <c>static constexpr bool kColumns, kSlashes</c>, which are <see cref="HasColumns"/> and <see cref="HasSlashes"/>. For the heads of
-/// <see cref="BlockMask.DenseHeads"/> (<c>dense_heads</c> of the list) it chooses every block that the mask leaves, and nothing beside.
+/// <c>static constexpr bool kColumns, kSlashes</c>, which are <see cref="HasColumns"/> and <see cref="HasSlashes"/>. For the
+/// heads of <see cref="BlockMask.DenseHeads"/> (<c>dense_heads</c> of the list) it chooses every block that the mask leaves, and
+/// nothing beside.
 /// </remarks>
 [AttributeUsage(AttributeTargets.Class, Inherited = false)]
 public abstract class BlockSelectorAttribute : StageAttribute
@@ -92,7 +93,8 @@ public abstract class BlockSelectorAttribute : StageAttribute
     /// Adds the device buffers that the stage's phases share, for the block sizes of the pipeline's attention kernel. Without an
     /// override, those of <see cref="StageAttribute.DescribeWorkspace"/>.
     /// </summary>
-    public virtual void DescribeWorkspace(in ProblemShape shape, BlockAttentionKernelAttribute kernel, WorkspaceLayout workspace) =>
+    public virtual void DescribeWorkspace(
+        in ProblemShape shape, BlockAttentionKernelAttribute kernel, WorkspaceLayout workspace) =>
         DescribeWorkspace(in shape, workspace);
 
     /// <summary>Chooses the blocks of every sequence and query head on the CPU.</summary>

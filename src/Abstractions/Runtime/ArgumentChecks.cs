@@ -160,9 +160,15 @@ internal static class ArgumentChecks
         if (heads.IsEmpty)
             return;
         if (stages is not { Selector.IsGiven: false })
-            throw new ArgumentException($"{pipeline} has no block selector that chooses, so no head of it can be left dense.", "DenseHeads");
+        {
+            throw new ArgumentException(
+                $"{pipeline} has no block selector that chooses, so no head of it can be left dense.", "DenseHeads");
+        }
         if (heads.Highest >= shape.QueryHeads)
-            throw new ArgumentException($"DenseHeads has head {heads.Highest}; there are {shape.QueryHeads} query heads.", "DenseHeads");
+        {
+            throw new ArgumentException(
+                $"DenseHeads has head {heads.Highest}; there are {shape.QueryHeads} query heads.", "DenseHeads");
+        }
     }
 
     private static ReadOnlySpan<nint> Rank4(ReadOnlySpan<nint> lengths, ReadOnlySpan<nint> strides, string name)

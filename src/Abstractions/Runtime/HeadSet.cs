@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace AttnCompose;
 
-/// <summary>A set of query heads, each below <see cref="Capacity"/>. A value: it travels with a call, and to a device as an argument.</summary>
+/// <summary>
+/// A set of query heads, each below <see cref="Capacity"/>. A value: it travels with a call, and to a device as an argument.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public readonly record struct HeadSet
 {

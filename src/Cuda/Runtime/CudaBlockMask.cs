@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace AttnCompose.Cuda;
 
-/// <summary>Which key blocks are visited, on the device: <c>attn::BlockList</c> of the device code, byte for byte, 96 bytes.</summary>
+/// <summary>
+/// Which key blocks are visited, on the device: <c>attn::BlockList</c> of the device code, byte for byte, 96 bytes.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct DeviceBlockList
 {

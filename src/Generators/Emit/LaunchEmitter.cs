@@ -59,8 +59,10 @@ internal static class LaunchEmitter
             {
                 StageNode node = plan.Graph.Nodes[stage];
                 string add = node.Device.Gather is null ? "Add" : "AddGathered";
-                string kernel = node.Stage.Kind == StageKind.BlockSelector ? $"this.{plan.Graph.Kernel.Field}, " : ""; // its block sizes
-                writer.WriteLineIf(plan.Buffers.Any(b => b.Stage == stage), $"workspace.{add}(this.{node.Field}, {kernel}in shape);");
+                // A block selector's buffers depend on the block sizes of the kernel.
+                string kernel = node.Stage.Kind == StageKind.BlockSelector ? $"this.{plan.Graph.Kernel.Field}, " : "";
+                writer.WriteLineIf(
+                    plan.Buffers.Any(b => b.Stage == stage), $"workspace.{add}(this.{node.Field}, {kernel}in shape);");
             }
         }
         writer.WriteLine();

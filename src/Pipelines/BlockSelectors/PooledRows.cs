@@ -20,7 +20,8 @@ internal static class PooledRows
     /// <param name="buffer">[dim], for a row.</param>
     /// <param name="mean">[dim].</param>
     public static void Mean<T>(
-        in TensorView<T> view, int batch, int head, in RowSet rows, int begin, int end, int first, Span<float> buffer, Span<float> mean)
+        in TensorView<T> view, int batch, int head, in RowSet rows, int begin, int end, int first, Span<float> buffer,
+        Span<float> mean)
         where T : unmanaged
     {
         mean.Clear();

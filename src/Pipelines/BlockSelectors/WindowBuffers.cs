@@ -5,7 +5,9 @@ internal static class WindowBuffers
 {
     private const int MostQueries = 128;
 
-    /// <summary>Adds <c>row_partials</c>, <c>row_stats</c>, <c>columns</c> and <c>diagonals</c> for a window of some queries.</summary>
+    /// <summary>
+    /// Adds <c>row_partials</c>, <c>row_stats</c>, <c>columns</c> and <c>diagonals</c> for a window of some queries.
+    /// </summary>
     public static void Describe(in ProblemShape shape, int window, WorkspaceLayout workspace)
     {
         int keyTile = shape.HeadDim <= 128 ? 128 : 64;

@@ -79,7 +79,10 @@ internal readonly unsafe struct WindowMap<T, TScore, TKernel>
         {
             Score(in rows, batch, head, worker, tile, window);
             for (int row = 0; row < window; row++)
-                exponents[tile * _rows + row] = Exponentiate(in rows, batch, head, worker, tile, window, row, out factors[tile * _rows + row]);
+            {
+                int at = tile * _rows + row;
+                exponents[at] = Exponentiate(in rows, batch, head, worker, tile, window, row, out factors[at]);
+            }
         }
         Normalise(exponents, factors, tiles, window);
         for (int tile = 0; tile < tiles; tile++)
@@ -103,7 +106,8 @@ internal readonly unsafe struct WindowMap<T, TScore, TKernel>
 
     // The keys of a tile that a row sees.
     private Span<float> Segment(int worker, int tile, int row, int diagonal, int keys) => new(
-        _scores + ((long)worker * _rows + row) * Tile, Math.Clamp(diagonal + 1 - tile * Tile, 0, Math.Min(Tile, keys - tile * Tile)));
+        _scores + ((long)worker * _rows + row) * Tile,
+        Math.Clamp(diagonal + 1 - tile * Tile, 0, Math.Min(Tile, keys - tile * Tile)));
 
     private void Score(in RowSet rows, int batch, int head, int worker, int tile, int window)
     {

@@ -7,7 +7,8 @@ public static class ReadyPipelines
     public static IReadOnlyList<PipelineDescriptor> All { get; } =
     [
         DenseAttention.Descriptor, BlockSparse.Descriptor, Streaming.Descriptor, VerticalSlash.Descriptor, Flexprefill.Descriptor,
-        TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseStreaming.Descriptor, TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor,
+        TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseStreaming.Descriptor,
+        TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor,
     ];
 
     /// <summary>The pipeline of a name such as <c>token-sparse-prefill</c>.</summary>

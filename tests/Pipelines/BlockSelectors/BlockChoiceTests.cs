@@ -51,7 +51,8 @@ public sealed class BlockChoiceTests
     }
 
     private static IEnumerable<int> Ranked(float[] scores) => Enumerable.Range(0, scores.Length)
-        .OrderByDescending(i => float.IsNaN(scores[i]) ? float.NegativeInfinity : scores[i]).ThenByDescending(i => !float.IsNaN(scores[i]));
+        .OrderByDescending(i => float.IsNaN(scores[i]) ? float.NegativeInfinity : scores[i])
+        .ThenByDescending(i => !float.IsNaN(scores[i]));
 
     private static UInt128 Mass(float score) => score > 0 ? (UInt128)Math.Truncate(Math.Min(score, 1.0) * Math.Pow(2, 39)) : 0;
 

@@ -31,7 +31,8 @@ public sealed class HeadSetTests
             ArgumentException error = Assert.Throws<ArgumentException>(() => pipeline.Run(new AttentionArguments<float, float>
             {
                 Query = AttentionTensor.FromBhld(data, 1, 2, 100, 8), Key = AttentionTensor.FromBhld(data, 1, 2, 100, 8),
-                Value = AttentionTensor.FromBhld(data, 1, 2, 100, 8), Output = AttentionTensor.FromBhld(new float[data.Length], 1, 2, 100, 8),
+                Value = AttentionTensor.FromBhld(data, 1, 2, 100, 8),
+                Output = AttentionTensor.FromBhld(new float[data.Length], 1, 2, 100, 8),
                 DenseHeads = heads,
             }));
             Assert.Equal("DenseHeads", error.ParamName);

@@ -3,7 +3,9 @@ using AttnCompose.Pipelines.Cpu;
 
 namespace AttnCompose.Pipelines.Tests.BlockSelectors;
 
-/// <summary>Block selectors that rank by scores, against their definitions in double, with and without token selections and rules.</summary>
+/// <summary>
+/// Block selectors that rank by scores, against their definitions in double, with and without token selections and rules.
+/// </summary>
 public sealed class RankedSelectorTests
 {
     [Fact]
@@ -83,7 +85,8 @@ public sealed class RankedSelectorTests
     {
         foreach (BlockSelectorAttribute selector in Selectors())
         {
-            SelectorCase inputs = Enumerable.Range(0, 100).Select(seed => new SelectorCase(seed, mostKeys: 400)).First(i => i.QueryHeads > 2);
+            SelectorCase inputs = Enumerable.Range(0, 100)
+                .Select(seed => new SelectorCase(seed, mostKeys: 400)).First(i => i.QueryHeads > 2);
             BlockMask alone = inputs.Choose(selector), mixed = inputs.Choose(selector, denseHeads: new HeadSet(1));
             foreach ((int b, int h, BlockHead head) in inputs.Heads())
             {
@@ -116,10 +119,12 @@ public sealed class RankedSelectorTests
             foreach ((int b, int h, BlockHead head) in inputs.Heads().Where(entry => entry.Rows.Queries > 0))
             {
                 BlockChoiceBand band = BlockSelectionOracle.VerticalSlash(
-                    head, selector.LastQueries, selector.VerticalSize, selector.SlashSize, selector.ForcedVertical, selector.ForcedSlash);
+                    head, selector.LastQueries, selector.VerticalSize, selector.SlashSize, selector.ForcedVertical,
+                    selector.ForcedSlash);
                 inputs.AssertVisits(band, chosen, b, h);
                 int[] columns = chosen.Columns(b, h).ToArray();
-                Assert.True(band.ColumnCount == columns.Length && band.Columns!.Holds(columns), $"seed {seed}, sequence {b}, head {h}: columns");
+                Assert.True(
+                    band.ColumnCount == columns.Length && band.Columns!.Holds(columns), $"seed {seed}, sequence {b}, head {h}: columns");
                 (open, pairs) = (open + band.OpenPairs, pairs + band.May.Length);
             }
         }

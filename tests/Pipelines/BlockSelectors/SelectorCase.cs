@@ -4,7 +4,9 @@ using AttnCompose.Pipelines.Tests.FlashAttention;
 
 namespace AttnCompose.Pipelines.Tests.BlockSelectors;
 
-/// <summary>A problem drawn from a seed, with or without a token selection and a rule, and what a block selector chooses in it.</summary>
+/// <summary>
+/// A problem drawn from a seed, with or without a token selection and a rule, and what a block selector chooses in it.
+/// </summary>
 internal sealed class SelectorCase : ICpuPipeline
 {
     private readonly BlockSparseAttentionAttribute _kernel;
@@ -104,7 +106,9 @@ internal sealed class SelectorCase : ICpuPipeline
                     Key = Gather(_key, keyHead * KeyLength, positions),
                     Dim = Dim, BlockQuery = _kernel.BlockQuery, BlockKey = _kernel.BlockKey,
                     Causal = Mask == AttentionMask.Causal, Scale = 1 / Math.Sqrt(Dim),
-                    Rule = HasRule ? (score, query, key) => AlibiHook.Score(score, batch, head, positions[query], positions[key]) : null,
+                    Rule = HasRule
+                        ? (score, query, key) => AlibiHook.Score(score, batch, head, positions[query], positions[key])
+                        : null,
                 });
             }
         }
@@ -135,7 +139,9 @@ internal sealed class SelectorCase : ICpuPipeline
                 bool inside = i < expected.May.GetLength(0) && j < expected.May.GetLength(1);
                 bool visits = actual.Visits(batch, head, i, j);
                 string where = $"seed {Seed}, sequence {batch}, head {head}, query block {i}, key block {j}";
-                Assert.True(visits ? inside && expected.May[i, j] : !inside || !expected.Must[i, j], $"{where}: {(visits ? "visited" : "not visited")}");
+                Assert.True(
+                    visits ? inside && expected.May[i, j] : !inside || !expected.Must[i, j],
+                    $"{where}: {(visits ? "visited" : "not visited")}");
                 Assert.True((visits && HasRule) == actual.IsPartial(batch, head, i, j), $"{where}: partial");
             }
         }

@@ -25,7 +25,8 @@ namespace AttnCompose;
 /// <para>A head whose scores are not finite visits everything. The pipeline's rules apply to the last queries' scores, not to
 /// means. All of it counts rows that take part: after a token selection, of the compressed sequence. Meant for causal
 /// pipelines: under a full mask the last queries' softmax is causal, and diagonals lead back.</para>
-/// <para>From float32 sums on, CPU and GPU choose alike, ties to the lower index; the kind of a head hangs on a rounded distance.</para>
+/// <para>From float32 sums on, CPU and GPU choose alike, ties to the lower index; the kind of a head hangs on a rounded
+/// distance.</para>
 /// </remarks>
 [DeviceStage("flex_prefill.cuh", Type = "FlexPrefill", Elements = [ElementType.Float16, ElementType.BFloat16])]
 [DeviceBuffer("pooled_keys", "float", Shape = "[batch, query heads, key blocks, head dim]")]
@@ -95,8 +96,11 @@ public sealed class FlexPrefillAttribute : BlockSelectorAttribute
         in CpuInputs<T> problem, CpuExecution cpu, TRows rows, TScore scores, BlockMask blocks)
     {
         if (KernelWidth.Bits == 512)
-            BlockHeads.Run(in problem, cpu, rows, scores, blocks, new FlexPrefillHeads<T, TScore, MicroKernel512>(in problem, cpu, scores, blocks, this));
+            Run(in problem, new FlexPrefillHeads<T, TScore, MicroKernel512>(in problem, cpu, scores, blocks, this));
         else
-            BlockHeads.Run(in problem, cpu, rows, scores, blocks, new FlexPrefillHeads<T, TScore, MicroKernel256>(in problem, cpu, scores, blocks, this));
+            Run(in problem, new FlexPrefillHeads<T, TScore, MicroKernel256>(in problem, cpu, scores, blocks, this));
+
+        void Run<TChoice>(in CpuInputs<T> problem, TChoice choice) where TChoice : struct, IHeadChoice =>
+            BlockHeads.Run(in problem, cpu, rows, scores, blocks, choice);
     }
 }

@@ -93,8 +93,9 @@ internal readonly unsafe struct FlexPrefillHeads<T, TScore, TKernel> : IHeadChoi
         static double Divergence(double p, double q) => p > 0 ? p * Math.Log(2 * p / (p + q)) : 0;
     }
 
-    private void MeanQuery(in RowSet rows, int batch, int head, int worker, int begin, int end, Span<float> mean) => PooledRows.Mean(
-        _problem.Query, batch, head, in rows, begin, end, _problem.Sequence(batch).FirstQuery, Row(worker, 1), mean);
+    private void MeanQuery(in RowSet rows, int batch, int head, int worker, int begin, int end, Span<float> mean) =>
+        PooledRows.Mean(
+            _problem.Query, batch, head, in rows, begin, end, _problem.Sequence(batch).FirstQuery, Row(worker, 1), mean);
 
     // As many blocks as the scores that cover gamma would fill, at least the least budget: those with the highest sums.
     private void Mark(ReadOnlySpan<float> scores, ReadOnlySpan<float> blocks, bool aware, Span<ulong> set)
@@ -132,7 +133,8 @@ internal readonly unsafe struct FlexPrefillHeads<T, TScore, TKernel> : IHeadChoi
         }
     }
 
-    private void VisitSets(in RowSet rows, int batch, int head, int keyBlocks, ReadOnlySpan<ulong> vertical, ReadOnlySpan<ulong> slash)
+    private void VisitSets(
+        in RowSet rows, int batch, int head, int keyBlocks, ReadOnlySpan<ulong> vertical, ReadOnlySpan<ulong> slash)
     {
         for (int index = 0; index < QueryBlock.Count(in rows, _blocks); index++)
         {
@@ -154,7 +156,10 @@ internal readonly unsafe struct FlexPrefillHeads<T, TScore, TKernel> : IHeadChoi
     private void VisitAll(in RowSet rows, int batch, int head)
     {
         for (int index = 0; index < QueryBlock.Count(in rows, _blocks); index++)
-            BlockWords.SetRange(_blocks.Visit(batch, head, index), 0, new QueryBlock(in rows, _blocks, _problem.Mask, index).KeyBlocks);
+        {
+            var block = new QueryBlock(in rows, _blocks, _problem.Mask, index);
+            BlockWords.SetRange(_blocks.Visit(batch, head, index), 0, block.KeyBlocks);
+        }
     }
 
     private Span<float> Pooled(int worker, int keyBlocks)

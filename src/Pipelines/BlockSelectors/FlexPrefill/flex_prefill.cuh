@@ -9,8 +9,8 @@
 //   vertical                 with n the fewest columns that hold gamma of them: the max(ceil(n / B), least) highest truth[j]
 //   slash                    the same of slashes: band u is the diagonals [u B, (u + 1) B); a query block visits the key blocks
 //                            that a chosen band crosses
-//   map                      of a query-aware head: attention between block means (block_lists/pooled_rows.cuh), of which the fewest
-//                            pairs that hold gamma are visited; there n is 0 above
+//   map                      of a query-aware head: attention between block means (block_lists/pooled_rows.cuh), of which the
+//                            fewest pairs that hold gamma are visited; there n is 0 above
 //   least                    ceil(min_budget / B)
 //
 // The first key block and the diagonal are always visited. A head whose scores are not finite visits everything.
@@ -204,7 +204,8 @@ struct FlexPrefill {
             if (rows.query_count <= 0 || rows.key_count == 0 || arguments.kinds[head] != kQueryAware) return;
             const int blocks = divide_up(rows.key_count, kBlockKey), query_blocks = divide_up(rows.query_count, kBlockQuery);
             const float* map = map_of(const_cast<float*>(arguments.map), problem, head);
-            const Cut cut = Choice::covering(shared.choice, query_blocks * blocks, arguments.gamma, [&](int i) { return map[i]; });
+            const auto pair = [&](int i) { return map[i]; };
+            const Cut cut = Choice::covering(shared.choice, query_blocks * blocks, arguments.gamma, pair);
 
             // Each thread owns a run of rows: it counts their ties, and learns how many are above them.
             const int run = divide_up(query_blocks, kThreads);
@@ -263,7 +264,8 @@ struct FlexPrefill {
             const int blocks = divide_up(rows.key_count, kBlockKey);
             unsigned long long* visit = list.visit_of(list.row(b, h), index);
             if (kind == kQueryAware) {  // the words of the list hold the map's choice until they are written whole
-                const float* row = map_of(const_cast<float*>(arguments.map), problem, head) + static_cast<long long>(index) * blocks;
+                const float* map = map_of(const_cast<float*>(arguments.map), problem, head);
+                const float* row = map + static_cast<long long>(index) * blocks;
                 const Cut cut{arguments.map_cuts[head], arguments.map_ties[head * query_blocks_of(problem) + index], 0};
                 Choice::mark(shared, blocks, cut, [&](int j) { return row[j]; }, visit);
                 __syncthreads();
@@ -275,8 +277,8 @@ struct FlexPrefill {
                 if (kind == kQueryAware && has_bit(visit, j)) return true;
                 // Bands of the diagonals between the block's queries and keys; below 0 lie keys that no query may see.
                 const int first_key = j * kBlockKey, last_key = least(first_key + kBlockKey, rows.key_count) - 1;
-                const int last = block.last_diagonal - first_key;
-                return last >= 0 && any_bit(slash, largest(block.first_diagonal - last_key, 0) / kBlockKey, last / kBlockKey, blocks);
+                const int first = largest(block.first_diagonal - last_key, 0), last = block.last_diagonal - first_key;
+                return last >= 0 && any_bit(slash, first / kBlockKey, last / kBlockKey, blocks);
             });
         }
     };

@@ -49,8 +49,10 @@ public sealed class StreamingBlocksAttribute : BlockSelectorAttribute
                 long last = block.LastDiagonal + (Mask == AttentionMask.Causal ? 0L : Stage.Local - 1L);
                 Span<ulong> visit = Blocks.Visit(batch, head, index);
                 BlockWords.SetRange(visit, 0, Math.Min(sinks, block.KeyBlocks));
-                if (first <= last)
-                    BlockWords.SetRange(visit, (int)(first / Blocks.BlockKey), (int)Math.Min(last / Blocks.BlockKey + 1, block.KeyBlocks));
+                if (first > last)
+                    continue;
+                BlockWords.SetRange(
+                    visit, (int)(first / Blocks.BlockKey), (int)Math.Min(last / Blocks.BlockKey + 1, block.KeyBlocks));
             }
         }
     }

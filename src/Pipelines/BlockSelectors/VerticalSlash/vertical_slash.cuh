@@ -1,10 +1,10 @@
 // Block selector: the columns and diagonals that a head's last queries attend to most (MInference, arXiv 2407.02490).
 //
 //   columns[j], slashes[o]   of the last kLastQueries queries' map (block_lists/window_map.cuh)
-//   vertical                 the max(vertical_size, forced_vertical) highest columns, the first forced_vertical among them; single
-//                            keys of the list
-//   slash                    the max(slash_size, forced_slash) highest diagonals, the first forced_slash among them; a query block
-//                            visits the key blocks that they cross
+//   vertical                 the max(vertical_size, forced_vertical) highest columns, the first forced_vertical among them;
+//                            single keys of the list
+//   slash                    the max(slash_size, forced_slash) highest diagonals, the first forced_slash among them; a query
+//                            block visits the key blocks that they cross
 #pragma once
 
 #include <attncompose/block_lists/block_choice.cuh>

@@ -6,8 +6,8 @@
 //   columns[j]    mean over r of P[r][j]
 //   slashes[o]    mean over r of P[r][d_r - o]
 //
-// Two passes over the keys, because a probability needs the whole row's sum. A tile of T keys meets w + T - 1 diagonals; it writes
-// its share of each, and slash() adds the shares of the tiles that one diagonal crosses. All sums have a fixed order.
+// Two passes over the keys, because a probability needs the whole row's sum. A tile of T keys meets w + T - 1 diagonals; it
+// writes its share of each, and slash() adds the shares of the tiles that one diagonal crosses. All sums have a fixed order.
 #pragma once
 
 #include <attncompose/attention/hooks.cuh>
