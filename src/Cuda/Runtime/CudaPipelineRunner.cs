@@ -30,7 +30,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         ArgumentNullException.ThrowIfNull(program);
         (Device, _program, _cache) = (device, program, cache);
         _pool = new WorkspacePool(device);
-        _launch = new CudaLaunch(synchronize);
+        _launch = new CudaLaunch(device, synchronize);
     }
 
     /// <summary>The device.</summary>
@@ -169,6 +169,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
             module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
+        _launch.Submit();
         observer?.AfterLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         // The kernels are on the stream now; freeing a tensor waits for them.
         GC.KeepAlive(arguments.Query);
