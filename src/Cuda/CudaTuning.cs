@@ -2,7 +2,7 @@ namespace AttnCompose.Cuda;
 
 /// <summary>
 /// Choices between ways to the same result: they change time and memory of a call on a device. The defaults were measured on an
-/// H200.
+/// H200; <c>attncompose tune</c> measures on the device at hand.
 /// </summary>
 public sealed record CudaTuning
 {
@@ -28,4 +28,7 @@ public sealed record CudaTuning
     /// <c>ATTNCOMPOSE_SYNC</c>, and in calls of more than 16 kernels they are launched one by one in any case.
     /// </summary>
     public int GraphKernels { get; init; } = 3;
+
+    /// <summary>Most thread blocks that share the keys of one head or sequence while tokens are selected, 1 to 8.</summary>
+    public int TeamBlocks { get; init; } = 8;
 }

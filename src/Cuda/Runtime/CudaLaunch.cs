@@ -19,6 +19,7 @@ public sealed class CudaLaunch : IDisposable
     private readonly TensorMapCache _maps = new();
     private readonly bool _synchronize;
     private LaunchList _call = new();
+    private CudaTuning _tuning = CudaTuning.Default;
     private bool _together;
     private ElementType _element;
     private ProblemShape _shape;
@@ -155,7 +156,8 @@ public sealed class CudaLaunch : IDisposable
         CudaKernel kernel = _kernel ?? throw new InvalidOperationException("There is no kernel to run: call Begin first.");
         _kernel = null;
         int multiprocessors = kernel.Module.Device.MultiprocessorCount;
-        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape, multiprocessors, kernel.Name);
+        LaunchShape shape = kernel.Shape with { Team = Math.Min(kernel.Shape.Team, _tuning.TeamBlocks) };
+        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, in shape, multiprocessors, kernel.Name);
         if (_heads.Count > 0)
             grid = grid with { Y = _heads.Count, Z = 1 };
         if (grid.IsEmpty)
@@ -178,7 +180,7 @@ public sealed class CudaLaunch : IDisposable
         if (_call.Count == 0)
             return;
         CudaStream stream = Stream;
-        bool isGraph = _call.Count >= stream.Device.Tuning.GraphKernels && _call.Count <= CallGraphs.MostKernels;
+        bool isGraph = _call.Count >= _tuning.GraphKernels && _call.Count <= CallGraphs.MostKernels;
         if (isGraph && !stream.IsCapturing)
             _graphs.Put(ref _call, stream);
         else
@@ -193,6 +195,7 @@ public sealed class CudaLaunch : IDisposable
         for (int i = 0; i < rules.Length; i++)
             _ruleSpans[i] = rules[i].Device;
         _element = element;
+        _tuning = stream.Device.TuningFor(shape.HeadDim, element);
         (_module, _stream, _workspace) = (module, stream, workspace);
         (_shape, _problem, _tokens, _blocks) = (shape, problem, tokens, blocks);
         _kernel = null;

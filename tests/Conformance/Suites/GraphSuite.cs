@@ -38,6 +38,7 @@ public sealed class GraphSuite(CudaDevice device)
         SuiteShape[] shapes = [new(1, 4, 2, 700, 64), new(2, 4, 4, 333, 64), new(1, 8, 2, 1500, 64), new(1, 4, 2, 700, 64)];
         CompactTensors<BFloat16, BFloat16>[] tensors =
             [.. shapes.Select((shape, i) => new CompactTensors<BFloat16, BFloat16>(device, shape, seed: 20 + i))];
+        CudaTuning? own = device.OwnTuning;
         CudaTuning tuning = device.Tuning;
         try
         {
@@ -65,7 +66,7 @@ public sealed class GraphSuite(CudaDevice device)
         }
         finally
         {
-            device.Tuning = tuning;
+            device.OwnTuning = own;
             Array.ForEach(tensors, one => one.Dispose());
         }
     }
