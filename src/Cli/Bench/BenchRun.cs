@@ -180,8 +180,8 @@ internal sealed class BenchRun : IDisposable
             makers = makers.Append(() => Contiguous(device, own[0]));
         Compete(problem, progress, makers, contender =>
         {
-            if (_request.Stages)
-                MeasureKernels((CudaContender<T>)contender);
+            if (_request.Stages && own.Contains(contender))
+                MeasureKernels((CudaContender<T>)contender, inputs);
         });
     }
 
@@ -291,12 +291,12 @@ internal sealed class BenchRun : IDisposable
         }
     }
 
-    private void MeasureKernels<T>(CudaContender<T> contender)
+    private void MeasureKernels<T>(CudaContender<T> contender, CudaInputs<T> inputs)
         where T : unmanaged
     {
         BenchCase problem = contender.Case with { Workload = Workloads.Kernel, Graph = false };
         string prefix = contender.Implementation.Replace('-', '_') + "_";
-        var kernels = CudaMeasures.Kernels(contender.Pipeline, contender.Inputs, _request.Samples);
+        var kernels = CudaMeasures.Kernels(contender.Pipeline, inputs, _request.Samples);
         foreach ((string kernel, double[] samples) in kernels)
         {
             string part = kernel.StartsWith(prefix, StringComparison.Ordinal) ? kernel[prefix.Length..] : kernel;

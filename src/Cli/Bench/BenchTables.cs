@@ -20,7 +20,6 @@ internal static class BenchTables
         WriteParts(output, report);
         WriteRatios(output, report.Rows, [.. report.Rows, .. others?.Rows ?? []]);
         WriteOverhead(output, report);
-        WriteLoops(output, report);
         WriteBreakEven(output, report);
     }
 
@@ -191,28 +190,28 @@ internal static class BenchTables
                 $"{sparse.Implementation} at {BenchCase.LengthName(sparse.Case.Length)}: {Milliseconds(whole)} ms,"
                 + $" {Milliseconds(whole - attention)} ms beyond the {Milliseconds(attention)} ms of dense attention"
                 + $" over its {dense.Case.Length} kept tokens laid out contiguously.");
+            if (Loop(report, sparse) is { } loop)
+            {
+                output.WriteLine(
+                    $"Without its other kernels it takes {Milliseconds(loop)} ms, so its loop has"
+                    + Text($" {attention / loop:0.0 %} of the rate of dense attention."));
+            }
         }
     }
 
-    /// <summary>The attention kernel over selected keys beside that over contiguous ones, each timed alone.</summary>
-    private static void WriteLoops(TextWriter output, BenchReport report)
+    /// <summary>
+    /// What a call takes without the kernels ahead of its attention kernel, ms; null where they were not timed. Of two long kernels
+    /// timed alone the one that comes to a cooler chip would look faster, so whole calls that took turns are compared.
+    /// </summary>
+    private static double? Loop(BenchReport report, BenchRow call)
     {
-        BenchRow[] loops = [.. report.Rows.Where(row => row.Case.Workload == Workloads.Kernel && row.Part.StartsWith("attend", StringComparison.Ordinal))];
-        var pairs = from sparse in loops
-                    where sparse.Case.Kept is not null
-                    from dense in loops
-                    where dense.Case.Kept is null && dense.Case.Length == sparse.Case.Kept && dense.Case.Keep == sparse.Case.Keep
-                    select (sparse, dense);
-        foreach ((BenchRow sparse, BenchRow dense) in pairs)
-        {
-            double loop = sparse.Statistics.Median, contiguous = dense.Statistics.Median;
-            output.WriteLine();
-            output.WriteLine(
-                $"{sparse.Implementation} at {BenchCase.LengthName(sparse.Case.Length)}: its loop ({sparse.Part}) takes"
-                + $" {Milliseconds(loop)} ms, {Rate(sparse.Case.Operations / loop / 1e9)} TFLOP/s, over {dense.Case.Length} kept"
-                + $" tokens; over contiguous ones {Milliseconds(contiguous)} ms:"
-                + Text($" {contiguous / loop:0.0 %} of its rate."));
-        }
+        BenchRow[] others =
+        [
+            .. report.Rows.Where(row => row.Case.Workload == Workloads.Kernel && row.Implementation == call.Implementation
+                && row.Case.Length == call.Case.Length && row.Case.Keep == call.Case.Keep
+                && !row.Part.StartsWith("attend", StringComparison.Ordinal)),
+        ];
+        return others.Length > 0 ? call.Statistics.Median - others.Sum(row => row.Statistics.Median) : null;
     }
 
     private static void WriteBreakEven(TextWriter output, BenchReport report)

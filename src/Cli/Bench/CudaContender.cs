@@ -55,9 +55,6 @@ internal sealed class CudaContender<T>(
     /// <summary>The pipeline.</summary>
     public ICudaAttentionPipeline Pipeline => pipeline;
 
-    /// <summary>The inputs.</summary>
-    public CudaInputs<T> Inputs => inputs;
-
     public long MemoryBytes { get; private set; }
 
     protected override int Calls => inputs.Count;
