@@ -116,7 +116,10 @@ struct WgmmaLoop {
                              tile * kQueryTile,
                              {ptx::shared_address(shared)},
                              static_cast<int>(threadIdx.x) % kWarpgroup};
-        if (threadIdx.x == 0) loop.ring.init_barriers();
+        if (threadIdx.x == 0) {
+            loop.ring.init_barriers();
+            loop.ring.put_work(b, h);
+        }
         __syncthreads();
 
         const bool has_queries = loop.tile_begin < loop.rows.query_count;
@@ -211,7 +214,9 @@ struct WgmmaLoop {
     }
 
     // Made where it is needed, so that the loop has its registers.
-    __device__ ResultRows results() const { return {problem, destination, b, h, rows.query_count, tile_begin, ring, thread}; }
+    __device__ ResultRows results() const {
+        return {problem, destination, ring.sequence(), ring.query_head(), rows.query_count, tile_begin, ring, thread};
+    }
 
     // The walk of a consumer that has a query block of its own: it passes over tiles that only others visit. Of each tile it
     // takes and passes its turn and gives back keys and values all the same. `pending` says that the tile before was its own, so
