@@ -54,9 +54,11 @@ struct WgmmaLoop {
 
     using Producer = WgmmaProducer<Element, Rows, Blocks, Ring>;
 
-    // The warpgroups share out 512 registers among lanes of equal number, in eights.
+    // The warpgroups share out, in eights, what the block begins with: a lane's equal part of the multiprocessor's 64K registers,
+    // in eights too, so 168 of three and not 170. One that asks for more than there is waits for ever.
+    static constexpr int kRegisters = (64 << 10) / ((1 + kConsumers) * kWarpgroup) / 8 * 8 * (1 + kConsumers);
     static constexpr int kProducerRegisters = Tuning::kProducerRegisters;
-    static constexpr int kConsumerRegisters = (512 - kProducerRegisters) / kConsumers / 8 * 8;
+    static constexpr int kConsumerRegisters = (kRegisters - kProducerRegisters) / kConsumers / 8 * 8;
 
     // Named barriers: one to synchronise each consumer, one for each consumer's turn.
     static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
