@@ -69,7 +69,7 @@ run_tests() {
     local results=artifacts/test-results
     rm -rf "$results"
     local passed=0 failed=0 skipped=0 project name trx status
-    for project in tests/*/*.Tests.csproj; do
+    for project in tests/*/*.Tests.csproj samples/*/Tests/*.Tests.csproj; do
         name="$(basename "$project" .csproj)"
         trx="$results/$name.trx"
         say "$name"
@@ -101,7 +101,7 @@ pack() {
     local packages=artifacts/packages project
     rm -rf "$packages"
     say "pack"
-    for project in Abstractions Cuda Pipelines Models Cli; do
+    for project in Abstractions Cuda Pipelines Testing Models Cli; do
         dotnet pack "src/$project" -c Release -o "$packages" --tl:off -v q -clp:ErrorsOnly
     done
     ls "$packages"
