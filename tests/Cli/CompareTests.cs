@@ -72,22 +72,25 @@ public sealed class CompareTests : IDisposable
 
     [Theory]
     [InlineData(1024)]
-    [InlineData(4096)]
+    [InlineData(2048)]
     public void Synthetic_heads_have_the_parts_that_their_profiles_say(int length)
     {
         HeadTensors heads = SyntheticHeads.Make(new(1, 4, 1, length, length, 128), 3);
-        double[][] last = [.. Enumerable.Range(0, 4).Select(head => LastRow(heads, head))];
-        // Sinks and the nearest keys hold what the local profile gives them; the others hold less of the band.
-        Assert.InRange(last[0][..4].Sum(), 0.2, 0.75);
-        Assert.InRange(last[0][^64..].Sum(), 0.1, 0.6);
+        // Sinks and the nearest keys hold about what the local profile gives them.
+        Assert.InRange(Mean(0, row => row[..4].Sum()), 0.3, 0.6);
+        Assert.InRange(Mean(0, row => row[^64..].Sum()), 0.2, 0.55);
         // Twenty-eight keys, sinks and heavy ones, hold most of the heavy profile.
-        Assert.InRange(last[1].OrderDescending().Take(28).Sum(), 0.5, 0.95);
-        // The slashes lie in the middle.
-        double Middle(double[] row) => row[(length / 2 - 8)..(length - length / 16 + 8)].OrderDescending().Take(24).Sum();
-        Assert.True(Middle(last[2]) > Middle(last[0]), $"{Middle(last[2])} against {Middle(last[0])}");
+        Assert.InRange(Mean(1, row => row.OrderDescending().Take(28).Sum()), 0.5, 0.95);
+        // What neither sinks nor neighbours hold is most where slashes are, and a fifth or less where the profile is local.
+        double Middle(double[] row) => row[4..^64].OrderDescending().Take(32).Sum();
+        Assert.True(Mean(2, Middle) > 2 * Mean(0, Middle), $"{Mean(2, Middle)} against {Mean(0, Middle)}");
         // Another seed, other heads; the same seed, the same.
         Assert.NotEqual(heads.Query, SyntheticHeads.Make(heads.Shape, 4).Query);
         Assert.Equal(heads.Query, SyntheticHeads.Make(heads.Shape, 3).Query);
+
+        // Of the last queries, since noise moves the shares of each.
+        double Mean(int head, Func<double[], double> share) =>
+            Enumerable.Range(length - 48, 48).Average(query => share(Row(heads, head, query)));
     }
 
     [Fact]
@@ -103,14 +106,15 @@ public sealed class CompareTests : IDisposable
             .Of(TokenSparsePrefill.Descriptor, 1000).Select(set => $"{set[0].Key}={set[0].Value}"));
     }
 
-    private static double[] LastRow(HeadTensors heads, int head)
+    // Attention of a query of a head to the keys up to its own.
+    private static double[] Row(HeadTensors heads, int head, int row)
     {
         (int length, int dim) = (heads.Shape.KeyLength, heads.Shape.HeadDim);
-        float[] query = heads.Query[(((head + 1) * length - 1) * dim)..((head + 1) * length * dim)];
-        double[] row = [.. Enumerable.Range(0, length).Select(j =>
+        float[] query = heads.Query[((head * length + row) * dim)..((head * length + row + 1) * dim)];
+        double[] weights = [.. Enumerable.Range(0, row + 1).Select(j =>
             Math.Exp(Enumerable.Range(0, dim).Sum(d => (double)query[d] * heads.Key[j * dim + d]) / Math.Sqrt(dim)))];
-        double sum = row.Sum();
-        return [.. row.Select(weight => weight / sum)];
+        double sum = weights.Sum();
+        return [.. weights.Select(weight => weight / sum)];
     }
 
     private static string[][] Rows(string markdown) =>

@@ -58,11 +58,12 @@ internal static class CompareCommand
             Description = "With --sweep: errors at which times are compared.", HelpName = "0.02,0.05",
             DefaultValueFactory = _ => "0.02,0.05,0.1",
         };
-        var measure = new Option<ErrorMeasure>("--measure")
+        var measure = new Option<string>("--measure")
         {
             Description = "Whose error that is: of all rows, of those that were computed, or of the last 128.",
-            DefaultValueFactory = _ => ErrorMeasure.Computed,
+            DefaultValueFactory = _ => "computed",
         };
+        measure.AcceptOnlyFromAmong("all", "computed", "last");
         var samples = new Option<int>("--samples") { Description = "Samples of a time.", DefaultValueFactory = _ => 5 };
         var markdown = new Option<string?>("--markdown") { Description = "Also write the tables to a file.", HelpName = "out.md" };
         var command = new Command("compare", "Compare pipelines on given heads: density, error against dense attention, time.")
@@ -109,7 +110,7 @@ internal static class CompareCommand
             using AttentionDevice opened = CommonOptions.OpenDevice(parsed.GetValue(device)!);
             var request = new Request(
                 chosen, settings, sweeps ? new Sweep(settings, own) : null, opened, parsed.GetValue(samples),
-                parsed.GetValue(measure), ParseErrors(parsed.GetValue(errors)!));
+                MeasureOf(parsed.GetValue(measure)!), ParseErrors(parsed.GetValue(errors)!));
             var tables = new StringBuilder();
             foreach (Func<HeadTensors> make in tensors)
             {
@@ -186,6 +187,13 @@ internal static class CompareCommand
         }
         return text.ToString();
     }
+
+    private static ErrorMeasure MeasureOf(string name) => name switch
+    {
+        "all" => ErrorMeasure.All,
+        "computed" => ErrorMeasure.Computed,
+        _ => ErrorMeasure.Last,
+    };
 
     private static string Words(ErrorMeasure measure) => measure switch
     {
