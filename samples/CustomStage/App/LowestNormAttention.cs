@@ -1,5 +1,3 @@
-using AttnCompose.Samples;
-
 namespace AttnCompose.Samples.App;
 
 /// <summary>Causal attention among the tokens whose keys are shortest: the stage is of another assembly.</summary>

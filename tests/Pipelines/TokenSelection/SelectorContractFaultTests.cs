@@ -1,3 +1,4 @@
+using AttnCompose.Cpu;
 using AttnCompose.Testing;
 using Xunit.Sdk;
 
@@ -90,9 +91,9 @@ public sealed class SelectorContractFaultTests
             inner.Run(in arguments);
             ReadOnlySpan<nint> l = arguments.Output.Lengths;
             ref TOut last = ref arguments.Output[l[0] - 1, l[1] - 1, l[2] - 1, l[3] - 1];
-            Cpu.ElementConvert.ToFloat<TOut>(new ReadOnlySpan<TOut>(in last), _last);
+            ElementConvert.ToFloat<TOut>(new ReadOnlySpan<TOut>(in last), _last);
             fault(++_runs, _last);
-            Cpu.ElementConvert.FromFloat<TOut>(_last, new Span<TOut>(ref last));
+            ElementConvert.FromFloat<TOut>(_last, new Span<TOut>(ref last));
             if (arguments.Selection is { } selection)
                 choice?.Invoke(selection);
         }
