@@ -4,7 +4,7 @@ using AttnCompose.Models;
 
 namespace AttnCompose.Cli;
 
-/// <summary>The results of an evaluation as Markdown: a table for each file of prompts, dense attention in its first row.</summary>
+/// <summary>Results of evaluations as Markdown: a table for each file of prompts, dense attention first.</summary>
 /// <param name="where">Which layers run the pipelines, in words.</param>
 internal sealed class EvalReport(string where)
 {
@@ -24,7 +24,8 @@ internal sealed class EvalReport(string where)
             EvaluationResult first = table.First().Result;
             string kinds = string.Join(" | ", first.Rows.Select(row => row.Kind));
             text.Append(CultureInfo.InvariantCulture, $"\n**{table.Key}**, {first.Total.Prompts} prompts\n\n");
-            text.Append(CultureInfo.InvariantCulture, $"| pipeline | options | {kinds} | tokens kept | pairs | attention s a prompt |\n");
+            text.Append(
+                CultureInfo.InvariantCulture, $"| pipeline | options | {kinds} | tokens kept | pairs | attention s a prompt |\n");
             text.Append(CultureInfo.InvariantCulture, $"|---|---|{string.Concat(first.Rows.Select(_ => "---|"))}---|---|---|\n");
             Row("dense attention", "", first.Rows.Select(row => row.DenseAccuracy), 1, 1,
                 first.Total.DenseAttentionSeconds / first.Total.Prompts);

@@ -68,7 +68,7 @@ internal sealed class StageRun
             int before = positions.Count(position => position < sequence.FirstQuery);
             Assert.True(
                 before == _selection.QueryBegin(b, h),
-                $"{Where(b, h)}: {before} kept positions come before the first query; query begin is {_selection.QueryBegin(b, h)}.");
+                $"{Where(b, h)}: {before} kept positions come before the first query, not {_selection.QueryBegin(b, h)}.");
             Assert.True(
                 sequence.KeyLength == 0 || positions.Length > 0, $"{Where(b, h)}: of {sequence.KeyLength} tokens none is kept.");
         });
@@ -106,7 +106,7 @@ internal sealed class StageRun
                 {
                     Assert.True(
                         Math.Abs(actual[d] - truth[d]) <= tolerance * largest,
-                        $"{Where(b, h)} row {row} element {d}: {actual[d]}, the truth is {truth[d]}, limit {tolerance * largest:0.0e0}.");
+                        $"{Where(b, h)} row {row} element {d}: {actual[d]}, the truth {truth[d]}, limit {tolerance * largest:0.0e0}.");
                 }
                 Assert.True(
                     Math.Abs(_logSumExp[index] - logSumExp) <= tolerance * Math.Max(1, Math.Abs(logSumExp)),

@@ -9,8 +9,8 @@ namespace AttnCompose.Samples;
 /// </summary>
 /// <remarks>
 /// A squared norm is 32 sums, sum l over the elements d with d / 2 = l modulo 32, ascending, of which then those 16 apart are
-/// added, those 8 apart, and so on. Every operation is a float32 operation rounded on its own, so CPU and GPU choose alike to the last
-/// token. Ties go to the lower position; a NaN ranks last.
+/// added, those 8 apart, and so on. Every operation is a float32 operation rounded on its own, so CPU and GPU choose alike to
+/// the last token. Ties go to the lower position; a NaN ranks last.
 /// </remarks>
 [DeviceStage("lowest_norm.cuh", Type = "LowestNorm", Elements = [ElementType.Float16, ElementType.BFloat16])]
 [DeviceBuffer("scores", "float", Shape = "[batch, query heads, key length]")]
@@ -38,7 +38,8 @@ public sealed class LowestNormAttribute : TokenSelectorAttribute
     }
 
     /// <inheritdoc/>
-    public override unsafe void Select<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
+    public override unsafe void Select<T, TScore>(
+        in CpuInputs<T> problem, CpuExecution cpu, TScore scores, TokenSelection selection)
     {
         ArgumentNullException.ThrowIfNull(cpu);
         ProblemShape shape = problem.Shape;

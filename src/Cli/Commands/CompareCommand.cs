@@ -37,7 +37,10 @@ internal static class CompareCommand
         {
             Description = "Also the tensors of a model that reads a prompt.", HelpName = "folder",
         };
-        var prompts = new Option<string?>("--prompts") { Description = "Whose first prompt the model reads.", HelpName = "file.jsonl" };
+        var prompts = new Option<string?>("--prompts")
+        {
+            Description = "Whose first prompt the model reads.", HelpName = "file.jsonl",
+        };
         var layers = new Option<string>("--layers")
         {
             Description = "Layers of the model.", HelpName = "2,5", DefaultValueFactory = _ => "4",
@@ -68,8 +71,8 @@ internal static class CompareCommand
         var markdown = new Option<string?>("--markdown") { Description = "Also write the tables to a file.", HelpName = "out.md" };
         var command = new Command("compare", "Compare pipelines on given heads: density, error against dense attention, time.")
         {
-            pipelines, device, set, lengths, heads, keyValueHeads, headDim, seed, input, model, prompts, layers, element, sweep, values,
-            errors, measure, samples, markdown,
+            pipelines, device, set, lengths, heads, keyValueHeads, headDim, seed, input, model, prompts, layers, element, sweep,
+            values, errors, measure, samples, markdown,
         };
         command.SetAction(parsed =>
         {
@@ -165,7 +168,8 @@ internal static class CompareCommand
         {
             text.Append(CultureInfo.InvariantCulture,
                 $"| {p.Pipeline} | {p.Settings} | {100 * p.Density:0.0} % | {p.Error.All:0.0000} | {p.Error.Computed:0.0000}"
-                + $" | {p.Error.Last:0.0000} | {p.LargestError:0.000} | {p.Milliseconds:0.000} | {p.Milliseconds / dense.Milliseconds:0.00} |\n");
+                + $" | {p.Error.Last:0.0000} | {p.LargestError:0.000} | {p.Milliseconds:0.000}"
+                + $" | {p.Milliseconds / dense.Milliseconds:0.00} |\n");
         }
         if (request.Sweep is null)
             return text.ToString();

@@ -51,7 +51,7 @@ internal static class EvalCommand
             Description = "Also write tables, one for each file of prompts.",
             HelpName = "out.md",
         };
-        var command = new Command("eval", "Measure the accuracy of pipelines in a model, beside dense attention, by kind of prompt.")
+        var command = new Command("eval", "Measure the accuracy of pipelines in a model, beside dense attention.")
         {
             pipeline, all, model, prompts, layers, set, device, limit, json, markdown,
         };

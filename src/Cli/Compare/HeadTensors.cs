@@ -67,7 +67,8 @@ internal sealed record HeadTensors(string Name, ProblemShape Shape, float[] Quer
         using var session = new LlamaSession(model, tokens.Length);
         var captured = new List<HeadTensors>();
         session.Prefill(tokens, layer => layers.Contains(layer)
-            ? new CapturingPipeline(dense, tensors => captured.Add(tensors with { Name = $"layer {layer}, {tokens.Length} tokens" }))
+            ? new CapturingPipeline(
+                dense, tensors => captured.Add(tensors with { Name = $"layer {layer}, {tokens.Length} tokens" }))
             : dense);
         return captured;
     }

@@ -26,7 +26,8 @@ internal sealed class Sweep(
     {
         IReadOnlyList<KeyValuePair<string, string>> stays = CommonOptions.SettingsOf(pipeline, fixedSettings);
         IEnumerable<KeyValuePair<string, string>[]> sets = [[.. stays]];
-        var groups = own.Select(entry => (Names: new[] { entry.Key }, Rows: entry.Value.Select(value => new[] { value }).ToArray()))
+        var groups = own
+            .Select(entry => (Names: new[] { entry.Key }, Rows: entry.Value.Select(value => new[] { value }).ToArray()))
             .Concat(s_usual.Where(group => !group.Names.Any(own.ContainsKey)));
         foreach ((string[] names, string[][] rows) in groups)
         {

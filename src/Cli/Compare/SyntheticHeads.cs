@@ -8,8 +8,8 @@ namespace AttnCompose.Cli.Compare;
 /// A score, in natural units, is the sum of four terms and noise N(0, 1). The head dim is shared out among them: one dimension
 /// for the sinks, one for the heavy tokens, a quarter in pairs for the band, another for the slashes, the rest for noise. A pair
 /// is rotated by an angle that grows with the position, as in rotary embeddings, so its term depends on the distance of query
-/// and key alone: the mean of the cosines is 1 at the wanted distance and small elsewhere. How strong a term is follows from the share of
-/// the last query's attention that it is to have, which makes the same head at 4K and at 128K tokens.
+/// and key alone: the mean of the cosines is 1 at the wanted distance and small elsewhere. How strong a term is follows from
+/// the share of the last query's attention that it is to have, which makes the same head at 4K and at 128K tokens.
 /// </remarks>
 internal static class SyntheticHeads
 {
