@@ -40,7 +40,7 @@ internal static class DiagnosticDescriptors
 
     public static readonly DiagnosticDescriptor SelectorWithoutDecompress = Rule(
         "ATTN0014", "A token selector needs a decompress stage",
-        "'{0}' shortens the sequence, and no stage puts results back at their places; add a decompress stage, such as [ScatterTokens]");
+        "'{0}' shortens the sequence, and no stage puts results back at their places; add a decompress stage, such as [ScatterTokens]{1}");
 
     public static readonly DiagnosticDescriptor DecompressWithoutCompress = Rule(
         "ATTN0015", "Decompress needs a compressed sequence",

@@ -45,7 +45,7 @@ internal static class PlanEmitter
             for (int i = 0; i < plan.Graph.Nodes.Count; i++)
             {
                 StageNode node = plan.Graph.Nodes[i];
-                writer.WriteLine($"new(global::AttnCompose.StageKind.{node.Stage.Kind}, {Literals.CSharpString(node.Stage.Name)}, {Literals.CSharpString(CudaEmitter.PlacementOf(plan, i))},");
+                writer.WriteLine($"new(global::AttnCompose.StageKind.{node.Stage.Kind}, {Literals.CSharpString(node.Stage.Name)}, {Literals.CSharpString(Placement(plan, i))},");
                 writer.WriteLine("[");
                 using (writer.Indent())
                 {
@@ -56,6 +56,14 @@ internal static class PlanEmitter
             }
         }
         writer.WriteLine("],");
+    }
+
+    /// <summary>Where the stage runs, and what its positions count where that is not the sequence.</summary>
+    private static string Placement(FusionPlan plan, int stage)
+    {
+        bool isCompressed = plan.Graph.Nodes[stage].Stage.Kind == StageKind.BlockSelector
+            && plan.Graph.Nodes.Any(node => node.Stage.Kind == StageKind.Compress);
+        return CudaEmitter.PlacementOf(plan, stage) + (isCompressed ? "; blocks, columns and slashes count rows of the compressed sequence" : "");
     }
 
     private static void WriteParameter(SourceWriter writer, string name, ParameterSpec p) => writer.WriteLine(

@@ -51,7 +51,7 @@ internal static class StageGraphBuilder
         if (selector is { } s && compress is null)
             problems.Add(new("ATTN0013", s, "", [spec.Stages[s].Name]));
         if (selector is { } t && decompress is null)
-            problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name]));
+            problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name, WhyNotKeysAlone(spec.Mask)]));
         if (decompress is { } d && selector is null)
             problems.Add(new("ATTN0015", d, "", [spec.Stages[d].Name]));
         if (kernel is { } k && spec.Stages[k].Device is { } loop)
@@ -78,6 +78,11 @@ internal static class StageGraphBuilder
             first ??= i;
         }
     }
+
+    // Who leaves the decompress stage out may want keys compressed and every query kept.
+    private static string WhyNotKeysAlone(AttentionMask mask) => mask == AttentionMask.Causal
+        ? ". Keys and values cannot be compressed alone: under the causal mask a query's place among the kept keys follows from its own row, and a query that was dropped has none"
+        : "";
 
     private static void CheckHooks(PipelineSpec spec, List<Problem> problems)
     {
