@@ -18,6 +18,10 @@ internal sealed partial class RuledAttention
     [MaskModifier]
     internal static bool See(in ScorePosition at, ReadOnlySpan<int> document, int window = int.MaxValue, bool fifths = false) =>
         document[at.Query] == document[at.Key] && at.Query - at.Key < window && !(fifths && at.Key % 5 == 4);
+
+    [SinkLogit]
+    internal static float Nowhere(in ScorePosition at, bool sinks = false) =>
+        sinks ? RulePipelines.FirstSink + RulePipelines.SinkStep * at.QueryHead : float.NegativeInfinity;
 }
 
 /// <summary>The same rules beside a token selection.</summary>
@@ -39,6 +43,10 @@ internal sealed partial class RuledTokenSparse
     [MaskModifier]
     internal static bool See(in ScorePosition at, ReadOnlySpan<int> document, int window = int.MaxValue, bool fifths = false) =>
         document[at.Query] == document[at.Key] && at.Query - at.Key < window && !(fifths && at.Key % 5 == 4);
+
+    [SinkLogit]
+    internal static float Nowhere(in ScorePosition at, bool sinks = false) =>
+        sinks ? RulePipelines.FirstSink + RulePipelines.SinkStep * at.QueryHead : float.NegativeInfinity;
 }
 
 /// <summary>Configurations with rules, which every kind of device runs by what the generator made of C#.</summary>
@@ -52,6 +60,9 @@ public static class RulePipelines
 
     /// <summary>Keys that a query sees.</summary>
     public const int Window = 70;
+
+    /// <summary>Sink logit of query head 0, and how much more that of each next head is.</summary>
+    public const float FirstSink = -1, SinkStep = 0.75f;
 
     /// <summary>Tokens of a document.</summary>
     public const int DocumentLength = 90;
@@ -79,15 +90,16 @@ public static class RulePipelines
             document[i] = i / DocumentLength;
         float slope = config.Rule == RuleKind.Distance ? Slope : 0, cap = config.Rule == RuleKind.SoftCap ? Cap : 0;
         int window = config.Rule == RuleKind.Window ? Window : int.MaxValue;
-        bool fifths = config.Rule == RuleKind.MaskFifths;
+        bool fifths = config.Rule == RuleKind.MaskFifths, sinks = config.Rule == RuleKind.Sink;
         if (!config.Sparse)
         {
-            var dense = RuledAttention.Create(device, new() { Slope = slope, Cap = cap, Window = window, Fifths = fifths });
+            var dense = RuledAttention.Create(device, new() { Slope = slope, Cap = cap, Window = window, Fifths = fifths, Sinks = sinks });
             return new Bound(dense, document, new DenseCalls(dense));
         }
         var sparse = RuledTokenSparse.Create(device, new()
         {
             Coverage = config.Coverage, MinTokens = config.MinTokens, Slope = slope, Cap = cap, SeeWindow = window, Fifths = fifths,
+            Sinks = sinks,
         });
         return new Bound(sparse, document, new SparseCalls(sparse));
     }
@@ -106,6 +118,9 @@ public static class RulePipelines
             query / DocumentLength != key / DocumentLength ? double.NegativeInfinity : score,
         _ => null,
     };
+
+    /// <summary>The sink logit of a query head; -inf for none.</summary>
+    public static double SinkOf(RuleKind kind, int head) => kind == RuleKind.Sink ? FirstSink + SinkStep * head : double.NegativeInfinity;
 
     /// <summary>What a rule adds to the largest score, by which errors are judged: its own terms, and its functions' ulps.</summary>
     public static double Reach(RuleKind kind, int keyLength) => kind switch

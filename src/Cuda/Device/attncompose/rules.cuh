@@ -209,9 +209,15 @@ __device__ inline Int clamp(Int a, Int low, Int high) {
 // Where a score stands, as the rule sees it.
 struct Position {
     Int batch, query_head, key_value_head, query, key;
+    Float distance;  // query - key
 
     __device__ explicit Position(const ScorePosition& at)
-        : batch(at.batch), query_head(at.query_head), key_value_head(at.key_value_head), query(at.query), key(at.key) {}
+        : batch(at.batch),
+          query_head(at.query_head),
+          key_value_head(at.key_value_head),
+          query(at.query),
+          key(at.key),
+          distance(at.distance) {}
 };
 
 // A span argument of float, int or bool; the host mirrors it byte for byte. Its elements do not change while a kernel runs.
