@@ -61,6 +61,8 @@ public static class RulePipelines
     /// <summary>Keys that a query sees.</summary>
     public const int Window = 70;
 
+    private const int MoreKeys = 300;
+
     /// <summary>Sink logit of query head 0, and how much more that of each next head is.</summary>
     public const float FirstSink = -1, SinkStep = 0.75f;
 
@@ -77,9 +79,14 @@ public static class RulePipelines
         ArgumentNullException.ThrowIfNull(random);
         bool isCompiled = config is { Count: 0, Blocks: false, BlockSelector: BlockSelectorKind.None } && s_kernels.Contains((config.HeadDim, config.Element, config.FloatOutput));
         // One-hot scores stand for positions, which a rule moves.
-        return !isCompiled || config.Content == TensorContent.OneHot || random.Next(2) == 0
-            ? config
-            : config with { Rule = (RuleKind)random.Next(1, Enum.GetValues<RuleKind>().Length) };
+        if (!isCompiled || config.Content == TensorContent.OneHot || random.Next(2) == 0)
+            return config;
+        PipelineConfig ruled = config with { Rule = (RuleKind)random.Next(1, Enum.GetValues<RuleKind>().Length) };
+        // Long enough that windows and documents leave tiles of 128 keys empty, where that is not too much work.
+        PipelineConfig longer = ruled with { KeyLength = ruled.KeyLength + MoreKeys };
+        if (ruled.QueryLength == ruled.KeyLength)
+            longer = longer with { QueryLength = longer.KeyLength };
+        return longer.MultiplyAdds <= PipelineConfig.MaxMultiplyAdds ? longer : ruled;
     }
 
     /// <summary>The pipeline of a configuration that has a rule.</summary>

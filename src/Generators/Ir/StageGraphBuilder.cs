@@ -206,8 +206,9 @@ internal static class StageGraphBuilder
             RulesOf(spec.Rules, ordered, members, arguments));
     }
 
-    // Names of the function that calls the rules on the device.
-    private static readonly string[] s_ruleVariables = ["score", "position", "at"];
+    // Names that the struct has that calls the rules on the device.
+    private static readonly string[] s_ruleVariables =
+        ["score", "position", "at", "bounds", "hides", "change", "apply", "sink", "sees", "visit", "for_each_bounded"];
 
     private static RuleNodes RulesOf(RulesSpec rules, List<StageSpec> stages, NameSet members, NameSet arguments)
     {

@@ -111,6 +111,23 @@ internal static class HostedDevice
         }
     }
 
+    /// <summary>Compiles a program of the folder Hosted with the device's headers and runs it; it ends with 0 where all is well.</summary>
+    public static void RunProgram(string name)
+    {
+        string folder = Directory.CreateTempSubdirectory("attncompose-hosted-").FullName;
+        try
+        {
+            Start(
+                folder, "c++", "-std=c++20", "-O1", "-pthread", "-I", Repository.PathOf("src/Cuda/Device"),
+                Repository.PathOf($"tests/Generators/Rules/Hosted/{name}.cpp"), "-o", name);
+            Start(folder, Path.Combine(folder, name));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     private static string Text(IReadOnlyList<LoadedRules> rules)
     {
         var text = new StringBuilder(

@@ -94,6 +94,11 @@ public sealed class RandomRuleTests
         Assert.True(verdicts.Count(v => !v.CanFail) > tiles.Length / 20, "hardly a tile is found to be full");
     }
 
+    // A walk is taken by a whole warp, so a program of its own plays one.
+    [CppTheory]
+    [InlineData("ruled_walk")]
+    public void The_walk_of_a_mask_rule_takes_what_the_rule_leaves(string program) => HostedDevice.RunProgram(program);
+
     private static TileRanges Tile(Random random)
     {
         int query = random.Next(60), key = random.Next(60);
