@@ -86,7 +86,7 @@ internal static class HostedDevice
         [
             .. tiles.SelectMany(t => (int[])[t.Rule, t.At.Batch.Low, t.At.QueryHead.Low, t.At.KeyValueHead.Low, t.At.Query.Low, t.At.Query.High, t.At.Key.Low, t.At.Key.High]),
         ];
-        byte[] results = Run(rules, Judging + Main("Tile", "int", rules, i => $"judge(r{i}::Score{s_members}, c)"), MemoryMarshal.AsBytes<int>(numbers).ToArray());
+        byte[] results = Run(rules, Judging + Program("Tile", "int", rules, i => $"judge(r{i}::Score{s_members}, c)"), MemoryMarshal.AsBytes<int>(numbers).ToArray());
         return [.. MemoryMarshal.Cast<byte, int>(results).ToArray().Select(bits => new RuleVerdict((bits & 1) != 0, (bits & 2) != 0))];
     }
 
@@ -149,10 +149,10 @@ internal static class HostedDevice
 
     private static string Apply(IReadOnlyList<LoadedRules> rules) =>
         "struct Case { int rule; float score; int batch, query_head, key_value_head, query, key; };\n"
-        + Main("Case", "float", rules, i =>
+        + Program("Case", "float", rules, i =>
             $"r{i}::Score{s_members}.apply(c.score, {{c.batch, c.query_head, c.key_value_head, c.query, c.key, static_cast<float>(c.query - c.key)}})");
 
-    private static string Main(string item, string result, IReadOnlyList<LoadedRules> rules, Func<int, string> call)
+    private static string Program(string item, string result, IReadOnlyList<LoadedRules> rules, Func<int, string> call)
     {
         var text = new StringBuilder("int main() {\n    FILE* in = fopen(\"in\", \"rb\");\n    FILE* out = fopen(\"out\", \"wb\");\n");
         text.Append(CultureInfo.InvariantCulture, $"    {item} c;\n    while (fread(&c, sizeof c, 1, in) == 1) {{\n        {result} result = 0;\n");

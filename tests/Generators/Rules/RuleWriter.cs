@@ -62,7 +62,7 @@ internal sealed class RuleWriter(Random random)
             };
         }
         string number = Pick("n", "3", "17", "30");
-        return random.Next(12) switch
+        string leaf = random.Next(12) switch
         {
             0 or 1 => $"distance {Pick("<", "<=", ">=")} {number}",
             2 => $"Math.Abs(distance) <= {number}",
@@ -76,6 +76,7 @@ internal sealed class RuleWriter(Random random)
             10 => $"at.Key < ids[at.{Pick("Batch", "QueryHead", "Query")}]",
             _ => $"(at.Key & 31) >> 2 < Math.Min(at.Query, {number})",
         };
+        return $"({leaf})";
     }
 
     private void Method(string signature, string returns, bool keyTables, bool inHelper)
