@@ -22,8 +22,20 @@ struct SpanBoundsPhase {
     static __device__ void run(const Problem&, const Score& score, const Arguments&, unsigned char* shared) {
         const long long block = blockIdx.x + static_cast<long long>(gridDim.x) * blockIdx.z;
         auto* entries = reinterpret_cast<Entry*>(shared);
-        score.for_each_bounded([&](const auto& span, int number) { write(span, number, block, score.bounds, entries); });
+        score.for_each_bounded(Writer{block, score.bounds, entries});
     }
+
+    // A generic lambda would be a host function to NVRTC.
+    struct Writer {
+        long long block;
+        const Bounds& bounds;
+        Entry* shared;
+
+        template <typename T>
+        __device__ void operator()(const rules::Span<T>& span, int number) const {
+            write(span, number, block, bounds, shared);
+        }
+    };
 
     template <typename T>
     static __device__ void write(const rules::Span<T>& span, int number, long long block, const Bounds& bounds, Entry* entries) {
