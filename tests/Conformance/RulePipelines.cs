@@ -133,7 +133,7 @@ public static class RulePipelines
     public static double Reach(RuleKind kind, int keyLength) => kind switch
     {
         RuleKind.Distance => Slope * keyLength,
-        RuleKind.SoftCap => 6 * Cap, // the hyperbolic tangent is within three units, of which half a one is counted anyway
+        RuleKind.SoftCap => 8 * Cap, // the hyperbolic tangent is within four units, of which half a one is counted anyway
         _ => 0,
     };
 

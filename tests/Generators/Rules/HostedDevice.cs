@@ -47,6 +47,8 @@ internal static class HostedDevice
         struct ScorePosition { int batch, query_head, key_value_head, query, key; float distance; };
         namespace ptx {
         inline float tanh(float x) { return std::tanh(x); }
+        inline float exp2(float x) { return std::exp2(x); }
+        inline float reciprocal(float x) { return 1 / x; }
         inline float min_nan(float a, float b) { return a != a || b != b ? a + b : a < b || (a == b && std::signbit(a)) ? a : b; }
         inline float max_nan(float a, float b) { return a != a || b != b ? a + b : a > b || (a == b && std::signbit(b)) ? a : b; }
         }  // namespace ptx
