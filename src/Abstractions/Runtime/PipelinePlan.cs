@@ -132,7 +132,7 @@ public sealed record StagePlan(StageKind Kind, string Name, string Placement, IR
 /// <param name="Parameters">Its options; one that several rules share is listed with the first.</param>
 /// <param name="Spans">Its arguments of <c>Run</c>: type of an element and name, such as <c>int document</c>.</param>
 public sealed record RulePlan(
-    string Name, RuleKind Kind, IReadOnlyList<ParameterPlan> Parameters, IReadOnlyList<string> Spans);
+    string Name, RuleForm Kind, IReadOnlyList<ParameterPlan> Parameters, IReadOnlyList<string> Spans);
 
 /// <summary>One parameter of a stage or rule.</summary>
 /// <param name="Name">Name of the property, and of the member of <c>Options</c> when it is a runtime parameter.</param>

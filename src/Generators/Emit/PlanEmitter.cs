@@ -72,7 +72,7 @@ internal static class PlanEmitter
                 string name = rule.Method.CSharpName.TrimStart('@');
                 var spans = rules.Spans.Where(s => s.Buffer.Rules.Contains(name))
                     .Select(s => Literals.CSharpString($"{s.Buffer.Type.Keyword()} {s.Buffer.Name}"));
-                writer.WriteLine($"new({Literals.CSharpString(name)}, global::AttnCompose.RuleKind.{rule.Kind},");
+                writer.WriteLine($"new({Literals.CSharpString(name)}, global::AttnCompose.RuleForm.{rule.Kind},");
                 writer.WriteLine("[");
                 using (writer.Indent())
                 {

@@ -44,10 +44,10 @@ internal static class BindHooks
         }
     }
 
-    private static string Word(RuleSpec rule) => rule.Kind == RuleKind.Mask ? "mask" : "sink";
+    private static string Word(RuleSpec rule) => rule.Kind == RuleForm.Mask ? "mask" : "sink";
 
     private static string ScoresOf(RuleNodes rules) => rules.Any
-        ? string.Join(", then ", rules.Spec.Rules.OrderBy(r => r.Kind).Select(r => r.Kind == RuleKind.Score ? r.Method.CSharpName : $"{Word(r)} {r.Method.CSharpName}"))
+        ? string.Join(", then ", rules.Spec.Rules.OrderBy(r => r.Kind).Select(r => r.Kind == RuleForm.Score ? r.Method.CSharpName : $"{Word(r)} {r.Method.CSharpName}"))
         : "scores as they are";
 
     private static IEnumerable<ArgumentNode> ArgumentsOf(RuleNodes rules) => rules.Scalars

@@ -70,22 +70,22 @@ internal sealed class RuleParser
     private void Add(IMethodSymbol method, RuleBodies bodies)
     {
         AttributeData attribute = KindOf(method).First();
-        RuleKind kind = attribute.IsNamed(KnownTypeNames.MaskModifier) ? RuleKind.Mask
-            : attribute.IsNamed(KnownTypeNames.ScoreModifier) ? RuleKind.Score
-            : RuleKind.Sink;
+        RuleForm kind = attribute.IsNamed(KnownTypeNames.MaskModifier) ? RuleForm.Mask
+            : attribute.IsNamed(KnownTypeNames.ScoreModifier) ? RuleForm.Score
+            : RuleForm.Sink;
         if (FaultOf(method, kind) is { } fault)
         {
             Refuse(fault);
             return;
         }
-        int given = kind == RuleKind.Score ? 2 : 1;
+        int given = kind == RuleForm.Score ? 2 : 1;
         bool isUsable = true;
         foreach (IParameterSymbol parameter in method.Parameters.Skip(given))
             isUsable &= AddParameter(method, parameter);
         if (!isUsable || bodies.Read(method) is not { } body)
             return;
         var rule = new RuleSpec(kind, body);
-        if (kind == RuleKind.Sink && bodies.Reads(body, PositionPart.Key))
+        if (kind == RuleForm.Sink && bodies.Reads(body, PositionPart.Key))
             Refuse("it reads at.Key, and a sink belongs to a row, not to a key");
         else
             _rules.Add(rule);
@@ -94,17 +94,17 @@ internal sealed class RuleParser
             DiagnosticDescriptors.BadRule.Id, PlaceOf(method), [method.Name, kind.Words(), why]));
     }
 
-    private string? FaultOf(IMethodSymbol method, RuleKind kind)
+    private string? FaultOf(IMethodSymbol method, RuleForm kind)
     {
         string form = kind switch
         {
-            RuleKind.Mask => "bool Rule(in ScorePosition at, ...)",
-            RuleKind.Score => "float Rule(float score, in ScorePosition at, ...)",
+            RuleForm.Mask => "bool Rule(in ScorePosition at, ...)",
+            RuleForm.Score => "float Rule(float score, in ScorePosition at, ...)",
             _ => "float Rule(in ScorePosition at, ...)",
         };
         if (KindOf(method).Count() > 1)
             return "it is marked as two kinds of rule; keep one of [ScoreModifier], [MaskModifier] and [SinkLogit]";
-        if (kind == RuleKind.Sink && _rules.FirstOrDefault(r => r.Kind == RuleKind.Sink) is { } other)
+        if (kind == RuleForm.Sink && _rules.FirstOrDefault(r => r.Kind == RuleForm.Sink) is { } other)
             return $"'{other.Method.CSharpName}' is the sink already, and a row has one; add up the two";
         if (!method.IsStatic)
             return $"it is not static; write static {form}";
@@ -112,8 +112,8 @@ internal sealed class RuleParser
             return "it is generic";
         if (method.IsAsync || method.ReturnsByRef || method.ReturnsByRefReadonly)
             return $"it does not return a plain value; write static {form}";
-        RuleType returns = kind == RuleKind.Mask ? RuleType.Bool : RuleType.Float;
-        RuleType[] first = kind == RuleKind.Score ? [RuleType.Float, RuleType.Position] : [RuleType.Position];
+        RuleType returns = kind == RuleForm.Mask ? RuleType.Bool : RuleType.Float;
+        RuleType[] first = kind == RuleForm.Score ? [RuleType.Float, RuleType.Position] : [RuleType.Position];
         bool isOfForm = TypeOf(method.ReturnType) == returns
             && method.Parameters.Take(first.Length).Select(p => TypeOf(p.Type)).SequenceEqual(first.Select(t => (RuleType?)t));
         return isOfForm ? null : $"its form is another; write static {form}";

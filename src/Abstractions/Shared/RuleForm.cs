@@ -1,7 +1,7 @@
 namespace AttnCompose;
 
 /// <summary>What a rule decides.</summary>
-public enum RuleKind
+public enum RuleForm
 {
     /// <summary>Whether a query sees a key.</summary>
     Mask,
