@@ -79,6 +79,9 @@ public enum RuleKind
 
     /// <summary>A query sees the keys of its document, which a span tells.</summary>
     Documents,
+
+    /// <summary>The denominator of each head has a logit beside the scores.</summary>
+    Sink,
 }
 
 /// <summary>

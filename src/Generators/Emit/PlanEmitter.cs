@@ -75,12 +75,12 @@ internal static class PlanEmitter
         writer.WriteLine("[");
         using (writer.Indent())
         {
-            foreach (RuleSpec rule in rules.Spec.Masks.Concat(rules.Spec.Scores))
+            foreach (RuleSpec rule in rules.Spec.Rules.OrderBy(r => r.Kind))
             {
                 string name = rule.Method.CSharpName.TrimStart('@');
                 var spans = rules.Spans.Where(s => s.Buffer.Rules.Contains(name))
                     .Select(s => Literals.CSharpString($"{s.Buffer.Type.Keyword()} {s.Buffer.Name}"));
-                writer.WriteLine($"new({Literals.CSharpString(name)}, {(rule.IsMask ? "true" : "false")},");
+                writer.WriteLine($"new({Literals.CSharpString(name)}, global::AttnCompose.RuleForm.{rule.Kind},");
                 writer.WriteLine("[");
                 using (writer.Indent())
                 {
