@@ -41,7 +41,7 @@ public sealed class AntiDiagonalAttribute : BlockSelectorAttribute
     private const int DeviceColumns = 256;
 
     /// <summary>Thread blocks that share the tiles of all heads of a sequence, at most; at least one a head.</summary>
-    private const int DeviceBlocks = 512;
+    private const int DeviceBlocks = 256;
 
     /// <summary>Share of the antidiagonals' attention that is covered, in [0, 1].</summary>
     [RuntimeParameter(0.9, Min = 0, Max = 1)]

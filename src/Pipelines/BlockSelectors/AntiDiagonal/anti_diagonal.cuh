@@ -34,7 +34,7 @@ struct AntiDiagonal {
         static constexpr int kWarpsAcross = kColumns / kWarpColumns;
         static constexpr int kThreads = kRows / kWarpRows * kWarpsAcross * kWarp;
         static constexpr int kTile = kRows * kStride;  // queries
-        static constexpr int kSegments = 512, kHeads = 1, kResident = 1;
+        static constexpr int kSegments = 256, kHeads = 1, kResident = 1;
 
         // One step multiplies a slice of the head dims of one row of each group; two steps' slices are in shared memory.
         static constexpr int kDim = kPaddedDim<Config::kHeadDim>;
