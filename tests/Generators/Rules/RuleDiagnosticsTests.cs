@@ -111,7 +111,7 @@ public sealed class RuleDiagnosticsTests
     [InlineData("[AttentionPipeline, FlexPrefill, BlockSparseAttention]")]
     public void Block_selectors_that_score_nothing_or_apply_rules_take_them(string attributes) =>
         Assert.Empty(Compiler.Generate(Compiler.Compile(
-            $"using System;\n{attributes} partial class P {{ {Score} => score; }}")).Diagnostics);
+            $"using System;\n{attributes} partial class P {{ {Score}) => score; }}")).Diagnostics);
 
     [Fact]
     public void A_rule_of_no_pipeline_has_no_effect()

@@ -28,7 +28,8 @@ namespace AttnCompose;
 [DeviceStage("anti_diagonal.cuh", Type = "AntiDiagonal", Elements = [ElementType.Float16, ElementType.BFloat16])]
 [DeviceBuffer("group_sums", "float", Shape = "[blocks at work, 128, key blocks]")]
 [DeviceBuffer("block_scores", "float", Shape = "[batch, query heads, query blocks, key blocks]")]
-[DevicePhase("scores", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "key"], Writes = ["group_sums", "block_scores"],
+[DevicePhase("scores", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "key", "group_sums"],
+    Writes = ["group_sums", "block_scores"],
     Summary = "softmax over antidiagonals by mma.sync, summed over pairs of blocks")]
 [DevicePhase("select", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["block_scores"], Writes = ["block_list"],
     Parameters = ["Threshold"], Summary = "the fewest key blocks that hold Threshold of the sum, the first and the diagonal among them")]

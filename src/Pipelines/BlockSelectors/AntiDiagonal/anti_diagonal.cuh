@@ -158,11 +158,11 @@ struct AntiDiagonal {
             static __device__ void copy(const TileTo& tile, int slice, const unsigned char* any_valid, RowOf row_of) {
                 constexpr int kRowsOfTile = TileTo::kBytes / TileTo::kRowBytes, kStep = kThreads / TileTo::kChunks;
                 static_assert(kThreads % TileTo::kChunks == 0 && kRowsOfTile % kStep == 0);
-                const int chunk = static_cast<int>(threadIdx.x) % TileTo::kChunks;
+                const int thread = ptx::recomputed(static_cast<int>(threadIdx.x)), chunk = thread % TileTo::kChunks;
                 const int from_chunk = slice * TileTo::kChunks + chunk;
-#pragma unroll
+#pragma unroll 2
                 for (int n = 0; n < kRowsOfTile / kStep; n++) {
-                    const int row = static_cast<int>(threadIdx.x) / TileTo::kChunks + n * kStep;
+                    const int row = thread / TileTo::kChunks + n * kStep;
                     const unsigned char* from = row_of(row);
                     const bool valid =
                         from != nullptr && (Config::kHeadDim == kDim || from_chunk < Config::kHeadDim / kChunkElements);

@@ -29,7 +29,7 @@ namespace AttnCompose;
 [DeviceBuffer("block_scores", "float", Shape = "[batch, query heads, query blocks, key blocks]")]
 [DevicePhase("pool_keys", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["key"], Writes = ["pooled_keys", "similarities"],
     Summary = "mean of each key block, and how alike its keys are")]
-[DevicePhase("select", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "pooled_keys", "similarities"],
+[DevicePhase("select", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "pooled_keys", "similarities", "block_scores"],
     Writes = ["block_scores", "block_list"], Parameters = ["Tau", "Theta"],
     Summary = "the fewest key blocks that hold Tau of the map between means, and those that are not similar")]
 public sealed class PooledCoverageAttribute : BlockSelectorAttribute

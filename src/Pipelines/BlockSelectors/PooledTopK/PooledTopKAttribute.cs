@@ -22,7 +22,7 @@ namespace AttnCompose;
 [DeviceBuffer("block_scores", "float", Shape = "[batch, query heads, query blocks, key blocks]")]
 [DevicePhase("pool_keys", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["key"], Writes = ["pooled_keys"],
     Summary = "mean of each key block")]
-[DevicePhase("select", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "pooled_keys"],
+[DevicePhase("select", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "pooled_keys", "block_scores"],
     Writes = ["block_scores", "block_list"], Parameters = ["TopK"],
     Summary = "key blocks whose mean the block's mean query likes best, and the current one: radix select, no sort")]
 public sealed class PooledTopKAttribute : BlockSelectorAttribute
