@@ -86,21 +86,28 @@ struct PooledRows {
             const int d = i * kWarp + lane_id();
             q[i] = d < kHeadDim ? query[d] * (scale * kLog2E) : 0;
         }
+        constexpr int kAtOnce = 4;  // keys of a warp under way
         float highest = -kInfinity;
-        for (int j = warp_id(); j < count; j += kThreads / kWarp) {
-            float sum = -kInfinity;
-            if (counts(j)) {
-                const float* key = keys + static_cast<long long>(j) * kHeadDim;
-                sum = 0;
+        for (int first = warp_id() * kAtOnce; first < count; first += kThreads / kWarp * kAtOnce) {
+            float sums[kAtOnce] = {};
+#pragma unroll
+            for (int n = 0; n < kAtOnce; n++) {
+                const float* key = keys + static_cast<long long>(least(first + n, count - 1)) * kHeadDim;
 #pragma unroll
                 for (int i = 0; i < kPerLane; i++) {
                     const int d = i * kWarp + lane_id();
-                    if (kHeadDim % kWarp == 0 || d < kHeadDim) sum += q[i] * key[d];
+                    if (kHeadDim % kWarp == 0 || d < kHeadDim) sums[n] += q[i] * key[d];
                 }
-                sum = warp_reduce(sum, Sum{});
             }
-            if (lane_id() == 0) row[j] = sum;
-            highest = fmaxf(highest, sum);
+#pragma unroll
+            for (int n = 0; n < kAtOnce; n++) {
+                const int j = first + n;
+                const float sum = warp_reduce(sums[n], Sum{});
+                if (j >= count) break;
+                const float score = counts(j) ? sum : -kInfinity;
+                if (lane_id() == 0) row[j] = score;
+                highest = fmaxf(highest, score);
+            }
         }
         return block_reduce<kThreads>(highest, scratch, [](float a, float b) { return fmaxf(a, b); });
     }
