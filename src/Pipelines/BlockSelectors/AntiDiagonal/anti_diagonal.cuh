@@ -160,7 +160,7 @@ struct AntiDiagonal {
                 static_assert(kThreads % TileTo::kChunks == 0 && kRowsOfTile % kStep == 0);
                 const int thread = ptx::recomputed(static_cast<int>(threadIdx.x)), chunk = thread % TileTo::kChunks;
                 const int from_chunk = slice * TileTo::kChunks + chunk;
-#pragma unroll 2
+#pragma unroll 4
                 for (int n = 0; n < kRowsOfTile / kStep; n++) {
                     const int row = thread / TileTo::kChunks + n * kStep;
                     const unsigned char* from = row_of(row);
@@ -174,12 +174,13 @@ struct AntiDiagonal {
             __device__ void store(Fragment& c, int column_tile, float* sums) const {
                 const float factor = problem.scale * (kLog2E / kStride);
                 const int column = column_tile * kColumns + warp_column();
+                const int first_row = ptx::recomputed(warp_row() + lane_id() / 4);
                 const long long columns = columns_of(problem);
 #pragma unroll
                 for (int m = 0; m < kWarpRows / 16; m++) {
 #pragma unroll
                     for (int half = 0; half < 2; half++) {
-                        const int row = warp_row() + 16 * m + 8 * half + lane_id() / 4;
+                        const int row = first_row + 16 * m + 8 * half;
                         const int visible = visible_to(first_group + row) - column - 2 * (lane_id() % 4);
                         float highest = -kInfinity;
 #pragma unroll

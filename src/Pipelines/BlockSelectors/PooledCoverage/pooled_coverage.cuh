@@ -41,7 +41,8 @@ struct PooledCoverage {
 
         static __device__ void run(const Problem& problem, const Rows& source, const Score&, const Arguments& arguments,
                                    unsigned char* shared) {
-            Keys::for_each_block(problem, source, [&](int b, int g, int h, int j, int begin, int end, const auto& rows) {
+            using HeadRowsOf = typename Keys::HeadRowsOf;
+            Keys::for_each_block(problem, source, [&](int b, int g, int h, int j, int begin, int end, const HeadRowsOf& rows) {
                 const auto* base = static_cast<const unsigned char*>(problem.key);
                 const long long head = problem.key_strides.at(b, g);
                 const auto row_of = [&](int i) {

@@ -160,6 +160,8 @@ struct PooledKeys {
         return (static_cast<long long>(b) * problem.query_heads + head) * blocks * Config::kHeadDim;
     }
 
+    using HeadRowsOf = HeadRows<Rows::kIndexed>;
+
     // visit(b, g, h, j, begin, end, rows) for each query head whose means this block computes: of the keys [begin, end), key
     // block j.
     template <typename Visit>
@@ -167,7 +169,7 @@ struct PooledKeys {
         const int b = static_cast<int>(blockIdx.z), g = static_cast<int>(blockIdx.y), j = static_cast<int>(blockIdx.x);
         const int group = problem.query_heads / problem.key_value_heads;
         for (int h = g * group; h < (Rows::kIndexed ? (g + 1) * group : g * group + 1); h++) {
-            const auto rows = source.rows(problem, sequence_of(problem, b), b, h);
+            const HeadRowsOf rows = source.rows(problem, sequence_of(problem, b), b, h);
             const int begin = j * kTile, end = least(begin + kTile, rows.key_count);
             if (begin < end) visit(b, g, h, j, begin, end, rows);
         }
@@ -175,7 +177,7 @@ struct PooledKeys {
 
     static __device__ void run(const Problem& problem, const Rows& source, const Score&, const Arguments& arguments,
                                unsigned char* shared) {
-        for_each_block(problem, source, [&](int b, int g, int h, int j, int begin, int end, const auto& rows) {
+        for_each_block(problem, source, [&](int b, int g, int h, int j, int begin, int end, const HeadRowsOf& rows) {
             float* to = arguments.pooled_keys + place(problem, b, h) + static_cast<long long>(j) * Config::kHeadDim;
             Means::mean_key(problem, rows, b, g, begin, end, reinterpret_cast<float*>(shared), to);
         });
