@@ -57,6 +57,15 @@ public enum BlockSelectorKind
 
     /// <summary>[FlexPrefill].</summary>
     FlexPrefill,
+
+    /// <summary>[AntiDiagonal].</summary>
+    AntiDiagonal,
+
+    /// <summary>[PooledTopK].</summary>
+    PooledTopK,
+
+    /// <summary>[PooledCoverage].</summary>
+    PooledCoverage,
 }
 
 /// <summary>The score rule of a configuration.</summary>

@@ -96,7 +96,7 @@ internal static class DiagnosticDescriptors
 
     public static readonly DiagnosticDescriptor RulesNotApplied = Rule(
         "ATTN0034", "A stage that scores must apply the pipeline's rules",
-        "'{0}' reads query and key and applies no rules, so it would choose by scores that '{1}' has not changed; use a stage that applies them, such as [TokenCoverage]");
+        "'{0}' reads query and key and applies no rules, so it would choose by scores that '{1}' has not changed; use a stage that applies them, such as [TokenCoverage] or [VerticalSlash]");
 
     public static readonly DiagnosticDescriptor RuleOfNoPipeline = Rule(
         "ATTN0035", "A rule must be a method of a pipeline class",

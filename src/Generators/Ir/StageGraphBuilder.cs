@@ -140,8 +140,8 @@ internal static class StageGraphBuilder
                 continue;
             if (stage.Kind == StageKind.AttentionKernel && (device.Offers & FusionPoint.Score) == 0)
                 problems.Add(new("ATTN0016", i, "", [first, Words(FusionPoint.Score), stage.Name]));
-            bool scores = device.Phases.Any(p => p.Reads.Contains("query") && p.Reads.Contains("key"));
-            if (changeScores && stage.Kind is not (StageKind.AttentionKernel or StageKind.BlockSelector) && scores && !device.Phases.Any(p => p.AppliesRules))
+            bool scores = new[] { "query", "key" }.All(name => device.Phases.Any(p => p.Reads.Contains(name)));
+            if (changeScores && stage.Kind != StageKind.AttentionKernel && scores && !device.Phases.Any(p => p.AppliesRules))
                 problems.Add(new("ATTN0034", i, "", [stage.Name, first]));
         }
     }

@@ -95,6 +95,9 @@ public sealed class RuleDiagnosticsTests
     [InlineData("[AttentionPipeline, «ClosedAttend»]", "ATTN0016")]
     [InlineData("[AttentionPipeline, «TestSelect», TestGather, FlashAttention, TestScatter]", "ATTN0034")]
     [InlineData("[AttentionPipeline, «TestSelect», TokenCoverage, TestGather, FlashAttention, TestScatter]", "ATTN0034 ATTN0019")]
+    [InlineData("[AttentionPipeline, «AntiDiagonal», BlockSparseAttention]", "ATTN0034")]
+    [InlineData("[AttentionPipeline, «PooledTopK», BlockSparseAttention]", "ATTN0034")]
+    [InlineData("[AttentionPipeline, TokenCoverage, GatherTokens, «PooledCoverage», BlockSparseAttention, ScatterTokens]", "ATTN0034")]
     public void Rules_need_stages_that_apply_them(string attributes, string ids)
     {
         (string source, string marked) = Diagnosed.Split(attributes + " partial class P { " + Score.Replace("R(", "Bias(", StringComparison.Ordinal) + ") => score; }");
@@ -105,6 +108,14 @@ public sealed class RuleDiagnosticsTests
         Assert.Equal(marked, compilation.SyntaxTrees.Last().ToString().Substring(first.Location.SourceSpan.Start, first.Location.SourceSpan.Length));
         Assert.Contains("Bias", first.GetMessage(), StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("[AttentionPipeline, StreamingBlocks, BlockSparseAttention]")]
+    [InlineData("[AttentionPipeline, VerticalSlash, BlockSparseAttention]")]
+    [InlineData("[AttentionPipeline, FlexPrefill, BlockSparseAttention]")]
+    public void Block_selectors_that_score_nothing_or_apply_rules_take_them(string attributes) =>
+        Assert.Empty(Compiler.Generate(Compiler.Compile(
+            $"using System;\n{attributes} partial class P {{ {Score}) => score; }}")).Diagnostics);
 
     [Fact]
     public void A_rule_of_no_pipeline_has_no_effect()
