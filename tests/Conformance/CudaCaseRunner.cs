@@ -68,7 +68,7 @@ public sealed class CudaCaseRunner : IDisposable
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = logSumExp.Dense(batch, heads, queries), KeyLengths = keyLengths, QueryLengths = queryLengths,
             Selection = config.Sparse ? selection : null, Blocks = blocks,
-            BlockSelection = chosenBlocks,
+            BlockSelection = chosenBlocks, Layer = config.Layer,
         };
         _workspace.Copies = true;
         pipeline.Run(in arguments);

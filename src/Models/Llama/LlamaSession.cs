@@ -196,6 +196,7 @@ public sealed unsafe class LlamaSession : IDisposable
             Value = AttentionTensor.FromBlhd(_values[layer].Span(0, keyElements), 1, keys, config.KeyValueHeads, dim),
             Output = AttentionTensor.FromBlhd(_attended.Span(0, rows * heads * dim), 1, rows, heads, dim),
             Selection = _selection,
+            Layer = new(layer, config.Layers),
         });
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         double all = heads * Pairs(keys, keys - rows);

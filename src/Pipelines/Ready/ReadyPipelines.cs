@@ -7,7 +7,8 @@ public static class ReadyPipelines
     public static IReadOnlyList<PipelineDescriptor> All { get; } =
     [
         DenseAttention.Descriptor, BlockSparse.Descriptor, Streaming.Descriptor, VerticalSlash.Descriptor, Flexprefill.Descriptor,
-        TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseStreaming.Descriptor,
+        TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseTopP.Descriptor, TokenSparsePyramid.Descriptor,
+        TokenSparseAccumulated.Descriptor, TokenSparseRandom.Descriptor, TokenSparseTwilight.Descriptor, TokenSparseStreaming.Descriptor,
         TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor,
     ];
 

@@ -13,7 +13,7 @@ public sealed class SelectionSuite
 {
     private const int Window = 128;
     private const int QueryHeads = 3;
-    private const string Coverage = "token_sparse_prefill", Fixed = "token_sparse_fixed";
+    private const string Coverage = "token_sparse_prefill", Fixed = "token_sparse_fixed", Top = "token_sparse_top_p";
 
     private readonly CudaDevice _device;
     private readonly IReadOnlyList<int> _lengths;
@@ -34,6 +34,7 @@ public sealed class SelectionSuite
     public IEnumerable<SuiteCheck> Run()
     {
         using CudaModule coverage = Load(TokenSparsePrefill.Descriptor), count = Load(TokenSparseFixed.Descriptor);
+        using CudaModule top = Load(TokenSparseTopP.Descriptor);
         int held = coverage.Kernel($"{Coverage}_select").Shape.HeldKeys;
         int most = Math.Max(1, coverage.Kernel($"{Coverage}_select").Shape.Team);
         IReadOnlyList<int> lengths = _lengths.Count > 0 ? _lengths :
@@ -50,7 +51,7 @@ public sealed class SelectionSuite
                 foreach (Content content in Enum.GetValues<Content>())
                 {
                     string name = $"{keys} keys, {(team == 0 ? "the host's team" : $"team {team}")}, {content}";
-                    yield return SuiteCheck.Of(name, () => Check(coverage, count, keys, team, content));
+                    yield return SuiteCheck.Of(name, () => Check(coverage, count, top, keys, team, content));
                 }
             }
         }
@@ -63,7 +64,7 @@ public sealed class SelectionSuite
             Architecture = _device.Architecture, HeadDim = 64, Element = ElementType.BFloat16, Output = ElementType.BFloat16,
         }));
 
-    private string? Check(CudaModule coverage, CudaModule count, int keys, int team, Content content)
+    private string? Check(CudaModule coverage, CudaModule count, CudaModule top, int keys, int team, Content content)
     {
         var random = new Random(keys + (int)content);
         int queries = content is Content.Steps ? Math.Max(1, keys / 3) : keys; // some with a chunk of the queries
@@ -81,9 +82,16 @@ public sealed class SelectionSuite
         run.Poison();
         run.Launch(count, $"{Fixed}_pool", PhaseScope.KeyTile, run.Raw, run.Scores);
         run.Launch(count, $"{Fixed}_select", PhaseScope.QueryHead, run.Scores, run.Tokens, kept);
-        return run.Difference(new FixedCountAttribute { Count = kept, Window = Window, Pool = 7 }, raw) is { } other
-            ? $"count {kept}: {other}"
+        if (run.Difference(new FixedCountAttribute { Count = kept }.Of(Score()), raw) is { } other)
+            return $"count {kept}: {other}";
+        run.Poison();
+        run.Launch(top, $"{Top}_pool", PhaseScope.KeyTile, run.Raw, run.Scores);
+        run.Launch(top, $"{Top}_select", PhaseScope.QueryHead, run.Scores, run.Tokens, 1 - share, minTokens);
+        return run.Difference(new TopPAttribute { P = 1 - share, MinTokens = minTokens }.Of(Score()), raw) is { } third
+            ? $"share {1 - share}, at least {minTokens}: {third}"
             : null;
+
+        static RecentQueriesAttribute Score() => new() { Window = Window, Pool = 7 };
     }
 
     /// <summary>[query heads, keys]; only the prefix counts.</summary>
@@ -174,7 +182,7 @@ public sealed class SelectionSuite
         }
 
         /// <summary>What the device chose other than the selector on the CPU; null where nothing.</summary>
-        public string? Difference(RecentQueriesSelectorAttribute selector, float[] raw)
+        public string? Difference(TokenSelectorAttribute selector, float[] raw)
         {
             (int heads, int keys) = (_shape.QueryHeads, _shape.KeyLength);
             using CpuDevice device = AttentionDevice.Cpu(1);
@@ -183,7 +191,10 @@ public sealed class SelectionSuite
             chosen.Reset(1, heads, keys);
             int prefix = keys - Window;
             float[] scored = [.. Enumerable.Range(0, heads).SelectMany(h => raw.AsSpan(h * keys, prefix).ToArray())];
-            selector.Select(scored, 0, keys - _shape.QueryLength, cpu, chosen);
+            if (selector is RankedBudgetAttribute pair)
+                pair.Choose(scored, in _shape, 0, new SequenceShape(_shape.QueryLength, keys), cpu, chosen);
+            else
+                ((RecentQueriesSelectorAttribute)selector).Select(scored, 0, keys - _shape.QueryLength, cpu, chosen);
             var (positions, counts, begins) = (new int[heads * keys], new int[heads], new int[heads]);
             _positions.CopyTo(positions);
             _counts.CopyTo(counts);
