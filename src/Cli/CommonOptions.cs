@@ -72,7 +72,9 @@ internal static class CommonOptions
             && int.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out index)
             && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out count)
             && index < count && count <= LayerPosition.Most;
-        return isLayer ? new(index, count) : throw new UsageException($"--layer takes a layer and how many there are, such as 3/32; got '{text}'.");
+        if (!isLayer)
+            throw new UsageException($"--layer takes a layer and how many there are, such as 3/32; got '{text}'.");
+        return new(index, count);
     }
 
     /// <summary>Opens the device that a text names. There is no fallback to another one.</summary>

@@ -167,7 +167,8 @@ public static class SelectionOracle
     /// <summary>The same from float32 scores, with masses as integers: exact.</summary>
     public static int FewestHolding(float[] scores, double share, int minTokens)
     {
-        if (minTokens >= scores.Length || scores.Any(value => float.IsNaN(value) || float.IsPositiveInfinity(value)) || scores.All(value => value <= 0))
+        bool isFinite = !scores.Any(value => float.IsNaN(value) || float.IsPositiveInfinity(value));
+        if (minTokens >= scores.Length || !isFinite || scores.All(value => value <= 0))
             return scores.Length;
         int exponent = (int)Math.Floor(Math.Log2(scores.Max()));
         if (Math.ScaleB(1, exponent) > scores.Max())

@@ -34,7 +34,8 @@ public sealed record TokenSettings
         var random = new Random(config.Seed ^ 0x50C7);
         if (!config.Sparse || random.Next(2) == 0)
             return config;
-        var score = PipelineConfig.Pick(random, TokenScoreKind.Recent, TokenScoreKind.Recent, TokenScoreKind.Random, TokenScoreKind.Accumulated);
+        TokenScoreKind score = PipelineConfig.Pick(
+            random, TokenScoreKind.Recent, TokenScoreKind.Recent, TokenScoreKind.Random, TokenScoreKind.Accumulated);
         return config with
         {
             Score = score,

@@ -8,8 +8,8 @@ public static class ReadyPipelines
     [
         DenseAttention.Descriptor, BlockSparse.Descriptor, Streaming.Descriptor, VerticalSlash.Descriptor, Flexprefill.Descriptor,
         TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseTopP.Descriptor, TokenSparsePyramid.Descriptor,
-        TokenSparseAccumulated.Descriptor, TokenSparseRandom.Descriptor, TokenSparseTwilight.Descriptor, TokenSparseStreaming.Descriptor,
-        TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor,
+        TokenSparseAccumulated.Descriptor, TokenSparseRandom.Descriptor, TokenSparseTwilight.Descriptor,
+        TokenSparseStreaming.Descriptor, TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor,
     ];
 
     /// <summary>The pipeline of a name such as <c>token-sparse-prefill</c>.</summary>

@@ -106,7 +106,10 @@ public abstract class RankedBudgetAttribute : TokenBudgetAttribute
         int prefix = Math.Max(0, sequence.KeyLength - Score.Window);
         CheckPrefix(prefix);
         if (rawScores.Length != prefix * shape.QueryHeads)
-            throw new ArgumentException($"Got {rawScores.Length} scores for {shape.QueryHeads} heads of {prefix} tokens.", nameof(rawScores));
+        {
+            throw new ArgumentException(
+                $"Got {rawScores.Length} scores for {shape.QueryHeads} heads of {prefix} tokens.", nameof(rawScores));
+        }
         if (prefix == 0)
         {
             if (!Prunes)
@@ -147,7 +150,8 @@ public abstract class RankedBudgetAttribute : TokenBudgetAttribute
             TokenPooling.Join(ranked, mean, heads, shape.GroupSize, prefix, Score.Heads, cpu.Workers);
         if (Prunes)
             TokenPooling.LeaveCandidates(ranked, mean, heads, prefix, batch, selection, cpu.Workers);
-        Kept(new RankedScores(ranked, mean, heads, prefix, sequence.KeyLength, shape.Layer, cpu.Workers), new Span<int>(kept, heads));
+        var tokens = new RankedScores(ranked, mean, heads, prefix, sequence.KeyLength, shape.Layer, cpu.Workers);
+        Kept(in tokens, new Span<int>(kept, heads));
         for (int head = 0; head < heads; head++)
         {
             int most = Prunes ? selection.KeyCount(batch, head) - (sequence.KeyLength - prefix) : prefix;

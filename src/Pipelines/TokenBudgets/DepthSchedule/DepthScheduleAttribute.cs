@@ -52,7 +52,8 @@ public sealed class DepthScheduleAttribute : RankedBudgetAttribute
         if (!layer.IsKnown)
         {
             throw new ArgumentException(
-                "DepthSchedule keeps fewer tokens in higher layers, and the call does not say which layer it is for; set Layer of its arguments.",
+                "DepthSchedule keeps fewer tokens in higher layers, and the call does not say which layer it is for; "
+                + "set Layer of its arguments.",
                 "Layer");
         }
     }

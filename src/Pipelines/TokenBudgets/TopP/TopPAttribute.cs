@@ -16,8 +16,8 @@ namespace AttnCompose;
 [DeviceStage("top_p.cuh", Type = "TopP")]
 [DevicePhase("pool", Scope = PhaseScope.KeyTile, Reads = ["raw_scores", "token_index"], Writes = ["scores"],
     Summary = "average pool along the prefix")]
-[DevicePhase("select", Scope = PhaseScope.QueryHead, Reads = ["scores"], Writes = ["token_index"], Parameters = ["P", "MinTokens"],
-    Summary = "each head's highest-scored prefix tokens, up to a share of its scores, and the window, ascending")]
+[DevicePhase("select", Scope = PhaseScope.QueryHead, Reads = ["scores"], Writes = ["token_index"],
+    Parameters = ["P", "MinTokens"], Summary = "each head's highest-scored prefix tokens, up to a share of its scores, and the window, ascending")]
 public sealed class TopPAttribute : RankedBudgetAttribute
 {
     /// <summary>Share of a head's scores over the prefix that the kept tokens hold, in [0, 1].</summary>
@@ -36,7 +36,10 @@ public sealed class TopPAttribute : RankedBudgetAttribute
     {
         fixed (int* counts = kept)
         {
-            var work = new HeadWork { Scores = tokens.Scores, Prefix = tokens.Prefix, Kept = counts, P = P, MinTokens = MinTokens };
+            var work = new HeadWork
+            {
+                Scores = tokens.Scores, Prefix = tokens.Prefix, Kept = counts, P = P, MinTokens = MinTokens,
+            };
             tokens.Workers.Run(ref work, tokens.Heads);
         }
     }

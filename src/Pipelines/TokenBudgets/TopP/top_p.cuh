@@ -27,7 +27,8 @@ struct TopP : RankedTokens<Config, static_cast<int>(sizeof(typename MassCut<1024
             wait_for_earlier_kernels();
             const auto kept_of = [&](const Keys& keys, const Team& team, int prefix) {
                 const int most = Ranked::candidates(problem, arguments.token_index, prefix);
-                const int wanted = kept_by_mass(arguments, keys, team, prefix, *reinterpret_cast<typename Cut::Shared*>(shared));
+                auto& cut = *reinterpret_cast<typename Cut::Shared*>(shared);
+                const int wanted = kept_by_mass(arguments, keys, team, prefix, cut);
                 return Ranked::has_query(problem) ? least(largest(wanted, arguments.min_tokens), most) : most;
             };
             Ranked::Highest::keep_by_keys(problem, arguments.scores, arguments.token_index, shared, kept_of);
