@@ -113,6 +113,9 @@ public sealed class CudaCaseRunner : IDisposable
             QueryBegins = [.. rows.Select(row => chosen.QueryBegin(row.B, row.H))],
             Scores = hasScores ? Floats("scores") : null,
             RawScores = hasScores ? Floats("raw_scores") : null,
+            LaterRawScores = hasScores && config.Budget == TokenBudgetKind.Pruned
+                ? Floats($"{nameof(RecentQueriesAttribute)}.raw_scores")
+                : null,
         };
 
         float[][] Floats(string buffer)

@@ -89,6 +89,9 @@ public enum TokenBudgetKind
 
     /// <summary>[DepthSchedule].</summary>
     Depth,
+
+    /// <summary>[FixedRatio], and a second pair, [RecentQueries(Pool = 1)] [TopP], that prunes its choice.</summary>
+    Pruned,
 }
 
 /// <summary>The score rule of a configuration.</summary>

@@ -98,6 +98,15 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             }
             relative = Math.Max(relative, 2 * yardstick + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head)));
         }
+        if (_config.Budget == TokenBudgetKind.Pruned)
+        {
+            double[][] raw = [.. Enumerable.Range(0, _config.QueryHeads).Select(head => RawScores<double>(batch, head, prefix))];
+            int[][] positions = result.Positions![(batch * _config.QueryHeads)..((batch + 1) * _config.QueryHeads)];
+            foreach (string failure in new TokenSettings(_config).PruningFailures(
+                _config, raw, positions, sequence.KeyLength, relative, AbsoluteScoreError))
+                yield return $"batch {batch} {failure}";
+            yield break;
+        }
         int group = _config.QueryHeads / _config.KeyValueHeads;
         truth = SelectionOracle.Join(truth, group, _config.Scope);
         relative += _config.Scope == HeadScope.QueryHead ? 0 : Math.ScaleB(_config.QueryHeads, -23); // roundings of the sum
@@ -165,6 +174,11 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             var shape = new ProblemShape(
                 1, heads, _config.KeyValueHeads, sequence.QueryLength, sequence.KeyLength, _config.HeadDim) { Layer = _config.Layer };
             pair.Choose(raw, in shape, 0, in sequence, cpu, chosen);
+            if (result.LaterRawScores is not null)
+            {
+                float[] later = [.. result.LaterRawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];
+                new TokenSettings(_config).Pruning(_config, pair).Choose(later, in shape, 0, in sequence, cpu, chosen);
+            }
         }
         else
         {

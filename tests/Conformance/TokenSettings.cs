@@ -25,7 +25,7 @@ public sealed record TokenSettings
     public LayerPosition Layer { get; }
 
     /// <summary>Whether each head has a number of tokens of its own.</summary>
-    public static bool CountsDiffer(PipelineConfig config) => config.Budget == TokenBudgetKind.TopP && config.Count == 0;
+    public static bool CountsDiffer(PipelineConfig config) => config is { Budget: TokenBudgetKind.TopP or TokenBudgetKind.Pruned, Count: 0 };
 
     /// <summary>The same configuration, often with score and budget as stages of their own.</summary>
     public static PipelineConfig Draw(PipelineConfig config)
@@ -39,7 +39,7 @@ public sealed record TokenSettings
         return config with
         {
             Score = score,
-            Budget = config.Count > 0 ? TokenBudgetKind.Own : (TokenBudgetKind)random.Next(1, Enum.GetValues<TokenBudgetKind>().Length),
+            Budget = config.Count > 0 ? TokenBudgetKind.Own : (TokenBudgetKind)random.Next(1, (int)TokenBudgetKind.Pruned),
             Scope = config.Count > 0 || random.Next(2) == 0 ? (HeadScope)random.Next(Enum.GetValues<HeadScope>().Length) : default,
         };
     }
@@ -51,6 +51,7 @@ public sealed record TokenSettings
         (TokenScoreKind.Recent, TokenBudgetKind.Depth, HeadScope.KeyValueHeadMean),
         (TokenScoreKind.Random, TokenBudgetKind.Ratio, HeadScope.QueryHead),
         (TokenScoreKind.Accumulated, TokenBudgetKind.Own, HeadScope.QueryHead),
+        (TokenScoreKind.Recent, TokenBudgetKind.Pruned, HeadScope.KeyValueHeadMax),
     ];
 
     /// <summary>The configuration as a ready pipeline declares it.</summary>
@@ -77,6 +78,8 @@ public sealed record TokenSettings
             TokenBudgetKind.TopP => Pipelines.TokenSparseTopP.Create(device, new() { P = s.P, MinTokens = config.MinTokens }),
             TokenBudgetKind.Depth => Pipelines.TokenSparsePyramid.Create(device, new() { Count = s.DepthCount, Beta = s.Beta }),
             TokenBudgetKind.Ratio => Pipelines.TokenSparseRandom.Create(device, new() { Seed = s.Seed, Ratio = s.Ratio }),
+            TokenBudgetKind.Pruned => Pipelines.TokenSparseTwilight.Create(
+                device, new() { Ratio = s.Ratio, P = s.P, MinTokens = config.MinTokens }),
             _ => throw new ArgumentException($"No ready pipeline has the budget {config.Budget}.", nameof(config)),
         };
     }
@@ -89,6 +92,7 @@ public sealed record TokenSettings
         TokenBudgetKind.TopP => Pipelines.TokenSparseTopP.Plan,
         TokenBudgetKind.Depth => Pipelines.TokenSparsePyramid.Plan,
         TokenBudgetKind.Ratio => Pipelines.TokenSparseRandom.Plan,
+        TokenBudgetKind.Pruned => Pipelines.TokenSparseTwilight.Plan,
         _ => throw new ArgumentException($"No ready pipeline has the budget {config.Budget}.", nameof(config)),
     };
 
@@ -108,12 +112,63 @@ public sealed record TokenSettings
         {
             { Count: > 0 } => new FixedCountAttribute { Count = config.Count },
             { Budget: TokenBudgetKind.TopP } => new TopPAttribute { P = P, MinTokens = config.MinTokens },
-            { Budget: TokenBudgetKind.Ratio } => new FixedRatioAttribute { Ratio = Ratio },
+            { Budget: TokenBudgetKind.Ratio or TokenBudgetKind.Pruned } => new FixedRatioAttribute { Ratio = Ratio },
             { Budget: TokenBudgetKind.Depth } => new DepthScheduleAttribute { Count = DepthCount, Beta = Beta },
             _ => new CoverageAttribute { Coverage = config.Coverage, MinTokens = config.MinTokens },
         };
         budget.Of(score);
         return budget;
+    }
+
+    /// <summary>The pair that prunes the choice of the first.</summary>
+    public RankedBudgetAttribute Pruning(PipelineConfig config, TokenSelectorAttribute first)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        var budget = new TopPAttribute { P = P, MinTokens = config.MinTokens };
+        budget.Of(new RecentQueriesAttribute { Window = config.Window, Pool = 1 }, first);
+        return budget;
+    }
+
+    /// <summary>
+    /// What is wrong with a choice that was pruned, when each score is known up to an error: it holds tokens that the first choice
+    /// cannot have kept, or not the highest of those that it must have kept, or another number of them than hold the share.
+    /// </summary>
+    /// <param name="config">The configuration.</param>
+    /// <param name="raw">[heads][prefix], the truth, by which both pairs rank: pooled and joined the first, as it is the second.</param>
+    /// <param name="positions">[heads], what was kept.</param>
+    /// <param name="keyLength">Tokens of the sequence.</param>
+    /// <param name="relative">Relative error.</param>
+    /// <param name="absolute">Absolute error.</param>
+    public IEnumerable<string> PruningFailures(
+        PipelineConfig config, double[][] raw, int[][] positions, int keyLength, double relative, double absolute)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        int prefix = raw[0].Length, group = config.QueryHeads / config.KeyValueHeads;
+        int first = Math.Clamp((int)Math.Ceiling(Ratio * keyLength) - config.Window, 0, prefix);
+        double[][] coarse = SelectionOracle.Join([.. raw.Select(row => SelectionOracle.Pool(row, config.Pool))], group, config.Scope);
+        for (int head = 0; head < raw.Length; head++)
+        {
+            double threshold = first == 0 ? 0 : coarse[head].OrderDescending().ElementAt(first - 1);
+            double limit = 2 * (relative * threshold + absolute);
+            bool[] may = [.. coarse[head].Select(score => first == prefix || (first > 0 && score >= threshold - limit))];
+            bool[] must = [.. coarse[head].Select(score => first == prefix || (first > 0 && score > threshold + limit))];
+            HashSet<int> kept = [.. positions[head].Where(t => t < prefix)];
+            if (kept.Any(t => !may[t]) || kept.Count > first)
+                yield return $"head {head}: keeps tokens that the first choice, {first} of {prefix}, did not";
+            double least = kept.Count == 0 ? double.PositiveInfinity : kept.Min(t => raw[head][t]);
+            for (int t = 0; t < prefix; t++)
+            {
+                if (must[t] && !kept.Contains(t) && raw[head][t] > least + 4 * (relative * raw[head][t] + absolute))
+                    yield return $"head {head}: token {t} is dropped, whose score {raw[head][t]} is above the {least} of one kept";
+            }
+            if (may.Count(possible => possible) != first)
+                continue; // ties: which tokens the first choice kept is not known
+            double[] candidates = [.. raw[head].Where((_, t) => may[t])];
+            double unit = candidates.DefaultIfEmpty().Max() / (1L << 39);
+            (int fewest, int most) = SelectionOracle.FewestHoldingRange(candidates, P, config.MinTokens, relative, absolute + unit);
+            if (kept.Count < fewest || kept.Count > most)
+                yield return $"head {head}: keeps {kept.Count} of {first}, between {fewest} and {most} are right";
+        }
     }
 
     /// <summary>How many tokens of its prefix a head may keep, when each score is known up to an error.</summary>
