@@ -6,7 +6,8 @@ Needs a GPU.
 
 COUNT configurations a tool (80 where it is left out), in two processes. Reports of the tools that are known noise are counted
 by name; docs/contributing/verification.md says why each is no fault. Exit code 0: no other report, no failed configuration, and
-no kernel that was not launched. Logs go to the folder LOGS where it is given.
+no kernel that was not launched. Logs go to the folder LOGS where it is given. Kernels are compiled into the folder that
+ATTNCOMPOSE_CACHE names, where it is set, so that a run of verify before it leaves little to compile.
 """
 import collections, concurrent.futures, os, re, subprocess, sys, tempfile
 
@@ -84,7 +85,7 @@ def main():
     logs = sys.argv[3] if len(sys.argv) > 3 else None
     failed = False
     with tempfile.TemporaryDirectory() as cache:
-        os.environ["ATTNCOMPOSE_CACHE"] = cache  # so that the kernels are compiled once, without a tool
+        os.environ.setdefault("ATTNCOMPOSE_CACHE", cache)  # so that the kernels are compiled once, without a tool
         with concurrent.futures.ThreadPoolExecutor(2 * len(TOOLS)) as pool:
             for jobs in ([("plain", [], [])], TOOLS):
                 pairs = [(tool, half) for tool in jobs for half in HALVES]

@@ -64,6 +64,8 @@ public sealed class DeviceReference : IDisposable
         CudaTokenSelection? selection = null, bool roundsWeights = false)
         where T : unmanaged
     {
+        if (rows.Length == 0) // every sequence of the call is empty
+            return ([], []);
         int dim = (int)query.Lengths[3];
         if (Unsafe.SizeOf<T>() != 2 || dim > 256)
             throw new NotSupportedException($"The reference takes 16-bit elements and head dims up to 256; got {query}.");

@@ -1,8 +1,5 @@
 using System.Collections.Concurrent;
-using System.ComponentModel;
-using System.Diagnostics;
 using System.Runtime.ExceptionServices;
-using System.Text;
 
 namespace AttnCompose.Cuda;
 
@@ -37,7 +34,7 @@ internal static class KernelBatch
 
         void Work()
         {
-            using Worker? worker = isAlone ? null : new(KernelWorker.Command!, cancellation);
+            using KernelWorkerProcess? worker = isAlone ? null : new(KernelWorker.Command!, cancellation);
             CompiledKernel Compile(PreparedKernel kernel)
             {
                 if (worker?.Compile(kernel) is not { } compiled)
@@ -73,79 +70,5 @@ internal static class KernelBatch
         if (failure is not null)
             ExceptionDispatchInfo.Throw(failure);
         return byWorkers;
-    }
-
-    /// <summary>
-    /// A worker process, started by its first kernel. One that cannot be started, has no compiler or ends before its time is lost,
-    /// and compiles nothing from then on.
-    /// </summary>
-    private sealed class Worker(ProcessStartInfo command, CancellationToken cancellation) : IDisposable
-    {
-        private Process? _process;
-        private BinaryWriter? _requests;
-        private BinaryReader? _replies;
-        private CancellationTokenRegistration _kill;
-        private bool _isLost;
-
-        /// <summary>The compiled kernel; null where the worker is lost.</summary>
-        public CompiledKernel? Compile(PreparedKernel kernel)
-        {
-            if (!_isLost && (_process is not null || Start()))
-            {
-                try
-                {
-                    KernelWorker.WriteRequest(_requests!, kernel);
-                    if (KernelWorker.ReadReply(_replies!, kernel) is { } compiled)
-                        return compiled;
-                }
-                catch (IOException)
-                {
-                    cancellation.ThrowIfCancellationRequested(); // it did not end by itself
-                }
-            }
-            _isLost = true;
-            return null;
-        }
-
-        public void Dispose()
-        {
-            _kill.Dispose();
-            if (_process is null)
-                return;
-            Kill(_process);
-            _process.WaitForExit();
-            _process.Dispose();
-        }
-
-        private bool Start()
-        {
-            try
-            {
-                lock (command) // reading its environment for the first time changes it
-                    _process = Process.Start(command);
-            }
-            catch (Exception e) when (e is Win32Exception or IOException or PlatformNotSupportedException)
-            {
-                return false;
-            }
-            if (_process is null)
-                return false;
-            _requests = new BinaryWriter(_process.StandardInput.BaseStream, Encoding.UTF8);
-            _replies = new BinaryReader(_process.StandardOutput.BaseStream, Encoding.UTF8);
-            _kill = cancellation.Register(static process => Kill((Process)process!), _process);
-            return true;
-        }
-
-        private static void Kill(Process process)
-        {
-            try
-            {
-                process.Kill();
-            }
-            catch (Exception e) when (e is InvalidOperationException or Win32Exception)
-            {
-                // it has ended, or is about to
-            }
-        }
     }
 }

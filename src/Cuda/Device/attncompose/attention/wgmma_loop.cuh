@@ -54,9 +54,11 @@ struct WgmmaLoop {
 
     using Producer = WgmmaProducer<Element, Rows, Blocks, Ring>;
 
-    // The warpgroups share out 512 registers among lanes of equal number, in eights.
+    // The warpgroups share out, in eights, what the block begins with: a lane's equal part of the multiprocessor's 64K registers,
+    // in eights too, so 168 of three and not 170. One that asks for more than there is waits for ever.
+    static constexpr int kRegisters = (64 << 10) / ((1 + kConsumers) * kWarpgroup) / 8 * 8 * (1 + kConsumers);
     static constexpr int kProducerRegisters = Tuning::kProducerRegisters;
-    static constexpr int kConsumerRegisters = (512 - kProducerRegisters) / kConsumers / 8 * 8;
+    static constexpr int kConsumerRegisters = (kRegisters - kProducerRegisters) / kConsumers / 8 * 8;
 
     // Named barriers: one to synchronise each consumer, one for each consumer's turn.
     static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
@@ -116,7 +118,10 @@ struct WgmmaLoop {
                              tile * kQueryTile,
                              {ptx::shared_address(shared)},
                              static_cast<int>(threadIdx.x) % kWarpgroup};
-        if (threadIdx.x == 0) loop.ring.init_barriers();
+        if (threadIdx.x == 0) {
+            loop.ring.init_barriers();
+            loop.ring.put_work(b, h);
+        }
         __syncthreads();
 
         const bool has_queries = loop.tile_begin < loop.rows.query_count;
@@ -211,7 +216,9 @@ struct WgmmaLoop {
     }
 
     // Made where it is needed, so that the loop has its registers.
-    __device__ ResultRows results() const { return {problem, destination, b, h, rows.query_count, tile_begin, ring, thread}; }
+    __device__ ResultRows results() const {
+        return {problem, destination, ring.sequence(), ring.query_head(), rows.query_count, tile_begin, ring, thread};
+    }
 
     // The walk of a consumer that has a query block of its own: it passes over tiles that only others visit. Of each tile it
     // takes and passes its turn and gives back keys and values all the same. `pending` says that the tile before was its own, so

@@ -41,7 +41,7 @@ struct WgmmaListTuning {
     static constexpr int kStages = kHeadDim * kKeyTile <= 64 * 128 ? 4 : kHeadDim <= 128 && !kMapped ? 3 : 2;
     static constexpr bool kOverlap = false;
     static constexpr bool kTakeTurns = true;
-    static constexpr int kProducerRegisters = 56;
+    static constexpr int kProducerRegisters = 64;
 };
 
 template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
@@ -87,7 +87,8 @@ struct WgmmaRing {
     static constexpr int kValuesOffset = kKeysOffset + kStages * KeyTile::kBytes;
     static constexpr int kBarriersOffset = kValuesOffset + kStages * KeyTile::kBytes;
     static constexpr int kHeadersOffset = kBarriersOffset + kStages * kBarriers * 8;
-    static constexpr int kPositionsOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
+    static constexpr int kWorkOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
+    static constexpr int kPositionsOffset = kWorkOffset + 8;
     static constexpr int kBytes = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
     static_assert(kBytes <= 227 * 1024);
 
@@ -134,6 +135,15 @@ struct WgmmaRing {
     __device__ Header header(int stage) const {
         return {ptx::load_word(header_address(stage)), static_cast<unsigned>(ptx::load_word(header_address(stage) + 4))};
     }
+
+    // The block's sequence and query head are kept here until its results leave, so that the loop has their registers.
+    __device__ void put_work(int b, int h) const {
+        ptx::store_word(shared + kWorkOffset, static_cast<unsigned>(b));
+        ptx::store_word(shared + kWorkOffset + 4, static_cast<unsigned>(h));
+    }
+    __device__ int sequence() const { return ptx::load_word(shared + kWorkOffset); }
+    __device__ int query_head() const { return ptx::load_word(shared + kWorkOffset + 4); }
+
     __device__ int position(int stage, int row) const {
         return ptx::load_word(positions_address(stage) + static_cast<unsigned>(row) * 4);
     }
