@@ -42,8 +42,8 @@ public sealed class DepthScheduleAttribute : RankedBudgetAttribute
     /// <inheritdoc/>
     protected override void CheckParameters()
     {
-        Require(Count is >= 1 and <= MostCount, nameof(Count), Count, $"in [1, {MostCount}]");
-        Require(Beta is >= 1 and <= MostCount, nameof(Beta), Beta, $"in [1, {MostCount}]");
+        Require(Count is >= 1 and <= MostCount, nameof(Count), Count, "in [1, 4194304]");
+        Require(Beta is >= 1 and <= MostCount, nameof(Beta), Beta, "in [1, 4194304]");
     }
 
     /// <inheritdoc/>
