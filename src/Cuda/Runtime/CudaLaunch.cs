@@ -7,7 +7,7 @@ namespace AttnCompose.Cuda;
 /// <code>
 /// launch.Begin("token_sparse_prefill_row_partials", PhaseScope.KeyValueHeadKeyTile);
 /// launch.Pass(in launch.Problem);
-/// launch.Pass(launch.Buffer(_tokenCoverage, "row_partials"));
+/// launch.Pass(launch.Buffer(_selector, "row_partials"));
 /// launch.Run();
 /// </code>
 /// Nothing is allocated from the second call of a shape on.

@@ -4,7 +4,7 @@ using System.Collections.Immutable;
 using System.IO;
 using System.Linq;
 using System.Threading;
-using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Parsing;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
@@ -135,7 +135,7 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
             .Select(a => a.ConstructorArgument(0, ""));
         var tensors = new HashSet<string>(s_tensors.Concat(buffers), StringComparer.Ordinal);
         if (StageParser.DerivesFrom(stage, KnownTypeNames.TokenBudget))
-            tensors.Add(StageGraphBuilder.RawScores); // of the score before it
+            tensors.Add(BufferSpec.RawScores); // of the score before it
         var parameters = new HashSet<string>(
             StageParser.ParameterProperties(stage).Where(p => StageParser.ParameterAttributes(p).Any()).Select(p => p.Name),
             StringComparer.Ordinal);

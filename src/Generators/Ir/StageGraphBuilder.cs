@@ -20,9 +20,6 @@ internal static class StageGraphBuilder
         "PrintMembers", "EqualityContract",
     ];
 
-    /// <summary>The buffer that a token score writes, and the budget behind it reads.</summary>
-    public const string RawScores = "raw_scores";
-
     public static (StageGraph? Graph, EquatableArray<Problem> Problems) Build(PipelineSpec spec)
     {
         var problems = new List<Problem>();
@@ -101,8 +98,8 @@ internal static class StageGraphBuilder
                 continue;
             if (after is not { IsBudget: true })
                 problems.Add(new("ATTN0051", i, "", [stage.Name]));
-            if (stage.Device is { Phases.Count: > 0 } device && !device.Phases.Any(p => p.Writes.Contains(RawScores)))
-                problems.Add(new("ATTN0017", i, "", [stage.Name, $"none of its phases writes {RawScores}"]));
+            if (stage.Device is { Phases.Count: > 0 } device && !device.Phases.Any(p => p.Writes.Contains(BufferSpec.RawScores)))
+                problems.Add(new("ATTN0017", i, "", [stage.Name, $"none of its phases writes {BufferSpec.RawScores}"]));
         }
     }
 

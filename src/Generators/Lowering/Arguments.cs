@@ -1,6 +1,7 @@
 using System.Collections.Generic;
 using System.Linq;
 using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Plan;
 using AttnCompose.Generators.Support;
 
@@ -43,7 +44,7 @@ internal static class Arguments
             if (name == TokenIndex && node.Stage.IsBudget && !isWritten && plan.Graph.Pruned(node) is null)
                 return; // the first choice prunes none
             // A budget reads what the score before it wrote.
-            int owner = name == StageGraphBuilder.RawScores && node.Stage.IsBudget ? stage - 1 : stage;
+            int owner = name == BufferSpec.RawScores && node.Stage.IsBudget ? stage - 1 : stage;
             if (name == TokenIndex)
                 arguments.Add(new ArgumentNode(ArgumentKind.TokenIndex, name, name, "attn::TokenIndex", stage, isWritten));
             else if (name == BlockList)

@@ -90,4 +90,8 @@ internal sealed record HookSpec(
 internal sealed record GatherSpec(string Type, string Key, string Value, EquatableArray<string> Reads, string Summary);
 
 /// <summary>A workspace buffer: see DeviceBufferAttribute.</summary>
-internal sealed record BufferSpec(string Name, string ElementType, string Shape);
+internal sealed record BufferSpec(string Name, string ElementType, string Shape)
+{
+    /// <summary>The buffer that a token score writes, and the budget behind it reads.</summary>
+    public const string RawScores = "raw_scores";
+}
