@@ -2,10 +2,10 @@ using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
-namespace AttnCompose.Benchmarks;
+namespace AttnCompose.Cli.Bench;
 
 /// <summary>Measures the processor's peak of single-precision multiply-adds with the vectors that the kernels use.</summary>
-internal static class Peak
+internal static class CpuPeak
 {
     private const int Accumulators = 12;
 
@@ -27,6 +27,27 @@ internal static class Peak
         GC.KeepAlive(sink);
         int lanes = Vector512.IsHardwareAccelerated ? 16 : 8;
         return 2.0 * lanes * Accumulators * Rounds / (best / (double)Stopwatch.Frequency);
+    }
+
+    /// <summary>The same of so many threads at once, where cores share units, caches and power: their sum.</summary>
+    public static double MeasureTogether(int threads)
+    {
+        const int Rounds = 20_000_000;
+        var rates = new double[threads];
+        using var start = new Barrier(threads);
+        Thread[] all = [.. Enumerable.Range(0, threads).Select(thread => new Thread(() =>
+        {
+            float sink = Loop(Rounds / 100);
+            start.SignalAndWait();
+            long begin = Stopwatch.GetTimestamp();
+            sink += Loop(Rounds);
+            double seconds = Stopwatch.GetElapsedTime(begin).TotalSeconds;
+            GC.KeepAlive(sink);
+            rates[thread] = 2.0 * (Vector512.IsHardwareAccelerated ? 16 : 8) * Accumulators * Rounds / seconds;
+        }))];
+        Array.ForEach(all, thread => thread.Start());
+        Array.ForEach(all, thread => thread.Join());
+        return rates.Sum();
     }
 
     private static float Loop(int rounds) => Vector512.IsHardwareAccelerated ? Loop512(rounds) : Loop256(rounds);
