@@ -81,6 +81,23 @@ internal static class CommonOptions
         return [.. layers];
     }
 
+    /// <summary>Reads <c>index/count</c>; nothing is said where there is no text.</summary>
+    /// <exception cref="UsageException">It is not of that form, or there is no such layer.</exception>
+    public static LayerPosition ParseLayer(string? text)
+    {
+        if (text is null)
+            return default;
+        string[] parts = text.Split('/');
+        int index = 0, count = 0;
+        bool isLayer = parts.Length == 2
+            && int.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out index)
+            && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out count)
+            && index < count && count <= LayerPosition.Most;
+        if (!isLayer)
+            throw new UsageException($"--layer takes a layer and how many there are, such as 3/32; got '{text}'.");
+        return new(index, count);
+    }
+
     /// <summary>Opens the device that a text names. There is no fallback to another one.</summary>
     /// <exception cref="UsageException">The text names no kind of device.</exception>
     public static AttentionDevice OpenDevice(string text)

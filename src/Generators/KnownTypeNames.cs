@@ -5,6 +5,8 @@ internal static class KnownTypeNames
 {
     public const string AttentionPipeline = "AttnCompose.AttentionPipelineAttribute";
     public const string Stage = "AttnCompose.StageAttribute";
+    public const string TokenScore = "AttnCompose.TokenScoreAttribute";
+    public const string TokenBudget = "AttnCompose.TokenBudgetAttribute";
     public const string TokenSelector = "AttnCompose.TokenSelectorAttribute";
     public const string Compress = "AttnCompose.CompressAttribute";
     public const string BlockSelector = "AttnCompose.BlockSelectorAttribute";

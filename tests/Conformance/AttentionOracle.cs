@@ -101,7 +101,7 @@ public static class AttentionOracle
                 probabilities[t] = TReal.Exp(probabilities[t] - largest);
                 sum += probabilities[t];
             }
-            for (int t = 0; t < prefix; t++)
+            for (int t = 0; t < Math.Min(prefix, visible); t++)
                 result[t] += probabilities[t] / sum;
         }
         for (int t = 0; t < prefix; t++)

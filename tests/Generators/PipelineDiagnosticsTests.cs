@@ -50,10 +50,31 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0023", "[AttentionPipeline(«Mask = (AttentionMask)7»), TestAttend] partial class P;", "[AttentionPipeline(Mask = (AttentionMask)1), TestAttend] partial class P;" },
         { "ATTN0040", "[AttentionPipeline, «GivenBlocks», TestAttend] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention] partial class P;" },
         { "ATTN0041", "[AttentionPipeline, «BlockSparseAttention»] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention] partial class P;" },
+        { "ATTN0050", $"[AttentionPipeline, «TopP», {Rest}", $"[AttentionPipeline, RecentQueries, TopP, {Rest}" },
+        { "ATTN0050", $"[AttentionPipeline, TokenCoverage, «TopP», {Rest}", $"[AttentionPipeline, TokenCoverage, RecentQueries, TopP, {Rest}" },
+        { "ATTN0051", $"[AttentionPipeline, «RecentQueries», TestSelect, {Rest}", $"[AttentionPipeline, TestSelect, {Rest}" },
+        { "ATTN0051", $"[AttentionPipeline, «RandomTokens», RecentQueries, TopP, {Rest}", $"[AttentionPipeline, RandomTokens, TopP, {Rest}" },
+        { "ATTN0052", $"[AttentionPipeline, RecentQueries, TopP, «FixedCount», {Rest}", $"[AttentionPipeline, RecentQueries, TopP, RecentQueries, FixedCount, {Rest}" },
+        { "ATTN0017", $"[AttentionPipeline, «SilentScore», TopP, {Rest}" + SilentScore, $"[AttentionPipeline, RandomTokens, TopP, {Rest}" },
+        { "ATTN0019", $"[AttentionPipeline, RecentQueries, TopP, «TokenCoverage», {Rest}", $"[AttentionPipeline, TokenCoverage, RecentQueries, TopP, {Rest}" },
+        { "ATTN0022", $"[AttentionPipeline, RecentQueries(«Heads = (HeadScope)7»), TopP, {Rest}", $"[AttentionPipeline, RecentQueries(Heads = HeadScope.Layer), TopP, {Rest}" },
         { "ATTN0011", "[AttentionPipeline, GivenBlocks, «ComputedBlocks», BlockSparseAttention] partial class P;" + Computed("block_list"), "[AttentionPipeline, ComputedBlocks, BlockSparseAttention] partial class P;" + Computed("block_list") },
         { "ATTN0017", "[AttentionPipeline, «ComputedBlocks», BlockSparseAttention] partial class P;" + Computed("output"), "[AttentionPipeline, ComputedBlocks, BlockSparseAttention] partial class P;" + Computed("block_list") },
         { "ATTN0022", "[AttentionPipeline, GivenBlocks, BlockSparseAttention(«BlockKey = 96»)] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention(BlockKey = 64)] partial class P;" },
     };
+
+    private const string Rest = "TestGather, TestAttend, TestScatter] partial class P;";
+
+    private const string SilentScore =
+        """
+
+        [DeviceStage("x.cuh", Type = "X")]
+        [DevicePhase("score", Scope = PhaseScope.KeyTile)]
+        class SilentScoreAttribute : TokenScoreAttribute
+        {
+            public override void Score<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore rules, in TokenScores scores) { }
+        }
+        """;
 
     private static string Computed(string writes) =>
         $$"""

@@ -111,6 +111,7 @@ public sealed record PipelinePlan
 
     private static string Words(StageKind kind) => kind switch
     {
+        StageKind.TokenScore => "token score",
         StageKind.TokenSelector => "token selector",
         StageKind.Compress => "compress",
         StageKind.BlockSelector => "block selector",

@@ -7,7 +7,7 @@ namespace AttnCompose.Cuda;
 /// <code>
 /// launch.Begin("token_sparse_prefill_row_partials", PhaseScope.KeyValueHeadKeyTile);
 /// launch.Pass(in launch.Problem);
-/// launch.Pass(launch.Buffer(_tokenCoverage, "row_partials"));
+/// launch.Pass(launch.Buffer(_selector, "row_partials"));
 /// launch.Run();
 /// </code>
 /// The kernels go to the driver together when the call has named them all. Nothing is allocated from the third call of a shape

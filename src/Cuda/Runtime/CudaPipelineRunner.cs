@@ -286,6 +286,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
             KeyLength = shape.KeyLength,
             HeadDim = shape.HeadDim,
             Scale = arguments.Scale ?? 1 / MathF.Sqrt(shape.HeadDim),
+            Layer = (ushort)shape.Layer.Index,
+            Layers = (ushort)shape.Layer.Count,
         };
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

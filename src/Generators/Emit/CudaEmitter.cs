@@ -99,14 +99,23 @@ internal static class CudaEmitter
             writer.WriteLine($"using Output = ATTNCOMPOSE_OUTPUT;{Bound(true)}");
         }
         writer.WriteLine();
-        // A block selector's config derives from the attention kernel's, which has the block sizes.
+        // A block selector's config derives from the attention kernel's, which has the block sizes; a budget's from its score's.
         foreach (StageNode node in graph.Nodes.Where(HasConfig).OrderBy(n => n.Stage.Kind == StageKind.BlockSelector))
         {
-            string parent = node.Stage.Kind == StageKind.BlockSelector ? ConfigOf(graph, graph.Kernel) : "Config";
+            string parent = node.Stage.Kind == StageKind.BlockSelector ? ConfigOf(graph, graph.Kernel)
+                : node.Stage.IsBudget ? ConfigOf(graph, graph.ScoreOf(node))
+                : "Config";
             using (writer.WriteDeviceBlock($"struct {node.Role}Config : {parent}", "};"))
             {
                 foreach (ParameterSpec p in node.Stage.Parameters.Where(p => p.IsConstant))
                     writer.WriteLine($"static constexpr {p.Type} k{p.Name} = {Literals.Number(p.Type, p.Value)};  // [{node.Stage.Name}({p.Name})]");
+                if (node.Stage.IsBudget)
+                {
+                    StageNode? pruned = graph.Pruned(node);
+                    writer.WriteLine(pruned is null
+                        ? "static constexpr bool kPrunes = false;  // the first choice"
+                        : $"static constexpr bool kPrunes = true;  // the choice of {pruned.Stage.Name}");
+                }
             }
             writer.WriteLine();
         }
@@ -179,7 +188,7 @@ internal static class CudaEmitter
         // Selectors may have the scores' hook for an argument, so it comes before them.
         foreach (HookNode hook in plan.Hooks.Where(h => h == plan.Score && !plan.Graph.Rules.Any))
             writer.WriteLine($"using {hook.Alias} = attn::{DefaultOf(hook.Point)};  // hook: {Literals.Comment(hook.Summary)}");
-        foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector))
+        foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind is StageKind.TokenScore or StageKind.TokenSelector))
         {
             string hooked = node.Device.Phases.Any(p => p.AppliesRules) ? $", {score}" : "";
             writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}{hooked}>;");
@@ -241,7 +250,7 @@ internal static class CudaEmitter
                 writer.WriteLine($"// {KindWords(plan.Graph.Nodes[step.Stage].Stage.Kind)}: {Literals.Comment(step.Summary)}");
                 string hooks = string.Concat(plan.HooksOf(kernel, step).Select(h => $"{h.Alias}{Members(h.Arguments)}, "));
                 // A loop without a place for rules leaves the selectors' scores as they are too.
-                if (plan.Score is null && (step.Given & FusionPoint.Score) != 0 && plan.Graph.Nodes[step.Stage].Stage.Kind == StageKind.TokenSelector)
+                if (plan.Score is null && (step.Given & FusionPoint.Score) != 0 && plan.Graph.Nodes[step.Stage].Stage.Kind is StageKind.TokenScore or StageKind.TokenSelector)
                     hooks += "attn::NoScore{}, ";
                 writer.WriteLine($"{PhaseType(plan, kernel, step)}::run(problem, {hooks}{Members(step.Arguments)}, shared);");
             }
@@ -274,7 +283,7 @@ internal static class CudaEmitter
         return $"{prefix}{plan.Graph.Nodes[step.Stage].Role}::{Names.Pascal(step.Phase)}";
     }
 
-    private static bool HasConfig(StageNode node) => node.Stage.Parameters.Any(p => p.IsConstant);
+    private static bool HasConfig(StageNode node) => node.Stage.IsBudget || node.Stage.Parameters.Any(p => p.IsConstant);
 
     private static string ConfigOf(StageGraph graph, StageNode node) =>
         HasConfig(node) ? node.Role + "Config"
@@ -305,6 +314,7 @@ internal static class CudaEmitter
 
     private static string KindWords(StageKind kind) => kind switch
     {
+        StageKind.TokenScore => "token score",
         StageKind.TokenSelector => "token selector",
         StageKind.Compress => "compress",
         StageKind.BlockSelector => "block selector",

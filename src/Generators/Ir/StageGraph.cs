@@ -21,6 +21,12 @@ internal sealed record StageGraph(
 {
     public IEnumerable<StageNode> Selectors => Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector);
 
+    /// <summary>The score that a budget ranks by: the stage before it.</summary>
+    public StageNode ScoreOf(StageNode budget) => Nodes[Nodes.ToList().IndexOf(budget) - 1];
+
+    /// <summary>The selector whose choice a stage prunes; null for the first.</summary>
+    public StageNode? Pruned(StageNode selector) => Selectors.TakeWhile(s => s != selector).LastOrDefault();
+
     public StageNode? Compress => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.Compress);
 
     public StageNode? BlockSelector => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.BlockSelector);

@@ -25,6 +25,7 @@ internal static class StageGraphBuilder
     {
         var problems = new List<Problem>();
         CheckOrder(spec, problems);
+        CheckScores(spec, problems);
         CheckHooks(spec, problems);
         CheckRules(spec, problems);
         CheckValues(spec, problems);
@@ -84,6 +85,32 @@ internal static class StageGraphBuilder
     private static string WhyNotKeysAlone(AttentionMask mask) => mask == AttentionMask.Causal
         ? ". Keys and values cannot be compressed alone: under the causal mask a query's place among the kept keys follows from its own row, and a query that was dropped has none"
         : "";
+
+    // A token score stands right before the budget that ranks by it.
+    private static void CheckScores(PipelineSpec spec, List<Problem> problems)
+    {
+        List<int> choosing = Enumerable.Range(0, spec.Stages.Count).Where(i => OrderOf(spec.Stages[i].Kind) == StageKind.TokenSelector).ToList();
+        for (int n = 0; n < choosing.Count; n++)
+        {
+            int i = choosing[n];
+            StageSpec stage = spec.Stages[i];
+            StageSpec? before = n > 0 ? spec.Stages[choosing[n - 1]] : null;
+            StageSpec? after = n + 1 < choosing.Count ? spec.Stages[choosing[n + 1]] : null;
+            if (stage.IsBudget && before is { IsBudget: true })
+                problems.Add(new("ATTN0052", i, "", [stage.Name, before.Name]));
+            else if (stage.IsBudget && before?.Kind != StageKind.TokenScore)
+                problems.Add(new("ATTN0050", i, "", [stage.Name]));
+            if (stage.Kind != StageKind.TokenScore)
+                continue;
+            if (after is not { IsBudget: true })
+                problems.Add(new("ATTN0051", i, "", [stage.Name]));
+            if (stage.Device is { Phases.Count: > 0 } device && !device.Phases.Any(p => p.Writes.Contains(BufferSpec.RawScores)))
+                problems.Add(new("ATTN0017", i, "", [stage.Name, $"none of its phases writes {BufferSpec.RawScores}"]));
+        }
+    }
+
+    /// <summary>Token scores and selectors run as declared, before everything else.</summary>
+    private static StageKind OrderOf(StageKind kind) => kind == StageKind.TokenScore ? StageKind.TokenSelector : kind;
 
     private static void CheckHooks(PipelineSpec spec, List<Problem> problems)
     {
@@ -186,7 +213,7 @@ internal static class StageGraphBuilder
     private static StageGraph Assemble(PipelineSpec spec)
     {
         // OrderBy is stable: several of one kind keep their declared order.
-        List<StageSpec> ordered = spec.Stages.OrderBy(s => s.Kind).ToList();
+        List<StageSpec> ordered = spec.Stages.OrderBy(s => OrderOf(s.Kind)).ToList();
         var roles = new NameSet();
         var fields = new NameSet("_cpu", "_cuda");
         // A plan lists options and constants under their names, so an option takes no constant's.
@@ -248,6 +275,7 @@ internal static class StageGraphBuilder
 
     private static string RoleOf(StageKind kind) => kind switch
     {
+        StageKind.TokenScore => "TokenScore",
         StageKind.TokenSelector => "Selector",
         StageKind.Compress => "RowSource",
         StageKind.BlockSelector => "BlockSelector",

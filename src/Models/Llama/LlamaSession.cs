@@ -199,6 +199,7 @@ public sealed unsafe class LlamaSession : IDisposable
             Output = AttentionTensor.FromBlhd(_attended.Span(0, rows * heads * dim), 1, rows, heads, dim),
             Selection = _selection,
             BlockSelection = choosesBlocks ? _blocks : null,
+            Layer = new(layer, config.Layers),
         });
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         bool selected = _selection.Batch > 0;

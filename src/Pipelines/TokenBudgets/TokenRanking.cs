@@ -20,24 +20,19 @@ internal static unsafe class TokenRanking
     }
 
     /// <summary>
-    /// Each head keeps its <paramref name="kept"/> highest of <paramref name="prefix"/> scores; NaN ranks lowest, ties go to
+    /// Each head keeps as many as <paramref name="kept"/> says of its highest of <paramref name="prefix"/> scores; NaN ranks lowest, ties go to
     /// the lower position. All positions after the prefix are kept too.
     /// </summary>
     /// <param name="scores">[heads, prefix], free of subnormals and -0.</param>
     /// <param name="prefix">Tokens that have a score.</param>
-    /// <param name="kept">How many of them are kept.</param>
+    /// <param name="kept">[heads]: how many of them each head keeps.</param>
     /// <param name="batch">Sequence of the selection.</param>
     /// <param name="sequence">Its lengths.</param>
     /// <param name="workers">Workers.</param>
     /// <param name="selection">Receives positions and counts.</param>
     public static void KeepHighest(
-        float* scores, int prefix, int kept, int batch, in SequenceShape sequence, CpuWorkers workers, TokenSelection selection)
+        float* scores, int prefix, int* kept, int batch, in SequenceShape sequence, CpuWorkers workers, TokenSelection selection)
     {
-        if (kept >= prefix)
-        {
-            KeepAll(selection, batch, in sequence);
-            return;
-        }
         var work = new HeadWork
         {
             Scores = scores, Prefix = prefix, Kept = kept, Batch = batch, Sequence = sequence, Selection = selection,
@@ -45,11 +40,22 @@ internal static unsafe class TokenRanking
         workers.Run(ref work, selection.QueryHeads);
     }
 
+    /// <summary>Copies the scores [heads, prefix] of a sequence to the selection; 0 up to the width.</summary>
+    public static void HandOutScores(float* scores, int batch, int prefix, int width, TokenSelection selection)
+    {
+        for (int head = 0; head < selection.QueryHeads && width > 0; head++)
+        {
+            Span<float> row = selection.ScoreBuffer(batch, head, width);
+            new ReadOnlySpan<float>(scores + (long)head * prefix, prefix).CopyTo(row);
+            row[prefix..].Clear();
+        }
+    }
+
     private struct HeadWork : ICpuWork
     {
         public required float* Scores;
         public required int Prefix;
-        public required int Kept;
+        public required int* Kept;
         public required int Batch;
         public required SequenceShape Sequence;
         public required TokenSelection Selection;
@@ -58,7 +64,11 @@ internal static unsafe class TokenRanking
         {
             var scores = new ReadOnlySpan<float>(Scores + (long)item * Prefix, Prefix);
             Span<int> positions = Selection.Buffer(Batch, item);
-            int count = Compact(scores, Kept, positions);
+            int count = Kept[item];
+            if (count < Prefix)
+                Compact(scores, count, positions);
+            else
+                Iota(positions[..count], 0);
             int end = count + Sequence.KeyLength - Prefix;
             Iota(positions[count..end], Prefix);
             int queryBegin = Sequence.FirstQuery <= 0 ? 0 : LowerBound(positions[..end], Sequence.FirstQuery);
@@ -66,12 +76,12 @@ internal static unsafe class TokenRanking
         }
     }
 
-    /// <summary>Positions of the <paramref name="kept"/> highest scores, ascending; returns how many.</summary>
+    /// <summary>Positions of the <paramref name="kept"/> highest scores, ascending.</summary>
     [SkipLocalsInit]
-    private static int Compact(ReadOnlySpan<float> scores, int kept, Span<int> positions)
+    private static void Compact(ReadOnlySpan<float> scores, int kept, Span<int> positions)
     {
         if (kept == 0)
-            return 0;
+            return;
         // The key of the kept-th highest score, digit by digit from the top: `tied` is how many of the scores that begin
         // with `threshold` are still wanted.
         Span<int> counts = stackalloc int[1 << DigitBits];
@@ -105,7 +115,6 @@ internal static unsafe class TokenRanking
             tied -= takesTie ? 1 : 0;
             count += key > threshold || takesTie ? 1 : 0;
         }
-        return count;
     }
 
     /// <summary>Unsigned integers in the order of the scores; NaN is lowest.</summary>

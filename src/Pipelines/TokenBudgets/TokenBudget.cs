@@ -24,7 +24,7 @@ internal static class TokenBudget
     public static int KeptPrefix(ReadOnlySpan<float> mean, double coverage, int minTokens)
     {
         int count = mean.Length;
-        if (minTokens >= count || !TryLargest(mean, out uint largest))
+        if (minTokens >= count || !TryLargest(mean, takesNone: false, out uint largest))
             return count;
         var scale = new MassScale(largest);
         ulong total = 0;
@@ -33,6 +33,28 @@ internal static class TokenBudget
         int below = CountBelow(mean, scale, Target(coverage, total));
         int drop = below == 0 ? 0 : below + 1;
         return Math.Max(minTokens, count - drop);
+    }
+
+    /// <summary>
+    /// Number of highest-scored tokens that together hold a share of the scores, at least <paramref name="minTokens"/> and at
+    /// most all of them. One token fewer would not.
+    /// </summary>
+    /// <param name="scores">Score of each of at most <see cref="MaxPrefix"/> tokens, free of subnormals and -0; -inf for one
+    /// that takes no part.</param>
+    /// <param name="share">Share of the scores to hold, in [0, 1].</param>
+    /// <param name="minTokens">Tokens kept whatever their score; it may exceed the prefix.</param>
+    public static int FewestHolding(ReadOnlySpan<float> scores, double share, int minTokens)
+    {
+        int count = scores.Length;
+        if (minTokens >= count || !TryLargest(scores, takesNone: true, out uint largest))
+            return count;
+        var scale = new MassScale(largest);
+        ulong total = 0;
+        foreach (float value in scores)
+            total += scale.Mass(value);
+        ulong held = Target(share, total);
+        int fewest = held == 0 ? 0 : count - CountBelow(scores, scale, total - held + 1);
+        return Math.Max(minTokens, fewest);
     }
 
     /// <summary>ceil(round(coverage * 2^63) * total / 2^63); exact.</summary>
@@ -44,13 +66,16 @@ internal static class TokenBudget
     }
 
     /// <summary>Bits of the largest mean; false where it is not positive or a mean is infinite or NaN.</summary>
-    private static bool TryLargest(ReadOnlySpan<float> mean, out uint largest)
+    /// <param name="mean">The means.</param>
+    /// <param name="takesNone">Whether -inf weighs nothing instead.</param>
+    /// <param name="largest">The bits.</param>
+    private static bool TryLargest(ReadOnlySpan<float> mean, bool takesNone, out uint largest)
     {
         largest = 0;
         foreach (float value in mean)
         {
             uint bits = BitConverter.SingleToUInt32Bits(value);
-            if ((bits & 0x7F80_0000) == 0x7F80_0000)
+            if ((bits & 0x7F80_0000) == 0x7F80_0000 && !(takesNone && bits == 0xFF80_0000))
                 return false;
             if (bits < 0x8000_0000)
                 largest = Math.Max(largest, bits);

@@ -51,12 +51,21 @@ internal unsafe struct TokenScorer<T, TScore, TKernel>
     public readonly void Score(int batch, float* raw)
     {
         SequenceShape sequence = _problem.Sequence(batch);
+        Score(batch, in sequence, sequence.KeyLength - _window, raw);
+    }
+
+    /// <summary>
+    /// Writes the raw scores [query heads, count] of the first keys of a sequence, or of its beginning: its last queries are those
+    /// that score.
+    /// </summary>
+    public readonly void Score(int batch, in SequenceShape sequence, int count, float* raw)
+    {
         ProblemShape shape = _problem.Shape;
         int group = shape.GroupSize;
         int rows = Math.Min(_window, sequence.QueryLength);
-        for (int head = 0, count; head < shape.QueryHeads; head += count)
+        for (int head = 0, some; head < shape.QueryHeads; head += some)
         {
-            count = _headsAtOnce >= group
+            some = _headsAtOnce >= group
                 ? Math.Min(_headsAtOnce - _headsAtOnce % group, shape.QueryHeads - head)
                 : Math.Min(_headsAtOnce, group - head % group);
             var pass = new Pass
@@ -65,22 +74,22 @@ internal unsafe struct TokenScorer<T, TScore, TKernel>
                 Batch = batch,
                 Sequence = sequence,
                 FirstHead = head,
-                Heads = count,
-                Group = Math.Min(group, count),
+                Heads = some,
+                Group = Math.Min(group, some),
                 Rows = rows,
                 RowsPadded = RowsPadded(rows),
                 Tiles = (int)Tiles(sequence.KeyLength),
-                Prefix = sequence.KeyLength - _window,
+                Prefix = count,
                 Raw = raw,
             };
             var pack = new PackQueries { Pass = pass };
-            _workers.Run(ref pack, count);
+            _workers.Run(ref pack, some);
             var exponentiate = new Exponentiate { Pass = pass };
-            _workers.Run(ref exponentiate, count / pass.Group * pass.Tiles);
+            _workers.Run(ref exponentiate, some / pass.Group * pass.Tiles);
             var normalise = new Normalise { Pass = pass };
-            _workers.Run(ref normalise, count * ((rows + RowRun - 1) / RowRun));
+            _workers.Run(ref normalise, some * ((rows + RowRun - 1) / RowRun));
             var sum = new SumColumns { Pass = pass };
-            _workers.Run(ref sum, count * pass.Tiles);
+            _workers.Run(ref sum, some * pass.Tiles);
         }
     }
 
@@ -183,6 +192,7 @@ internal unsafe struct TokenScorer<T, TScore, TKernel>
                         };
                         Pass.Scorer._hook.Apply(in at, segment);
                     }
+                    new Span<float>(scores + (long)row * Tile + segment.Length, keys - segment.Length).Clear();
                     float exponent = ScoreRows.Exponentiate(segment, !TScore.IsIdentity, out float sum);
                     Pass.Scorer._exponents[statistics + row] = exponent;
                     Pass.Scorer._sums[statistics + row] = sum;

@@ -6,7 +6,7 @@ namespace AttnCompose.Pipelines;
 
 /// <summary>
 /// Average pool along the prefix and mean over heads, in the order of operations that
-/// <see cref="RecentQueriesSelectorAttribute"/> promises. Lanes never mix, so any vector width gives the same bits.
+/// <see cref="RecentQueriesSelectorAttribute"/> and <see cref="RankedBudgetAttribute"/> promise. Lanes never mix, so any vector width gives the same bits.
 /// </summary>
 internal static unsafe class TokenPooling
 {
@@ -21,6 +21,120 @@ internal static unsafe class TokenPooling
             Raw = raw, Pooled = pooled, Mean = mean, Heads = heads, Prefix = prefix, Width = width, ToBFloat16 = toBFloat16,
         };
         workers.Run(ref work, (prefix + Tile - 1) / Tile);
+    }
+
+    /// <summary>Puts the scores of heads that rank together in the place of theirs, and makes the mean anew.</summary>
+    /// <param name="pooled">[heads, prefix].</param>
+    /// <param name="mean">[prefix].</param>
+    /// <param name="heads">Query heads.</param>
+    /// <param name="group">Query heads of a key/value head.</param>
+    /// <param name="prefix">Tokens.</param>
+    /// <param name="scope">Which heads rank together, and by what of their scores; not each on its own.</param>
+    /// <param name="workers">Workers.</param>
+    public static void Join(float* pooled, float* mean, int heads, int group, int prefix, HeadScope scope, CpuWorkers workers)
+    {
+        var work = new JoinWork
+        {
+            Pooled = pooled, Mean = mean, Heads = heads, Prefix = prefix, Scope = scope,
+            Unit = scope == HeadScope.Layer ? heads : group,
+        };
+        workers.Run(ref work, (prefix + Tile - 1) / Tile);
+    }
+
+    /// <summary>
+    /// Scores tokens that a head has not kept -inf, a NaN among the others the lowest finite number, and makes the mean anew, where
+    /// -inf counts 0.
+    /// </summary>
+    public static void LeaveCandidates(
+        float* pooled, float* mean, int heads, int prefix, int batch, TokenSelection selection, CpuWorkers workers)
+    {
+        for (int head = 0; head < heads; head++)
+        {
+            var scores = new Span<float>(pooled + (long)head * prefix, prefix);
+            int next = 0;
+            foreach (int position in selection.Positions(batch, head))
+            {
+                if (position >= prefix)
+                    break;
+                scores[next..position].Fill(float.NegativeInfinity);
+                if (!(scores[position] > float.MinValue))
+                    scores[position] = float.MinValue;
+                next = position + 1;
+            }
+            scores[next..].Fill(float.NegativeInfinity);
+        }
+        var work = new MeanWork { Pooled = pooled, Mean = mean, Heads = heads, Prefix = prefix, LeavesOut = true };
+        workers.Run(ref work, (prefix + Tile - 1) / Tile);
+    }
+
+    private struct JoinWork : ICpuWork
+    {
+        public required float* Pooled;
+        public required float* Mean;
+        public required int Heads;
+        public required int Unit;
+        public required int Prefix;
+        public required HeadScope Scope;
+
+        public readonly void Execute(int item, int worker)
+        {
+            int begin = item * Tile, count = Math.Min(Tile, Prefix - begin);
+            for (int first = 0; first < Heads; first += Unit)
+            {
+                float* together = Pooled + (long)first * Prefix + begin;
+                if (Scope == HeadScope.KeyValueHeadMax)
+                    Largest(together, count);
+                // A sum from +0 begins with the first score, which is never -0.
+                for (int head = 1; head < Unit && Scope != HeadScope.KeyValueHeadMax; head++)
+                    Add(together + (long)head * Prefix, together, count);
+                if (Scope is HeadScope.KeyValueHeadMean or HeadScope.Layer)
+                    Divide(together, count, Unit);
+                Canonical(together, together, count, toBFloat16: false);
+                for (int head = 1; head < Unit; head++)
+                    new ReadOnlySpan<float>(together, count).CopyTo(new Span<float>(together + (long)head * Prefix, count));
+            }
+            new MeanWork { Pooled = Pooled, Mean = Mean, Heads = Heads, Prefix = Prefix, LeavesOut = false }.Execute(item, worker);
+        }
+
+        // From +0; NaN is passed over.
+        private readonly void Largest(float* together, int count)
+        {
+            for (int t = 0; t < count; t++)
+            {
+                float largest = 0;
+                for (int head = 0; head < Unit; head++)
+                {
+                    float score = together[(long)head * Prefix + t];
+                    largest = score > largest ? score : largest;
+                }
+                together[t] = largest;
+            }
+        }
+    }
+
+    /// <summary>The mean of a tile over the heads in order; -inf counts 0 where it stands for a token left out.</summary>
+    private struct MeanWork : ICpuWork
+    {
+        public required float* Pooled;
+        public required float* Mean;
+        public required int Heads;
+        public required int Prefix;
+        public required bool LeavesOut;
+
+        public readonly void Execute(int item, int worker)
+        {
+            int begin = item * Tile, count = Math.Min(Tile, Prefix - begin);
+            float* mean = Mean + begin;
+            new Span<float>(mean, count).Clear();
+            for (int head = 0; head < Heads; head++)
+            {
+                float* scores = Pooled + (long)head * Prefix + begin;
+                for (int t = 0; t < count; t++)
+                    mean[t] += LeavesOut && float.IsNegativeInfinity(scores[t]) ? 0 : scores[t];
+            }
+            Divide(mean, count, Heads);
+            Canonical(mean, mean, count, toBFloat16: false);
+        }
     }
 
     /// <summary>A tile of tokens, all heads, as the device does it.</summary>

@@ -53,6 +53,9 @@ public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
     private string Name => GetType().Name.Replace("Attribute", "", StringComparison.Ordinal);
 
     /// <inheritdoc/>
+    public override int AlwaysKept => Window;
+
+    /// <inheritdoc/>
     public override int ScoreLength(in ProblemShape shape) => Math.Max(0, shape.KeyLength - Window);
 
     /// <inheritdoc/>
@@ -181,7 +184,7 @@ public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
                 TokenRanking.KeepAll(selection, batch, in sequence);
             }
             if (selection.WantsScores)
-                HandOutScores(pooled, batch, hasScores ? prefix : 0, capacity, selection);
+                TokenRanking.HandOutScores(pooled, batch, hasScores ? prefix : 0, capacity, selection);
         }
     }
 
@@ -192,17 +195,9 @@ public abstract class RecentQueriesSelectorAttribute : TokenSelectorAttribute
         int prefix = sequence.KeyLength - Window;
         TokenPooling.Pool(raw, pooled, mean, heads, prefix, Pool, RoundScoresToBFloat16, cpu.Workers);
         int kept = KeptPrefix(new ReadOnlySpan<float>(mean, prefix));
-        TokenRanking.KeepHighest(pooled, prefix, kept, batch, in sequence, cpu.Workers, selection);
-    }
-
-    private static unsafe void HandOutScores(float* pooled, int batch, int prefix, int width, TokenSelection selection)
-    {
-        for (int head = 0; head < selection.QueryHeads && width > 0; head++)
-        {
-            Span<float> row = selection.ScoreBuffer(batch, head, width);
-            new ReadOnlySpan<float>(pooled + (long)head * prefix, prefix).CopyTo(row);
-            row[prefix..].Clear();
-        }
+        int* ofHeads = cpu.Scratch<int>(heads);
+        new Span<int>(ofHeads, heads).Fill(kept);
+        TokenRanking.KeepHighest(pooled, prefix, ofHeads, batch, in sequence, cpu.Workers, selection);
     }
 
     private void CheckPrefix(int prefix)
