@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
+using AttnCompose.Cli.Bench;
 using AttnCompose.Cpu;
 using AttnCompose.Pipelines.Cpu;
 
@@ -55,7 +56,7 @@ internal static class PeakReport
         using var dense = new DenseCase<T>(workers, mask, length, dim, Heads, keyHeads);
         KernelWidth.Force(bits);
         dense.Run();
-        s_peak = Math.Max(s_peak, Peak.Measure());
+        s_peak = Math.Max(s_peak, CpuPeak.Measure());
         double best = double.PositiveInfinity;
         for (int i = 0; i < s_repeats; i++)
         {
@@ -63,7 +64,7 @@ internal static class PeakReport
             dense.Run();
             best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds);
         }
-        s_peak = Math.Max(s_peak, Peak.Measure());
+        s_peak = Math.Max(s_peak, CpuPeak.Measure());
         KernelWidth.Force(0);
         s_rows.Add(new Row(typeof(T).Name, length, dim, keyHeads, mask, bits, workers, best, dense.Operations / best));
     }

@@ -33,6 +33,8 @@ public sealed class CommandLine
             VerifyCommand.Create(_context),
             WarmupCommand.Create(_context),
             BenchCommand.Create(_context),
+            TuneCommand.Create(_context),
+            CompareCommand.Create(_context),
             PlanCommand.Create(_context),
             DoctorCommand.Create(_context),
             _verbose,

@@ -2,7 +2,7 @@ namespace AttnCompose.Cuda;
 
 /// <summary>
 /// Choices between ways to the same result: they change time and memory of a call on a device. The defaults were measured on an
-/// H200.
+/// H200; <c>attncompose tune</c> measures on the device at hand.
 /// </summary>
 public sealed record CudaTuning
 {
@@ -21,4 +21,14 @@ public sealed record CudaTuning
     /// gathered, and attended to, in groups; where it does not suffice for one head, the loop copies row by row.
     /// </summary>
     public long MaxWorkspace { get; init; } = 4L << 30;
+
+    /// <summary>
+    /// Kernels of a call from which on they are put on the stream as one graph, which is kept and given the arguments of each call;
+    /// fewer are launched one by one. <see cref="int.MaxValue"/> never makes a graph. Inside a capture of the caller's, with
+    /// <c>ATTNCOMPOSE_SYNC</c>, and in calls of more than 16 kernels they are launched one by one in any case.
+    /// </summary>
+    public int GraphKernels { get; init; } = 3;
+
+    /// <summary>Most thread blocks that share the keys of one head or sequence while tokens are selected, 1 to 8.</summary>
+    public int TeamBlocks { get; init; } = 8;
 }

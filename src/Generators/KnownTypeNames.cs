@@ -5,6 +5,8 @@ internal static class KnownTypeNames
 {
     public const string AttentionPipeline = "AttnCompose.AttentionPipelineAttribute";
     public const string Stage = "AttnCompose.StageAttribute";
+    public const string TokenScore = "AttnCompose.TokenScoreAttribute";
+    public const string TokenBudget = "AttnCompose.TokenBudgetAttribute";
     public const string TokenSelector = "AttnCompose.TokenSelectorAttribute";
     public const string Compress = "AttnCompose.CompressAttribute";
     public const string BlockSelector = "AttnCompose.BlockSelectorAttribute";
@@ -15,6 +17,7 @@ internal static class KnownTypeNames
     public const string ConstantParameter = "AttnCompose.ConstantParameterAttribute";
     public const string ScoreModifier = "AttnCompose.ScoreModifierAttribute";
     public const string MaskModifier = "AttnCompose.MaskModifierAttribute";
+    public const string SinkLogit = "AttnCompose.SinkLogitAttribute";
     public const string ScorePosition = "AttnCompose.ScorePosition";
     public const string RuleMath = "AttnCompose.RuleMath";
     public const string DeviceStage = "AttnCompose.DeviceStageAttribute";

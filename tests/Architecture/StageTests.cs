@@ -7,7 +7,8 @@ namespace AttnCompose.Architecture;
 /// <summary>One place to add a stage: its folder, with the attribute and the device header side by side.</summary>
 public sealed partial class StageTests
 {
-    private static readonly string[] Kinds = ["TokenSelectors", "Compressors", "BlockSelectors", "AttentionKernels", "Decompressors"];
+    private static readonly string[] Kinds =
+        ["TokenScores", "TokenBudgets", "TokenSelectors", "Compressors", "BlockSelectors", "AttentionKernels", "Decompressors"];
 
     [Fact]
     public void There_are_stages_of_every_kind_that_a_sparse_pipeline_needs()

@@ -67,6 +67,10 @@ public sealed class RunFailureTests : IDisposable
     }
 
     [Fact]
+    public void A_pipeline_that_depends_on_depth_asks_for_the_layer() =>
+        Assert.Contains("Layer", Fails("token-sparse-pyramid", Inputs.WriteFloat(_folder)));
+
+    [Fact]
     public void Element_types_that_do_not_fit_are_named()
     {
         var writer = new SafeTensorsWriter();

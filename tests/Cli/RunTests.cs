@@ -65,6 +65,18 @@ public sealed class RunTests : IDisposable
     }
 
     [Theory]
+    [InlineData("0/10", 285)]
+    [InlineData("9/10", 128)] // its 15 tokens are fewer than the window
+    [InlineData("0/1", 150)]
+    public void The_layer_decides_where_depth_does(string layer, int kept)
+    {
+        string input = Inputs.Write(_folder, [1, 2, 300, 16], [1, 1, 300, 16], [1, 1, 300, 16], value => value);
+        using SafeTensorsFile result = Run(
+            "token-sparse-pyramid", input, "--set", "Count=150", "--set", "Beta=10", "--layer", layer, "--emit", "indices");
+        Assert.Equal([kept, kept], result.Span<int>("counts").ToArray());
+    }
+
+    [Theory]
     [InlineData(0, 0)]
     [InlineData(0, 7)]
     [InlineData(1, 1)]

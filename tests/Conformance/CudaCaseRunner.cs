@@ -68,7 +68,7 @@ public sealed class CudaCaseRunner : IDisposable
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = logSumExp.Dense(batch, heads, queries), KeyLengths = keyLengths, QueryLengths = queryLengths,
             Selection = config.Sparse ? selection : null, Blocks = blocks,
-            BlockSelection = chosenBlocks,
+            BlockSelection = chosenBlocks, Layer = config.Layer,
         };
         _workspace.Copies = true;
         pipeline.Run(in arguments);
@@ -113,6 +113,9 @@ public sealed class CudaCaseRunner : IDisposable
             QueryBegins = [.. rows.Select(row => chosen.QueryBegin(row.B, row.H))],
             Scores = hasScores ? Floats("scores") : null,
             RawScores = hasScores ? Floats("raw_scores") : null,
+            LaterRawScores = hasScores && config.Budget == TokenBudgetKind.Pruned
+                ? Floats($"{nameof(RecentQueriesAttribute)}.raw_scores")
+                : null,
         };
 
         float[][] Floats(string buffer)

@@ -135,7 +135,7 @@ public sealed class PipelineCase
             AttentionOracle.Attend(
                 QueryHead(batch, head), KeyHead(Key, batch, head), KeyHead(Value, batch, head), Config.HeadDim,
                 Sequence(batch).FirstQuery, keys, queries, Config.Mask == AttentionMask.Causal, Scale, Rule, output, logSumExp,
-                probability);
+                probability, RulePipelines.SinkOf(Config.Rule, head));
     }
 
     /// <summary>[Lq, dim] of a query head.</summary>
@@ -196,7 +196,7 @@ public sealed class PipelineCase
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = AttentionTensor.LogSumExp(logSumExp.Elements, batch, heads, length),
             KeyLengths = KeyLengths, QueryLengths = QueryLengths, Selection = config.Sparse ? selection : null, Blocks = Blocks,
-            BlockSelection = chosen,
+            BlockSelection = chosen, Layer = config.Layer,
         });
         string[] faults = [.. output.Strays("output").Concat(logSumExp.Strays("log-sum-exp"))];
         if (!config.Sparse)

@@ -68,6 +68,41 @@ public enum BlockSelectorKind
     PooledCoverage,
 }
 
+/// <summary>The token score of a configuration.</summary>
+public enum TokenScoreKind
+{
+    /// <summary>[RecentQueries].</summary>
+    Recent,
+
+    /// <summary>[RandomTokens].</summary>
+    Random,
+
+    /// <summary>[Accumulated].</summary>
+    Accumulated,
+}
+
+/// <summary>The token budget of a configuration.</summary>
+public enum TokenBudgetKind
+{
+    /// <summary>[TokenCoverage], score and budget in one; or [FixedCount] where there is a count.</summary>
+    Own,
+
+    /// <summary>[Coverage].</summary>
+    Coverage,
+
+    /// <summary>[TopP].</summary>
+    TopP,
+
+    /// <summary>[FixedRatio].</summary>
+    Ratio,
+
+    /// <summary>[DepthSchedule].</summary>
+    Depth,
+
+    /// <summary>[FixedRatio], and a second pair, [RecentQueries(Pool = 1)] [TopP], that prunes its choice.</summary>
+    Pruned,
+}
+
 /// <summary>The score rule of a configuration.</summary>
 public enum RuleKind
 {
@@ -88,6 +123,9 @@ public enum RuleKind
 
     /// <summary>A query sees the keys of its document, which a span tells.</summary>
     Documents,
+
+    /// <summary>The denominator of each head has a logit beside the scores.</summary>
+    Sink,
 }
 
 /// <summary>
@@ -129,6 +167,15 @@ public sealed record PipelineConfig
     /// <summary>Tokens that each head keeps, the window among them; 0 where <see cref="Coverage"/> is the budget.</summary>
     public int Count { get; init; }
 
+    /// <summary>What scores tokens, where score and budget are stages of their own.</summary>
+    public TokenScoreKind Score { get; init; }
+
+    /// <summary>How many tokens are kept; parameters other than those here follow from the seed.</summary>
+    public TokenBudgetKind Budget { get; init; }
+
+    /// <summary>Which heads rank tokens together.</summary>
+    public HeadScope Scope { get; init; }
+
     /// <summary>
     /// Query heads whose keys and values a device gathers ahead of the attention loop at a time; 0 where it does not.
     /// </summary>
@@ -142,9 +189,15 @@ public sealed record PipelineConfig
     /// <summary>Multiply-adds of dense attention over the whole shape.</summary>
     public long MultiplyAdds => 2L * Batch * QueryHeads * QueryLength * KeyLength * HeadDim;
 
-    /// <summary>The token selector.</summary>
-    public RecentQueriesSelectorAttribute Selector() => Count > 0
-        ? new FixedCountAttribute { Count = Count, Window = Window, Pool = Pool, RoundScoresToBFloat16 = RoundScores }
+    /// <summary>Whether a token score and a token budget are stages of their own.</summary>
+    public bool HasPair => Sparse && (Count > 0 || Budget != TokenBudgetKind.Own);
+
+    /// <summary>Where the calls stand in a model.</summary>
+    public LayerPosition Layer => new TokenSettings(this).Layer;
+
+    /// <summary>The token selector, its score and budget paired.</summary>
+    public TokenSelectorAttribute Selector() => HasPair
+        ? new TokenSettings(this).Pair(this)
         : new TokenCoverageAttribute
         {
             Coverage = Coverage, MinTokens = MinTokens, Window = Window, Pool = Pool, RoundScoresToBFloat16 = RoundScores,
@@ -186,7 +239,7 @@ public sealed record PipelineConfig
             RoundScores = random.Next(8) == 0,
             Count = random.Next(4) == 0 ? random.Next(1, keyLength + 8) : 0,
         };
-        config = config with { QueryHeads = group * config.KeyValueHeads };
+        config = TokenSettings.Draw(config with { QueryHeads = group * config.KeyValueHeads });
         return config.Within(random.Next(64) == 0 ? MaxMultiplyAdds : MaxMultiplyAdds >> 5);
     }
 
@@ -224,7 +277,7 @@ public sealed record PipelineConfig
         $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
         $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} selector={BlockSelector} coverage={Coverage:R} " +
-        $"count={Count} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
+        $"count={Count} score={Score} budget={Budget} scope={Scope} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
 
     /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
@@ -278,6 +331,9 @@ public sealed record PipelineConfig
             Coverage = double.Parse(Text("coverage"), CultureInfo.InvariantCulture),
             // Lines from before there were these.
             Count = parts.ContainsKey("count") ? Integer("count") : 0,
+            Score = parts.TryGetValue("score", out string? score) ? Enum.Parse<TokenScoreKind>(score) : default,
+            Budget = parts.TryGetValue("budget", out string? budget) ? Enum.Parse<TokenBudgetKind>(budget) : default,
+            Scope = parts.TryGetValue("scope", out string? scope) ? Enum.Parse<HeadScope>(scope) : default,
             GatherHeads = parts.ContainsKey("gather") ? Integer("gather") : 0,
             Window = Integer("window"),
             Pool = Integer("pool"),

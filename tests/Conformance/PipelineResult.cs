@@ -21,6 +21,9 @@ public sealed record PipelineResult
     /// <summary>Scores of the prefix before pooling, per batch * query heads + head; null where they are not at hand.</summary>
     public float[][]? RawScores { get; init; }
 
+    /// <summary>The same of a second pair, which prunes the first one's choice; null where there is none.</summary>
+    public float[][]? LaterRawScores { get; init; }
+
     /// <summary>
     /// What probabilities are rounded to before they meet the values: the element type where a matrix unit multiplies them.
     /// </summary>

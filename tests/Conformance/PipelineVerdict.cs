@@ -55,7 +55,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         for (int head = 0; head < _config.QueryHeads; head++)
         {
             int[] positions = result.Positions[batch * _config.QueryHeads + head];
-            if (positions.Length != count)
+            if (positions.Length != count && !TokenSettings.CountsDiffer(_config))
                 yield return $"batch {batch}: head 0 keeps {count}, head {head} keeps {positions.Length}";
             if (positions.Any(position => position < 0 || position >= sequence.KeyLength))
                 yield return $"batch {batch} head {head}: a position lies outside [0, {sequence.KeyLength})";
@@ -74,10 +74,11 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
     {
         SequenceShape sequence = inputs.Sequence(batch);
         int prefix = sequence.KeyLength - _config.Window;
-        int kept = result.Positions![batch * _config.QueryHeads].Count(position => position < prefix);
+        int[] keptOf = [.. Enumerable.Range(batch * _config.QueryHeads, _config.QueryHeads)
+            .Select(row => result.Positions![row].Count(position => position < prefix))];
         if (prefix <= 0 || sequence.QueryLength == 0)
         {
-            if (kept != Math.Max(0, prefix))
+            foreach (int kept in keptOf.Where(kept => kept != Math.Max(0, prefix)))
                 yield return $"batch {batch}: keeps {kept} of {prefix} prefix tokens though nothing tells them apart";
             yield break;
         }
@@ -97,6 +98,18 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             }
             relative = Math.Max(relative, 2 * yardstick + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head)));
         }
+        if (_config.Budget == TokenBudgetKind.Pruned)
+        {
+            double[][] raw = [.. Enumerable.Range(0, _config.QueryHeads).Select(head => RawScores<double>(batch, head, prefix))];
+            int[][] positions = result.Positions![(batch * _config.QueryHeads)..((batch + 1) * _config.QueryHeads)];
+            foreach (string failure in new TokenSettings(_config).PruningFailures(
+                _config, raw, positions, sequence.KeyLength, relative, AbsoluteScoreError))
+                yield return $"batch {batch} {failure}";
+            yield break;
+        }
+        int group = _config.QueryHeads / _config.KeyValueHeads;
+        truth = SelectionOracle.Join(truth, group, _config.Scope);
+        relative += _config.Scope == HeadScope.QueryHead ? 0 : Math.ScaleB(_config.QueryHeads, -23); // roundings of the sum
         relative += _config.RoundScores ? Math.ScaleB(1, -7) : 0; // raw and pooled scores are rounded, each by 2^-9 at most
         for (int head = 0; head < _config.QueryHeads && result.Scores is not null; head++)
         {
@@ -111,18 +124,15 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             }
         }
         double[] mean = [.. Enumerable.Range(0, prefix).Select(t => truth.Average(scores => scores[t]))];
-        // The masses are whole multiples of 2^-39 of the largest mean's power of two.
-        double unit = mean.Max() * Math.ScaleB(1, -39);
-        int exact = Math.Clamp(_config.Count - _config.Window, 0, prefix);
-        (int least, int most) = _config.Count > 0
-            ? (exact, exact)
-            : SelectionOracle.KeptPrefixRange(
-                mean, _config.Coverage, _config.MinTokens, relative, AbsoluteScoreError + unit);
-        if (kept < least || kept > most)
-            yield return $"batch {batch}: keeps {kept} prefix tokens, between {least} and {most} are right";
+        var settings = new TokenSettings(_config);
         for (int head = 0; head < _config.QueryHeads; head++)
         {
-            if (ThresholdFailure(truth[head], kept, result.Positions[batch * _config.QueryHeads + head], relative) is { } failure)
+            int kept = keptOf[head];
+            (int least, int most) = settings.KeptRange(
+                _config, truth[head], mean, sequence.KeyLength, relative, AbsoluteScoreError);
+            if (kept < least || kept > most)
+                yield return $"batch {batch} head {head}: keeps {kept} prefix tokens, between {least} and {most} are right";
+            if (ThresholdFailure(truth[head], kept, result.Positions![batch * _config.QueryHeads + head], relative) is { } failure)
                 yield return $"batch {batch} head {head}: {failure}";
         }
     }
@@ -156,11 +166,24 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             yield break;
         using CpuDevice device = AttentionDevice.Cpu(1);
         using var cpu = new CpuExecution(device);
-        RecentQueriesSelectorAttribute selector = _config.Selector();
         var chosen = new TokenSelection();
         chosen.Reset(1, heads, sequence.KeyLength);
         float[] raw = [.. result.RawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];
-        selector.Select(raw, 0, sequence.FirstQuery, cpu, chosen);
+        if (_config.Selector() is RankedBudgetAttribute pair)
+        {
+            var shape = new ProblemShape(
+                1, heads, _config.KeyValueHeads, sequence.QueryLength, sequence.KeyLength, _config.HeadDim) { Layer = _config.Layer };
+            pair.Choose(raw, in shape, 0, in sequence, cpu, chosen);
+            if (result.LaterRawScores is not null)
+            {
+                float[] later = [.. result.LaterRawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];
+                new TokenSettings(_config).Pruning(_config, pair).Choose(later, in shape, 0, in sequence, cpu, chosen);
+            }
+        }
+        else
+        {
+            ((RecentQueriesSelectorAttribute)_config.Selector()).Select(raw, 0, sequence.FirstQuery, cpu, chosen);
+        }
         for (int head = 0; head < heads; head++)
         {
             SelectionsCompared++;
@@ -237,6 +260,20 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
     {
         SequenceShape sequence = inputs.Sequence(batch);
+        if (_config is { HasPair: true, Score: TokenScoreKind.Accumulated })
+        {
+            // The mean over all queries, times their number.
+            return [.. AttentionOracle.PrefixScores<TReal>(
+                inputs.QueryHead(batch, head), inputs.KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength,
+                sequence.KeyLength, sequence.QueryLength, prefix, inputs.Scale, inputs.Rule)
+                .Select(score => score * TReal.CreateChecked(sequence.QueryLength))];
+        }
+        if (_config is { HasPair: true, Score: TokenScoreKind.Random })
+        {
+            var settings = new TokenSettings(_config);
+            return [.. Enumerable.Range(0, prefix).Select(t =>
+                TReal.CreateChecked(SelectionOracle.RandomScore(settings.Seed, settings.Layer.Index, head, t)))];
+        }
         return AttentionOracle.PrefixScores<TReal>(
             inputs.QueryHead(batch, head), inputs.KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength,
             sequence.KeyLength, _config.Window, prefix, inputs.Scale, inputs.Rule);

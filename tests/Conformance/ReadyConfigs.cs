@@ -26,7 +26,7 @@ public static class ReadyConfigs
         (192, ElementType.BFloat16, false), (256, ElementType.Float16, true),
     ];
 
-    /// <summary>Those for which the pipeline with a given number of tokens is compiled too.</summary>
+    /// <summary>Those for which the pipelines of a token score and a token budget are compiled too.</summary>
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_fixedKernels =
         [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
 
@@ -99,12 +99,16 @@ public static class ReadyConfigs
             Pool = 7,
             RoundScores = false,
         };
-        return RulePipelines.Draw(config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false), random);
+        config = RulePipelines.Draw(config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false), random);
+        // Half of those with a given count are of the pipelines whose score and budget are other stages.
+        var pairs = new Random(seed ^ 0x2C07);
+        return config.Count > 0 && pairs.Next(2) == 0 ? TokenSettings.AsReady(config, pairs.Next(TokenSettings.Ready.Count)) : config;
     }
 
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
     public static int Texts =>
-        2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length + BlockSelectors * s_selectorKernels.Length;
+        2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length + BlockSelectors * s_selectorKernels.Length
+        + TokenSettings.Ready.Count * s_fixedKernels.Length;
 
     /// <summary>
     /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
@@ -113,6 +117,13 @@ public static class ReadyConfigs
     public static PipelineConfig Small(int number, int seed)
     {
         int text = number % Texts;
+        int pair = text - (Texts - TokenSettings.Ready.Count * s_fixedKernels.Length);
+        if (pair >= 0)
+        {
+            int first = 2 * s_kernels.Length;
+            PipelineConfig counted = Small(number - text + first + pair % s_fixedKernels.Length, seed);
+            return TokenSettings.AsReady(counted, pair / s_fixedKernels.Length);
+        }
         int others = text - 2 * s_kernels.Length;
         int selected = others - s_fixedKernels.Length - s_blockKernels.Length; // kernel by kernel, each in all its pipelines
         bool selects = selected >= 0, blocks = others >= s_fixedKernels.Length && !selects;
@@ -149,7 +160,7 @@ public static class ReadyConfigs
             { Blocks: true } => Pipelines.BlockSparse.Create(device),
             { Rule: not RuleKind.None } => RulePipelines.Create(config, device),
             { Sparse: false } => Pipelines.DenseAttention.Create(device),
-            { Count: > 0 } => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
+            { HasPair: true } => TokenSettings.Create(config, device),
             _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
         };
     }
@@ -170,7 +181,7 @@ public static class ReadyConfigs
         { Blocks: true } => Pipelines.BlockSparse.Plan,
         { Rule: not RuleKind.None } => RulePipelines.PlanOf(config),
         { Sparse: false } => Pipelines.DenseAttention.Plan,
-        { Count: > 0 } => Pipelines.TokenSparseFixed.Plan,
+        { HasPair: true } => TokenSettings.PlanOf(config),
         _ => Pipelines.TokenSparsePrefill.Plan,
     };
 

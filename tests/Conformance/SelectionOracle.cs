@@ -129,6 +129,104 @@ public static class SelectionOracle
         int Kept(int count) => Math.Max(minTokens, mean.Length - (count == 0 ? 0 : count + 1));
     }
 
+    /// <summary>
+    /// How many highest scores may be the fewest that hold a share of them, when each is known up to a relative and an absolute
+    /// error: in descending order, sums are bounded without knowing the order of the tokens.
+    /// </summary>
+    public static (int Least, int Most) FewestHoldingRange(
+        double[] scores, double share, int minTokens, double relativeError, double absoluteError)
+    {
+        int count = scores.Length;
+        double total = scores.Sum();
+        if (minTokens >= count)
+            return (count, count);
+        double slack = relativeError * total + absoluteError * count + total * 1e-12;
+        if (total <= slack)
+            return (Math.Max(0, minTokens), count); // nothing may be left of the scores, and then everything is kept
+        (int fewest, int most) = (count, count);
+        double sum = 0, error = 0;
+        double[] sorted = [.. scores.OrderDescending()];
+        for (int kept = count == 0 ? 1 : 0; kept <= count; kept++)
+        {
+            if (fewest == count && sum + error + slack >= share * total)
+                fewest = Math.Min(fewest, kept);
+            if (sum - error - slack >= share * total)
+            {
+                most = kept;
+                break;
+            }
+            if (kept < count)
+            {
+                sum += sorted[kept];
+                error += relativeError * sorted[kept] + absoluteError;
+            }
+        }
+        return (Math.Max(minTokens, fewest), Math.Max(minTokens, share == 0 ? 0 : most));
+    }
+
+    /// <summary>The same from float32 scores, with masses as integers: exact.</summary>
+    public static int FewestHolding(float[] scores, double share, int minTokens)
+    {
+        bool isFinite = !scores.Any(value => float.IsNaN(value) || float.IsPositiveInfinity(value));
+        if (minTokens >= scores.Length || !isFinite || scores.All(value => value <= 0))
+            return scores.Length;
+        int exponent = (int)Math.Floor(Math.Log2(scores.Max()));
+        if (Math.ScaleB(1, exponent) > scores.Max())
+            exponent--;
+        UInt128[] masses =
+        [
+            .. scores.Select(value => value <= 0 ? 0 : (UInt128)Math.Truncate(Math.ScaleB((double)value, 39 - exponent))).OrderDescending(),
+        ];
+        UInt128 total = 0;
+        foreach (UInt128 mass in masses)
+            total += mass;
+        var part = (UInt128)Math.Round(Math.ScaleB(share, 63), MidpointRounding.ToEven);
+        UInt128 wanted = (part * total + (UInt128.One << 63) - 1) >> 63;
+        int kept = 0;
+        UInt128 sum = 0;
+        while (sum < wanted)
+            sum += masses[kept++];
+        return Math.Max(minTokens, kept);
+    }
+
+    /// <summary>What heads rank by, from their scores [heads][prefix]: their own, or one for all of a scope.</summary>
+    public static T[][] Join<T>(T[][] scores, int group, HeadScope scope)
+        where T : struct, System.Numerics.IFloatingPointIeee754<T>
+    {
+        int unit = scope switch { HeadScope.QueryHead => 1, HeadScope.Layer => scores.Length, _ => group };
+        return [.. scores.Select((_, head) => scores[head].Select((own, t) =>
+        {
+            if (scope == HeadScope.QueryHead)
+                return own;
+            T[] together = [.. scores.Skip(head / unit * unit).Take(unit).Select(row => row[t])];
+            T sum = together.Aggregate(T.Zero, (all, score) => all + score);
+            T result = scope switch
+            {
+                HeadScope.KeyValueHeadMax => together.Aggregate(T.Zero, (largest, score) => score > largest ? score : largest),
+                HeadScope.KeyValueHeadSum => sum,
+                _ => sum / T.CreateChecked(unit),
+            };
+            return T.IsSubnormal(result) && typeof(T) == typeof(float) || T.IsZero(result) ? T.Zero : result;
+        }).ToArray())];
+    }
+
+    /// <summary>The score that [RandomTokens] gives a token.</summary>
+    public static double RandomScore(int seed, int layer, int head, int token)
+    {
+        const ulong golden = 0x9E3779B97F4A7C15;
+        ulong key = Mix(Mix((ulong)seed + golden) ^ (((ulong)layer << 32) + (ulong)head));
+        return ((Mix(key + (ulong)token * golden) >> 40) + 1) / 16777216.0;
+
+        static ulong Mix(ulong x)
+        {
+            x ^= x >> 30;
+            x *= 0xBF58476D1CE4E5B9;
+            x ^= x >> 27;
+            x *= 0x94D049BB133111EB;
+            return x ^ (x >> 31);
+        }
+    }
+
     private static float Canonical(float value) => float.IsSubnormal(value) || value == 0 ? 0 : value;
 
     private static float Round(float value, bool toBFloat16) => toBFloat16 ? (float)(BFloat16)value : value;

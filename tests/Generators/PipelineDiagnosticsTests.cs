@@ -38,6 +38,7 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0018", "[AttentionPipeline, «ArgAttend(1)»] partial class P; class ArgAttendAttribute(int x) : TestAttendAttribute { public int X => x; }", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0018", "[AttentionPipeline, LostAttend(«X = 1»)] partial class P; class LostAttendAttribute : TestAttendAttribute { public int X { get; set; } }", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0019", "[AttentionPipeline, TestSelect, «TestSelect», TestGather, TestAttend, TestScatter] partial class P;", "[AttentionPipeline, TestSelect, TestPrune, TestGather, TestAttend, TestScatter] partial class P;" },
+        { "ATTN0019", "[AttentionPipeline, TokenCoverage, «FixedCount», GatherTokens, FlashAttention, ScatterTokens] partial class P;", "[AttentionPipeline, FixedCount, GatherTokens, FlashAttention, ScatterTokens] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(«HeadDim = 12»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 16), TestAttend] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(«HeadDim = 264»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 256), TestAttend] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(Mask = AttentionMask.Causal, «HeadDim = -8»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 8), TestAttend] partial class P;" },
@@ -49,10 +50,31 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0023", "[AttentionPipeline(«Mask = (AttentionMask)7»), TestAttend] partial class P;", "[AttentionPipeline(Mask = (AttentionMask)1), TestAttend] partial class P;" },
         { "ATTN0040", "[AttentionPipeline, «GivenBlocks», TestAttend] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention] partial class P;" },
         { "ATTN0041", "[AttentionPipeline, «BlockSparseAttention»] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention] partial class P;" },
+        { "ATTN0050", $"[AttentionPipeline, «TopP», {Rest}", $"[AttentionPipeline, RecentQueries, TopP, {Rest}" },
+        { "ATTN0050", $"[AttentionPipeline, TokenCoverage, «TopP», {Rest}", $"[AttentionPipeline, TokenCoverage, RecentQueries, TopP, {Rest}" },
+        { "ATTN0051", $"[AttentionPipeline, «RecentQueries», TestSelect, {Rest}", $"[AttentionPipeline, TestSelect, {Rest}" },
+        { "ATTN0051", $"[AttentionPipeline, «RandomTokens», RecentQueries, TopP, {Rest}", $"[AttentionPipeline, RandomTokens, TopP, {Rest}" },
+        { "ATTN0052", $"[AttentionPipeline, RecentQueries, TopP, «FixedCount», {Rest}", $"[AttentionPipeline, RecentQueries, TopP, RecentQueries, FixedCount, {Rest}" },
+        { "ATTN0017", $"[AttentionPipeline, «SilentScore», TopP, {Rest}" + SilentScore, $"[AttentionPipeline, RandomTokens, TopP, {Rest}" },
+        { "ATTN0019", $"[AttentionPipeline, RecentQueries, TopP, «TokenCoverage», {Rest}", $"[AttentionPipeline, TokenCoverage, RecentQueries, TopP, {Rest}" },
+        { "ATTN0022", $"[AttentionPipeline, RecentQueries(«Heads = (HeadScope)7»), TopP, {Rest}", $"[AttentionPipeline, RecentQueries(Heads = HeadScope.Layer), TopP, {Rest}" },
         { "ATTN0011", "[AttentionPipeline, GivenBlocks, «ComputedBlocks», BlockSparseAttention] partial class P;" + Computed("block_list"), "[AttentionPipeline, ComputedBlocks, BlockSparseAttention] partial class P;" + Computed("block_list") },
         { "ATTN0017", "[AttentionPipeline, «ComputedBlocks», BlockSparseAttention] partial class P;" + Computed("output"), "[AttentionPipeline, ComputedBlocks, BlockSparseAttention] partial class P;" + Computed("block_list") },
         { "ATTN0022", "[AttentionPipeline, GivenBlocks, BlockSparseAttention(«BlockKey = 96»)] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention(BlockKey = 64)] partial class P;" },
     };
+
+    private const string Rest = "TestGather, TestAttend, TestScatter] partial class P;";
+
+    private const string SilentScore =
+        """
+
+        [DeviceStage("x.cuh", Type = "X")]
+        [DevicePhase("score", Scope = PhaseScope.KeyTile)]
+        class SilentScoreAttribute : TokenScoreAttribute
+        {
+            public override void Score<T, TScore>(in CpuInputs<T> problem, CpuExecution cpu, TScore rules, in TokenScores scores) { }
+        }
+        """;
 
     private static string Computed(string writes) =>
         $$"""
@@ -98,6 +120,16 @@ public sealed class PipelineDiagnosticsTests
         _ = id;
         Assert.Empty(Compiler.Generate(Compiler.Compile(Diagnosed.Split(faulty).Source)).GeneratedTrees);
         Assert.Equal(4, Compiler.Generate(Compiler.Compile(mended)).GeneratedTrees.Length);
+    }
+
+    [Theory]
+    [InlineData("Mask = AttentionMask.Causal", true)]
+    [InlineData("Mask = AttentionMask.Full", false)]
+    public void Why_keys_are_not_compressed_alone_is_said_under_the_causal_mask(string mask, bool said)
+    {
+        string source = $"[AttentionPipeline({mask}), TestSelect, TestGather, TestAttend] partial class P;";
+        string message = Assert.Single(Compiler.Generate(Compiler.Compile(source)).Diagnostics).GetMessage();
+        Assert.Equal(said, message.Contains("under the causal mask", StringComparison.Ordinal));
     }
 
     [Fact]

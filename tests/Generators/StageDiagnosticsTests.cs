@@ -26,6 +26,7 @@ public sealed class StageDiagnosticsTests
         { "ATTN0103", Stage("[«ConstantParameter(0.5)»] public int Width { get; set; }"), Stage("[ConstantParameter(0.5)] public float Width { get; set; }") },
         { "ATTN0103", Stage("[«ConstantParameter(3e9)»] public int Width { get; set; }"), Stage("[ConstantParameter(2e9)] public int Width { get; set; }") },
         { "ATTN0103", Stage("[«ConstantParameter(1e300)»] public float Width { get; set; }"), Stage("[ConstantParameter(1e300)] public double Width { get; set; }") },
+        { "ATTN0103", Stage("[«RuntimeParameter(0)»] public AttentionMask Kind { get; set; }"), Stage("[ConstantParameter(0)] public AttentionMask Kind { get; set; }") },
         { "ATTN0103", Stage("[«ConstantParameter(2)»] public bool Width { get; set; }"), Stage("[ConstantParameter(1)] public bool Width { get; set; }") },
         { "ATTN0103", Stage("[«ConstantParameter(96, MultipleOf = 64)»] public int Width { get; set; }"), Stage("[ConstantParameter(128, MultipleOf = 64)] public int Width { get; set; }") },
         { "ATTN0104", Stage("", phase: "Reads = [\"query\", «\"row\"»]"), Stage("", phase: "Reads = [\"query\", \"key\", \"value\", \"rows\", \"token_index\"]") },

@@ -44,6 +44,9 @@ public abstract class TokenSelectorAttribute : StageAttribute
     /// a stage that hands none out.
     /// </summary>
     public virtual int ScoreLength(in ProblemShape shape) => 0;
+
+    /// <summary>How many tokens at the end of a sequence it keeps in any case: a selector that prunes it may count on them.</summary>
+    public virtual int AlwaysKept => 0;
 }
 
 /// <summary>Makes the chosen tokens look like one shorter sequence. Derive from <see cref="CompressAttribute{TRows}"/>.</summary>

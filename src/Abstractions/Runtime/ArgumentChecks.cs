@@ -17,7 +17,7 @@ internal static class ArgumentChecks
         ReadOnlySpan<nint> k = Rank4(arguments.Key.Lengths, arguments.Key.Strides, "key");
         ReadOnlySpan<nint> v = Rank4(arguments.Value.Lengths, arguments.Value.Strides, "value");
         ReadOnlySpan<nint> o = Rank4(arguments.Output.Lengths, arguments.Output.Strides, "output");
-        var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]);
+        var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]) { Layer = arguments.Layer };
         if (!k.SequenceEqual(v))
             throw new ArgumentException($"value is {Text(v)} but key is {Text(k)}; they must be alike.", "value");
         if (k[0] != q[0] || k[3] != q[3])
@@ -28,6 +28,7 @@ internal static class ArgumentChecks
         CheckLengths(in shape, arguments.KeyLengths, arguments.QueryLengths, mask);
         if (arguments.Scale is { } scale && !float.IsFinite(scale))
             throw new ArgumentException($"Scale is {scale}; it must be finite.", "Scale");
+        arguments.Layer.Check(pipeline);
         CheckLogSumExp(in shape, arguments.LogSumExp);
         return shape;
     }

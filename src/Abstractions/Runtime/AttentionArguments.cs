@@ -59,4 +59,9 @@ public readonly ref struct AttentionArguments<T, TOut>
     /// (DuoAttention, arXiv 2410.10819). For pipelines whose block selector chooses by itself.
     /// </summary>
     public HeadSet DenseHeads { get; init; }
+
+    /// <summary>
+    /// Optional: which layer of a model of how many the call is for. Selectors whose choice depends on depth ask for it.
+    /// </summary>
+    public LayerPosition Layer { get; init; }
 }

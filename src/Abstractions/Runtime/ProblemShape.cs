@@ -7,6 +7,9 @@ namespace AttnCompose;
 public readonly record struct ProblemShape(
     int Batch, int QueryHeads, int KeyValueHeads, int QueryLength, int KeyLength, int HeadDim)
 {
+    /// <summary>Where the call stands in its model, if the caller said.</summary>
+    public LayerPosition Layer { get; init; }
+
     /// <summary>Query heads that share one key/value head.</summary>
     public int GroupSize => KeyValueHeads == 0 ? 0 : QueryHeads / KeyValueHeads;
 

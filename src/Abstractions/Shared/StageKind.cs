@@ -1,8 +1,13 @@
 namespace AttnCompose;
 
-/// <summary>What a stage is for. The order of the members is the order in which stages run.</summary>
+/// <summary>
+/// What a stage is for. The order of the members is the order in which stages run; token scores and selectors run as declared.
+/// </summary>
 public enum StageKind
 {
+    /// <summary>Says how much each token matters, for the token selector behind it.</summary>
+    TokenScore,
+
     /// <summary>Decides, per head, which tokens take part.</summary>
     TokenSelector,
 

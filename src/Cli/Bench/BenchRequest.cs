@@ -15,6 +15,16 @@ internal enum GraphUse
     Never,
 }
 
+/// <summary>How selected keys and values reach the attention loop.</summary>
+internal enum GatherUse
+{
+    /// <summary>They are gathered ahead, and the loop reads them through the copy engine.</summary>
+    Ahead,
+
+    /// <summary>The loop copies them row by row.</summary>
+    Loop,
+}
+
 /// <summary>What <c>bench</c> is to measure.</summary>
 internal sealed record BenchRequest
 {
@@ -62,6 +72,9 @@ internal sealed record BenchRequest
 
     /// <summary>Options for the pipelines that have them.</summary>
     public IReadOnlyList<KeyValuePair<string, string>> Settings { get; init; } = [];
+
+    /// <summary>How selected keys and values reach the attention loop; null for the tuning of the device.</summary>
+    public GatherUse? Gather { get; init; }
 
     /// <summary>Whether to time each kernel apart.</summary>
     public bool Stages { get; init; }
@@ -134,6 +147,16 @@ internal sealed record BenchRequest
         "causal" => AttentionMask.Causal,
         "full" => AttentionMask.Full,
         _ => throw new UsageException($"--mask takes causal or full; got '{text}'."),
+    };
+
+    /// <summary>How keys are gathered: ahead or loop; null for auto.</summary>
+    /// <exception cref="UsageException">It is another word.</exception>
+    public static GatherUse? ParseGather(string text) => text switch
+    {
+        "auto" => null,
+        "ahead" => GatherUse.Ahead,
+        "loop" => GatherUse.Loop,
+        _ => throw new UsageException($"--gather takes auto, ahead or loop; got '{text}'."),
     };
 
     /// <summary>When to use graphs: auto, always or never.</summary>

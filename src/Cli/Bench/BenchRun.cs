@@ -23,6 +23,8 @@ internal sealed class BenchRun : IDisposable
         {
             if (device is CudaDevice cuda)
             {
+                if (request.Gather is { } gather)
+                    cuda.Tuning = cuda.Tuning with { GatherLength = gather == GatherUse.Ahead ? 0 : int.MaxValue };
                 _timer = new CudaTimer(cuda);
                 _monitor = GpuMonitor.Open(cuda);
             }

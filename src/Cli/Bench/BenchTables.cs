@@ -190,7 +190,28 @@ internal static class BenchTables
                 $"{sparse.Implementation} at {BenchCase.LengthName(sparse.Case.Length)}: {Milliseconds(whole)} ms,"
                 + $" {Milliseconds(whole - attention)} ms beyond the {Milliseconds(attention)} ms of dense attention"
                 + $" over its {dense.Case.Length} kept tokens laid out contiguously.");
+            if (Loop(report, sparse) is { } loop)
+            {
+                output.WriteLine(
+                    $"Without its other kernels it takes {Milliseconds(loop)} ms, so its loop has"
+                    + Text($" {attention / loop:0.0 %} of the rate of dense attention."));
+            }
         }
+    }
+
+    /// <summary>
+    /// What a call takes without the kernels ahead of its attention kernel, ms; null where they were not timed. Of two long kernels
+    /// timed alone the one that comes to a cooler chip would look faster, so whole calls that took turns are compared.
+    /// </summary>
+    private static double? Loop(BenchReport report, BenchRow call)
+    {
+        BenchRow[] others =
+        [
+            .. report.Rows.Where(row => row.Case.Workload == Workloads.Kernel && row.Implementation == call.Implementation
+                && row.Case.Length == call.Case.Length && row.Case.Keep == call.Case.Keep
+                && !row.Part.StartsWith("attend", StringComparison.Ordinal)),
+        ];
+        return others.Length > 0 ? call.Statistics.Median - others.Sum(row => row.Statistics.Median) : null;
     }
 
     private static void WriteBreakEven(TextWriter output, BenchReport report)

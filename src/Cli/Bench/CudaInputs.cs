@@ -35,6 +35,7 @@ internal sealed class CudaInputs<T> : IDisposable
                     Key = Tensor(problem.KeyValueHeads),
                     Value = Tensor(problem.KeyValueHeads),
                     Output = Tensor(problem.Heads),
+                    Layer = new(0, 1),
                 };
                 _sets.Add(set);
                 normal.Fill(set.Query, seed: 3 * i + 1, deviation: 1);

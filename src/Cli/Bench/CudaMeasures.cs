@@ -47,8 +47,8 @@ internal static class CudaMeasures
     }
 
     /// <summary>
-    /// Milliseconds of the host in one call, a sample a call: on the same tensors, on others than the call before, and as a
-    /// graph. The device keeps up: the stream is waited for between blocks of calls, outside the times.
+    /// Milliseconds of the host in one call, a sample a call: on the same tensors, on others than the call before, as a graph of
+    /// the caller's, and with kernels that are launched one by one. The device keeps up: the stream is waited for between blocks of calls, outside the times.
     /// </summary>
     public static IReadOnlyList<(string Part, double[] Samples)> HostTimes<T>(
         ICudaAttentionPipeline pipeline, CudaInputs<T> inputs, int calls)
@@ -59,12 +59,22 @@ internal static class CudaMeasures
             pipeline.Run(inputs[set], stream);
         stream.Synchronize();
         using CudaGraph graph = CudaGraph.Capture(stream, () => pipeline.Run(inputs[0], stream));
-        return
+        CudaTuning? tuning = inputs.Device.OwnTuning;
+        (string, double[])[] together =
         [
             ("same tensors", Measure(_ => pipeline.Run(inputs[0], stream))),
             ("changed pointers", Measure(call => pipeline.Run(inputs[call % inputs.Count], stream))),
             ("graph", Measure(_ => graph.Launch(stream))),
         ];
+        inputs.Device.Tuning = inputs.Device.Tuning with { GraphKernels = int.MaxValue };
+        try
+        {
+            return [.. together, ("kernels one by one", Measure(_ => pipeline.Run(inputs[0], stream)))];
+        }
+        finally
+        {
+            inputs.Device.OwnTuning = tuning;
+        }
 
         double[] Measure(Action<int> call)
         {

@@ -31,6 +31,7 @@ internal sealed class HostInputs<T>
         Value = AttentionTensor.FromBhld<T>((ReadOnlySpan<T>)_value, 1, _case.KeyValueHeads, _case.Length, _case.HeadDim),
         Output = AttentionTensor.FromBhld(_output.AsSpan(), 1, _case.Heads, _case.Length, _case.HeadDim),
         Selection = selection,
+        Layer = new(0, 1),
     });
 
     private static T[] Normal(long count, int seed, double deviation)

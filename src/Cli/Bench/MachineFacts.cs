@@ -35,6 +35,11 @@ internal static class MachineFacts
             facts.Add(new("NVRTC", KernelCompiler.Version.ToString()));
         CpuReport cpu = CpuReport.Examine();
         facts.Add(new("cpu", $"{cpu.Architecture}, {cpu.Processors} processors, {CpuDevice.VectorBits}-bit vectors"));
+        if (device is CpuDevice)
+        {
+            facts.Add(new("peak of multiply-adds, float32", Text(
+                $"{CpuPeak.Measure() / 1e9:0} GFLOP/s a core, {CpuPeak.MeasureTogether(cpu.Processors) / 1e9:0} on all {cpu.Processors} processors")));
+        }
         facts.Add(new("runtime", cpu.Runtime));
         facts.AddRange(peers.Select(fact => KeyValuePair.Create($"peers' {fact.Key}", fact.Value)));
         return facts;

@@ -57,6 +57,12 @@ internal static class BenchCommand
             HelpName = "ms",
             DefaultValueFactory = _ => 0,
         };
+        var gather = new Option<string>("--gather")
+        {
+            Description = "How selected keys reach the attention loop: as the device is tuned, gathered ahead, or row by row.",
+            HelpName = "auto|ahead|loop",
+            DefaultValueFactory = _ => "auto",
+        };
         var stages = new Option<bool>("--stages") { Description = "Also time each kernel apart, its time alone." };
         var host = new Option<bool>("--host") { Description = "Also time what a call costs the host." };
         var compile = new Option<bool>("--compile")
@@ -80,8 +86,8 @@ internal static class BenchCommand
         Option<string[]> set = CommonOptions.Set();
         var command = new Command("bench", "Time pipelines, beside peers and what the machine can do at most.")
         {
-            pipeline, lengths, keep, mask, heads, keyValueHeads, headDim, dtype, samples, graph, rest, deviation, stages, host,
-            compile, peersCommand, peers, json, csv, svg, device, set,
+            pipeline, lengths, keep, mask, heads, keyValueHeads, headDim, dtype, samples, graph, rest, deviation, gather, stages,
+            host, compile, peersCommand, peers, json, csv, svg, device, set,
         };
         command.SetAction(parsed =>
         {
@@ -100,6 +106,7 @@ internal static class BenchCommand
                 KeyDeviation = parsed.GetValue(deviation),
                 RestMilliseconds = parsed.GetValue(rest),
                 Settings = CommonOptions.ParseSettings(parsed.GetValue(set)),
+                Gather = BenchRequest.ParseGather(parsed.GetValue(gather)!),
                 Stages = parsed.GetValue(stages),
                 Host = parsed.GetValue(host),
                 Compile = parsed.GetValue(compile),

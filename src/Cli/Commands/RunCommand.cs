@@ -33,17 +33,23 @@ internal static class RunCommand
             HelpName = "indices,scores,lse",
             Arity = ArgumentArity.OneOrMore,
         };
-        var command = new Command("run", "Run a pipeline on the q, k and v of a file.") { pipeline, input, output, device, set, emit };
+        var layer = new Option<string?>("--layer")
+        {
+            Description = "Which layer of a model the tensors are of, for pipelines that depend on depth, such as 3/32: from 0.",
+            HelpName = "index/count",
+        };
+        var command = new Command("run", "Run a pipeline on the q, k and v of a file.") { pipeline, input, output, device, set, emit, layer };
         command.SetAction(parsed =>
         {
             PipelineDescriptor descriptor = context.Find(parsed.GetRequiredValue(pipeline));
             var settings = CommonOptions.ParseSettings(parsed.GetValue(set));
             IReadOnlySet<string> emitted = ParseEmit(parsed.GetValue(emit), descriptor);
+            LayerPosition position = CommonOptions.ParseLayer(parsed.GetValue(layer));
             string outputPath = parsed.GetRequiredValue(output);
             using AttentionDevice opened = CommonOptions.OpenDevice(parsed.GetValue(device)!);
             using IAttentionPipeline instance = CommonOptions.CreatePipeline(descriptor, opened, settings);
             OutputFile.Check(outputPath, parsed.GetRequiredValue(input));
-            var run = new AttentionRun(instance, emitted);
+            var run = new AttentionRun(instance, emitted, position);
             run.Execute(parsed.GetRequiredValue(input));
             run.Results.Save(outputPath);
             context.Output.WriteLine($"{descriptor.Name} on {opened}: {run.Summary}");
@@ -68,7 +74,7 @@ internal static class RunCommand
     }
 
     /// <summary>One call: reads the tensors, runs, and gathers what is to be written.</summary>
-    private sealed class AttentionRun(IAttentionPipeline pipeline, IReadOnlySet<string> emitted)
+    private sealed class AttentionRun(IAttentionPipeline pipeline, IReadOnlySet<string> emitted, LayerPosition layer)
     {
         private readonly List<string> _written = [];
 
@@ -122,6 +128,7 @@ internal static class RunCommand
                 Output = AttentionTensor.FromBhld(output.AsSpan(), batch, heads, queries, q[3]),
                 LogSumExp = lse.Length > 0 ? AttentionTensor.LogSumExp(lse, batch, heads, queries) : default,
                 Selection = selects ? selection : null,
+                Layer = layer,
             });
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
             Add("out", [batch, heads, queries, q[3]], output);

@@ -18,7 +18,7 @@ internal static class CudaArgumentChecks
         ReadOnlySpan<nint> k = Rank4(arguments.Key, device, "key");
         ReadOnlySpan<nint> v = Rank4(arguments.Value, device, "value");
         ReadOnlySpan<nint> o = Rank4(arguments.Output, device, "output");
-        var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]);
+        var shape = new ProblemShape((int)q[0], (int)q[1], (int)k[1], (int)q[2], (int)k[2], (int)q[3]) { Layer = arguments.Layer };
         if (!k.SequenceEqual(v))
             throw new ArgumentException(
                 $"value is {CudaTensor.Text(v)} but key is {CudaTensor.Text(k)}; they must be alike.", "value");
@@ -39,6 +39,7 @@ internal static class CudaArgumentChecks
         CheckLengths(arguments.QueryLengths, shape.Batch, device, "QueryLengths");
         if (arguments.Scale is { } scale && !float.IsFinite(scale))
             throw new ArgumentException($"Scale is {scale}; it must be finite.", "Scale");
+        arguments.Layer.Check(program.Name);
         CheckSelection(arguments.Selection, in shape, device, program);
         ArgumentChecks.CheckBlocks(arguments.Blocks?.Shape, in shape, program.Name, blocks);
         ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, program.Name, blocks);

@@ -79,19 +79,43 @@ public sealed class CudaDevice : AttentionDevice
     /// <summary>The stream that is used where a call names none.</summary>
     public CudaStream DefaultStream => Volatile.Read(ref _stream) ?? MakeDefaultStream();
 
-    /// <summary>Choices that change the time and memory of calls, and no result. Read at the beginning of each call.</summary>
+    /// <summary>
+    /// Choices that change the time and memory of calls, and no result. Read at the beginning of each call. Where it is set, it
+    /// is for all calls, and what <c>attncompose tune</c> stored is not used.
+    /// </summary>
     public CudaTuning Tuning
     {
-        get;
+        get => OwnTuning ?? CudaTuning.Default;
         set
         {
             ArgumentNullException.ThrowIfNull(value);
-            field = value;
+            OwnTuning = value;
         }
-    } = CudaTuning.Default;
+    }
 
     /// <summary>The first error that made the device unusable for this process; null while there was none.</summary>
     public CudaException? Fault => Context.Fault;
+
+    /// <summary>The choices for calls of a head dim and element type.</summary>
+    public CudaTuning TuningFor(int headDim, ElementType element)
+    {
+        if (OwnTuning is null)
+        {
+            var wanted = new TuningClass(headDim, element);
+            foreach ((TuningClass of, CudaTuning tuning) in StoredTunings)
+            {
+                if (of == wanted)
+                    return tuning;
+            }
+        }
+        return Tuning;
+    }
+
+    /// <summary>What <see cref="Tuning"/> was set to; null where it was not.</summary>
+    internal CudaTuning? OwnTuning { get; set; }
+
+    /// <summary>What <c>attncompose tune</c> stored for this device.</summary>
+    internal (TuningClass Class, CudaTuning Tuning)[] StoredTunings { get; set; } = [];
 
     internal CudaContext Context { get; }
 

@@ -46,14 +46,21 @@ public sealed class CudaGraph : IDisposable
     /// as it was.</exception>
     public void Update(CudaStream stream, Action work)
     {
+        if (!TryUpdate(stream, work))
+            throw new InvalidOperationException(
+                "The graph was captured from other work: an update changes the arguments of its kernels, not which kernels there are. Capture a new graph.");
+    }
+
+    /// <summary>The same; false where the work has other kernels, and the graph is as it was.</summary>
+    internal bool TryUpdate(CudaStream stream, Action work)
+    {
         CudaContext context = Record(CudaTensor.StreamOf(Device, stream), work, out nint graph);
         try
         {
             CudaResult result = context.Driver.GraphUpdate(_handle.Value, graph);
-            if (result == CudaResult.GraphUpdateFailure)
-                throw new InvalidOperationException(
-                    "The graph was captured from other work: an update changes the arguments of its kernels, not which kernels there are. Capture a new graph.");
-            context.Check(result, "cuGraphExecUpdate");
+            if (result != CudaResult.GraphUpdateFailure)
+                context.Check(result, "cuGraphExecUpdate");
+            return result == CudaResult.Success;
         }
         finally
         {

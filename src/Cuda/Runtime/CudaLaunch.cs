@@ -7,16 +7,20 @@ namespace AttnCompose.Cuda;
 /// <code>
 /// launch.Begin("token_sparse_prefill_row_partials", PhaseScope.KeyValueHeadKeyTile);
 /// launch.Pass(in launch.Problem);
-/// launch.Pass(launch.Buffer(_tokenCoverage, "row_partials"));
+/// launch.Pass(launch.Buffer(_selector, "row_partials"));
 /// launch.Run();
 /// </code>
-/// Nothing is allocated from the second call of a shape on.
+/// The kernels go to the driver together when the call has named them all. Nothing is allocated from the third call of a shape
+/// on.
 /// </summary>
 public sealed class CudaLaunch : IDisposable
 {
-    private readonly KernelArguments _arguments = new();
+    private readonly CallGraphs _graphs;
     private readonly TensorMapCache _maps = new();
     private readonly bool _synchronize;
+    private LaunchList _call = new();
+    private CudaTuning _tuning = CudaTuning.Default;
+    private bool _together;
     private ElementType _element;
     private ProblemShape _shape;
     private DeviceProblem _problem;
@@ -28,9 +32,10 @@ public sealed class CudaLaunch : IDisposable
     private PhaseScope _scope;
     private nint _workspace;
     private readonly DeviceSpan[] _ruleSpans = new DeviceSpan[RuleSpans.Most];
+    private DeviceSpan _ruleBounds;
     private DeviceHeadRange _heads;
 
-    internal CudaLaunch(bool synchronize) => _synchronize = synchronize;
+    internal CudaLaunch(CudaDevice device, bool synchronize) => (_graphs, _synchronize) = (new CallGraphs(device), synchronize);
 
     internal CudaWorkspace Workspace { get; } = new();
 
@@ -50,6 +55,9 @@ public sealed class CudaLaunch : IDisposable
 
     /// <summary>Span argument <paramref name="index"/> of the pipeline's rules.</summary>
     public ref readonly DeviceSpan RuleSpan(int index) => ref _ruleSpans[index];
+
+    /// <summary>Where the bounds of spans go that mask rules read at positions: <c>attn::rules::SpanBounds</c> of the device code.</summary>
+    public ref readonly DeviceSpan RuleBounds => ref _ruleBounds;
 
     /// <summary>Whether selected keys and values are gathered ahead of the attention loop: see <see cref="NextHeads"/>.</summary>
     public bool GathersAhead => Workspace.HeadsAtATime > 0;
@@ -94,7 +102,7 @@ public sealed class CudaLaunch : IDisposable
             _kernel = module.Kernel(entry);
         }
         _scope = scope;
-        _arguments.Clear();
+        _call.NextArguments.Clear();
         return this;
     }
 
@@ -103,14 +111,14 @@ public sealed class CudaLaunch : IDisposable
     /// </summary>
     public CudaLaunch Pass<T>(in T value) where T : unmanaged
     {
-        _arguments.Add(in value);
+        _call.NextArguments.Add(in value);
         return this;
     }
 
     /// <summary>Passes the next argument at an alignment of its own, in bytes.</summary>
     public CudaLaunch Pass<T>(in T value, int alignment) where T : unmanaged
     {
-        _arguments.Add(in value, alignment);
+        _call.NextArguments.Add(in value, alignment);
         return this;
     }
 
@@ -145,22 +153,42 @@ public sealed class CudaLaunch : IDisposable
         return Pass(in maps, DeviceTensorMaps.Alignment);
     }
 
-    /// <summary>Puts the kernel on the stream. A kernel whose scope has no block, for want of keys, is left out.</summary>
+    /// <summary>Adds the kernel to the call. A kernel whose scope has no block, for want of keys, is left out.</summary>
     /// <exception cref="NotSupportedException">Heads or batch pass what a grid can hold.</exception>
     public void Run()
     {
         CudaKernel kernel = _kernel ?? throw new InvalidOperationException("There is no kernel to run: call Begin first.");
         _kernel = null;
         int multiprocessors = kernel.Module.Device.MultiprocessorCount;
-        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, kernel.Shape, multiprocessors, kernel.Name);
+        LaunchShape shape = kernel.Shape with { Team = Math.Min(kernel.Shape.Team, _tuning.TeamBlocks) };
+        LaunchGrid grid = LaunchGrid.Of(_scope, in _shape, in shape, multiprocessors, kernel.Name);
         if (_heads.Count > 0)
             grid = grid with { Y = _heads.Count, Z = 1 };
         if (grid.IsEmpty)
             return;
         kernel.Module.Device.Observer?.BeforeKernel(kernel, _stream!);
-        kernel.Launch(in grid, grid.SharedBytes(in _shape, kernel.Shape), _arguments, _stream!);
+        int sharedBytes = grid.SharedBytes(in _shape, kernel.Shape);
+        if (_together)
+        {
+            _call.Add(kernel, in grid, sharedBytes);
+            return;
+        }
+        kernel.Launch(in grid, sharedBytes, _call.NextArguments, _stream!);
         if (_synchronize && !_stream!.IsCapturing)
             _stream.Synchronize(kernel.Name);
+    }
+
+    /// <summary>Puts the kernels of the call on the stream that are not there yet.</summary>
+    internal void Submit()
+    {
+        if (_call.Count == 0)
+            return;
+        CudaStream stream = Stream;
+        bool isGraph = _call.Count >= _tuning.GraphKernels && _call.Count <= CallGraphs.MostKernels;
+        if (isGraph && !stream.IsCapturing)
+            _graphs.Put(ref _call, stream);
+        else
+            _call.LaunchOn(stream);
     }
 
     internal void Open(
@@ -170,17 +198,25 @@ public sealed class CudaLaunch : IDisposable
     {
         for (int i = 0; i < rules.Length; i++)
             _ruleSpans[i] = rules[i].Device;
+        _ruleBounds = new(workspace + (nint)Workspace.RuleBounds.Offset, Workspace.RuleBounds.Blocks);
         _element = element;
+        _tuning = stream.Device.TuningFor(shape.HeadDim, element);
         (_module, _stream, _workspace) = (module, stream, workspace);
         (_shape, _problem, _tokens, _blocks) = (shape, problem, tokens, blocks);
         _kernel = null;
         _heads = default;
+        _call.Clear();
+        _together = !_synchronize && stream.Device.Observer is null;
     }
 
     internal void Close() => (_module, _stream, _kernel, _workspace) = (null, null, null, 0);
 
     /// <inheritdoc/>
-    public void Dispose() => _arguments.Dispose();
+    public void Dispose()
+    {
+        _graphs.Dispose();
+        _call.Dispose();
+    }
 
     private static InvalidOperationException Outside() => new("A launch lasts no longer than the call that it was made for.");
 }

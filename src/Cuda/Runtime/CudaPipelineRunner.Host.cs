@@ -108,6 +108,7 @@ public sealed unsafe partial class CudaPipelineRunner
                 Blocks = blocks,
                 BlockSelection = blockSelection,
                 DenseHeads = arguments.DenseHeads,
+                Layer = arguments.Layer,
             },
             _hostRules.AsSpan(0, rules.Count),
             stream);

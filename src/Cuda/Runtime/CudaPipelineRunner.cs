@@ -30,7 +30,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         ArgumentNullException.ThrowIfNull(program);
         (Device, _program, _cache) = (device, program, cache);
         _pool = new WorkspacePool(device);
-        _launch = new CudaLaunch(synchronize);
+        _launch = new CudaLaunch(device, synchronize);
     }
 
     /// <summary>The device.</summary>
@@ -47,7 +47,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
     {
         ArgumentNullException.ThrowIfNull(pipeline);
         var workspace = new CudaWorkspace();
-        workspace.Clear(GatherRoom(Prepare<T, TOut>(shape.HeadDim), in shape));
+        workspace.Clear(GatherRoom(Prepare<T, TOut>(shape.HeadDim), in shape, ElementConvert.TypeOf<T>()));
         Describe(pipeline, workspace, in shape, ownSelection: _program.SelectsTokens);
         ReserveBlocks(workspace, OwnBlocks(pipeline, in shape));
         return workspace.TotalBytes;
@@ -142,7 +142,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         CudaModule module = Loaded(variant) ?? LoadOutsideCapture(variant, stream);
         bool ownSelection = _program.SelectsTokens && arguments.Selection is null;
         CudaWorkspace workspace = _launch.Workspace;
-        workspace.Clear(GatherRoom(module, in shape));
+        workspace.Clear(GatherRoom(module, in shape, variant.Element));
         SelectionOffsets offsets = Describe(pipeline, workspace, in shape, ownSelection);
         CudaBlockMask? blockMask = arguments.Blocks ?? arguments.BlockSelection;
         BlockListShape? ownBlocks = blockMask is null ? OwnBlocks(pipeline, in shape) : null;
@@ -169,6 +169,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
             module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
+        _launch.Submit();
         observer?.AfterLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         // The kernels are on the stream now; freeing a tensor waits for them.
         GC.KeepAlive(arguments.Query);
@@ -188,9 +189,9 @@ public sealed partial class CudaPipelineRunner : IDisposable
     /// The one place that chooses whether keys and values are gathered ahead of the attention loop: how many bytes they may take,
     /// 0 where the loop copies them itself.
     /// </summary>
-    private long GatherRoom(CudaModule module, in ProblemShape shape)
+    private long GatherRoom(CudaModule module, in ProblemShape shape, ElementType element)
     {
-        CudaTuning tuning = Device.Tuning;
+        CudaTuning tuning = Device.TuningFor(shape.HeadDim, element);
         if (_program.GatheredEntry is null || shape.QueryLength < tuning.GatherLength || shape.KeyLength == 0)
             return 0;
         bool hasCopyEngine = module.Kernel(_program.GatheredEntry).Shape.BoxRows > 0;
@@ -285,6 +286,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
             KeyLength = shape.KeyLength,
             HeadDim = shape.HeadDim,
             Scale = arguments.Scale ?? 1 / MathF.Sqrt(shape.HeadDim),
+            Layer = (ushort)shape.Layer.Index,
+            Layers = (ushort)shape.Layer.Count,
         };
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -70,8 +70,11 @@ public struct DeviceProblem
     /// <summary>Factor of query times key.</summary>
     public float Scale;
 
-    /// <summary>Zero.</summary>
-    public int Reserved;
+    /// <summary>Which layer of the model the call is for; 0 where nothing is said.</summary>
+    public ushort Layer;
+
+    /// <summary>Layers of the model; 0 where nothing is said.</summary>
+    public ushort Layers;
 }
 
 /// <summary>Which tokens take part, on the device: <c>attn::TokenIndex</c> of the device code, byte for byte, 32 bytes.</summary>

@@ -5,8 +5,8 @@ using Microsoft.CodeAnalysis;
 namespace AttnCompose.Generators.Diagnostics;
 
 /// <summary>
-/// Every rule, in numeric order: 00xx the declaring class, 001x the order of stages, 002x values, 003x rules, 004x block lists,
-/// 01xx stages themselves.
+/// Every rule, in numeric order: 00xx the declaring class, 001x the order of stages, 002x values, 003x rules, 004x block lists, 005x token
+/// scores and budgets, 01xx stages themselves.
 /// </summary>
 internal static class DiagnosticDescriptors
 {
@@ -40,7 +40,7 @@ internal static class DiagnosticDescriptors
 
     public static readonly DiagnosticDescriptor SelectorWithoutDecompress = Rule(
         "ATTN0014", "A token selector needs a decompress stage",
-        "'{0}' shortens the sequence, and no stage puts results back at their places; add a decompress stage, such as [ScatterTokens]");
+        "'{0}' shortens the sequence, and no stage puts results back at their places; add a decompress stage, such as [ScatterTokens]{1}");
 
     public static readonly DiagnosticDescriptor DecompressWithoutCompress = Rule(
         "ATTN0015", "Decompress needs a compressed sequence",
@@ -110,6 +110,18 @@ internal static class DiagnosticDescriptors
         "ATTN0041", "A block-sparse kernel needs a block selector",
         "'{0}' visits the key blocks of a list, and no stage makes one; add a block selector, such as [GivenBlocks], or use [FlashAttention]");
 
+    public static readonly DiagnosticDescriptor BudgetWithoutScore = Rule(
+        "ATTN0050", "A token budget needs a token score",
+        "'{0}' says how many tokens are kept, and no score before it says which; put one right before it, such as [RecentQueries]");
+
+    public static readonly DiagnosticDescriptor ScoreWithoutBudget = Rule(
+        "ATTN0051", "A token score needs a token budget",
+        "'{0}' says which tokens matter, and no budget behind it says how many are kept; put one right behind it, such as [FixedCount]");
+
+    public static readonly DiagnosticDescriptor TwoBudgets = Rule(
+        "ATTN0052", "A token score has one budget",
+        "'{0}' would say again how many tokens are kept, which '{1}' has said; remove one of them, or give '{0}' a score of its own so that it prunes that choice");
+
     public static readonly DiagnosticDescriptor NoParameterKind = Rule(
         "ATTN0101", "A stage parameter must say what it is",
         "'{0}' is a settable property of a stage; mark it [RuntimeParameter] (an option) or [ConstantParameter] (a constant of the emitted code), or make it read-only");
@@ -131,7 +143,7 @@ internal static class DiagnosticDescriptors
         NotPartial, CannotExtend, NotDeclared, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
         DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, SelectorIgnoresChoice, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
         BadRule, BadRuleParameter, NotTranslatable, UnboundedLoop, RulesNotApplied, RuleOfNoPipeline, BlocksWithoutKernel, KernelWithoutBlocks,
-        NoParameterKind, NoHeader, BadParameter, UnknownName,
+        BudgetWithoutScore, ScoreWithoutBudget, TwoBudgets, NoParameterKind, NoHeader, BadParameter, UnknownName,
     }.ToDictionary(rule => rule.Id);
 
     public static IEnumerable<DiagnosticDescriptor> All => s_byId.Values.OrderBy(rule => rule.Id, System.StringComparer.Ordinal);

@@ -4,6 +4,7 @@ using System.Collections.Immutable;
 using System.IO;
 using System.Linq;
 using System.Threading;
+using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Parsing;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
@@ -102,7 +103,11 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
         }
         else if (StageParser.ParameterType(property.Type) is not { } type)
         {
-            Bad(PlaceOf(property), $"its type is {property.Type.ToDisplayString()}, and a parameter is a double, float, int or bool");
+            Bad(PlaceOf(property), $"its type is {property.Type.ToDisplayString()}, and a parameter is a double, float, int, bool or enum of ints");
+        }
+        else if (StageParser.EnumOf(property.Type) is not null && !kinds[0].IsNamed(KnownTypeNames.ConstantParameter))
+        {
+            Bad(PlaceOf(kinds[0], context.CancellationToken), "its type is an enum, which only a [ConstantParameter] can have");
         }
         else if (StageParser.FaultOfValues(type, kinds[0]) is { } fault)
         {
@@ -129,6 +134,8 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
             .Where(a => a.IsNamed(KnownTypeNames.DeviceBuffer))
             .Select(a => a.ConstructorArgument(0, ""));
         var tensors = new HashSet<string>(s_tensors.Concat(buffers), StringComparer.Ordinal);
+        if (StageParser.DerivesFrom(stage, KnownTypeNames.TokenBudget))
+            tensors.Add(BufferSpec.RawScores); // of the score before it
         var parameters = new HashSet<string>(
             StageParser.ParameterProperties(stage).Where(p => StageParser.ParameterAttributes(p).Any()).Select(p => p.Name),
             StringComparer.Ordinal);

@@ -25,6 +25,7 @@ internal static class CpuEmitter
                 writer.WriteHeading($"{Words(node.Stage.Kind)}: {node.Stage.Name}");
                 writer.WriteLine(node.Stage.Kind switch
                 {
+                    StageKind.TokenScore => "// the selector below asks it for scores",
                     StageKind.TokenSelector => $"this.{node.Field}.Select(in inputs, cpu, scores, selection);",
                     StageKind.BlockSelector => $"this.{node.Field}.Select(in inputs, cpu, {RowsOf(graph)}, scores, cpu.Blocks);",
                     StageKind.Compress => $"var rows = this.{node.Field}.Rows(selection);",
@@ -60,6 +61,7 @@ internal static class CpuEmitter
 
     private static string Words(StageKind kind) => kind switch
     {
+        StageKind.TokenScore => "token score",
         StageKind.TokenSelector => "token selector",
         StageKind.Compress => "compress, a row-source hook",
         StageKind.BlockSelector => "block selector",

@@ -77,6 +77,10 @@ internal static class CudaEmitter
         var includes = new SortedSet<string>(System.StringComparer.Ordinal) { "attncompose/attention/hooks.cuh", "attncompose/problem.cuh" };
         if (plan.Graph.Rules.Any)
             includes.Add("attncompose/rules.cuh");
+        if (plan.Graph.Rules.Ranges.Any)
+            includes.Add("attncompose/rule_ranges.cuh");
+        if (plan.Graph.Rules.Ranges.Bounded.Count > 0)
+            includes.Add("attncompose/span_bounds.cuh");
         foreach (StageNode node in plan.Graph.Nodes)
             includes.Add($"attncompose/stages/{node.Device.Assembly}/{node.Device.Header}");
         foreach (string include in includes)
@@ -95,14 +99,23 @@ internal static class CudaEmitter
             writer.WriteLine($"using Output = ATTNCOMPOSE_OUTPUT;{Bound(true)}");
         }
         writer.WriteLine();
-        // A block selector's config derives from the attention kernel's, which has the block sizes.
+        // A block selector's config derives from the attention kernel's, which has the block sizes; a budget's from its score's.
         foreach (StageNode node in graph.Nodes.Where(HasConfig).OrderBy(n => n.Stage.Kind == StageKind.BlockSelector))
         {
-            string parent = node.Stage.Kind == StageKind.BlockSelector ? ConfigOf(graph, graph.Kernel) : "Config";
+            string parent = node.Stage.Kind == StageKind.BlockSelector ? ConfigOf(graph, graph.Kernel)
+                : node.Stage.IsBudget ? ConfigOf(graph, graph.ScoreOf(node))
+                : "Config";
             using (writer.WriteDeviceBlock($"struct {node.Role}Config : {parent}", "};"))
             {
                 foreach (ParameterSpec p in node.Stage.Parameters.Where(p => p.IsConstant))
                     writer.WriteLine($"static constexpr {p.Type} k{p.Name} = {Literals.Number(p.Type, p.Value)};  // [{node.Stage.Name}({p.Name})]");
+                if (node.Stage.IsBudget)
+                {
+                    StageNode? pruned = graph.Pruned(node);
+                    writer.WriteLine(pruned is null
+                        ? "static constexpr bool kPrunes = false;  // the first choice"
+                        : $"static constexpr bool kPrunes = true;  // the choice of {pruned.Stage.Name}");
+                }
             }
             writer.WriteLine();
         }
@@ -115,11 +128,16 @@ internal static class CudaEmitter
         RuleNodes rules = plan.Graph.Rules;
         var device = new DeviceRules(rules.Spec, plan.Score!.Arguments.Select(a => a.Member));
         writer.WriteLine("namespace rules = attn::rules;");
+        writer.WriteLineIf(rules.Ranges.Any, "namespace ranges = attn::rules::ranges;");
         writer.WriteLine();
         writer.WriteLine($"// hook: {Literals.Comment(plan.Score.Summary)}");
         using (writer.WriteDeviceBlock("struct Score", "};"))
         {
-            writer.WriteLine("static constexpr bool kIdentity = false;");
+            string Has(bool any) => any ? "true" : "false";
+            RulesSpec spec = rules.Spec;
+            writer.WriteLine($"static constexpr bool kIdentity = {Has(!spec.ChangeScores)}, kMasks = {Has(spec.Masks.Any())};");
+            writer.WriteLine($"static constexpr bool kChanges = {Has(spec.Scores.Any())}, kHasSink = {Has(spec.Sink is not null)};");
+            writer.WriteLineIf(rules.Ranges.Any, "static constexpr bool kHasRanges = true;");
             writer.WriteLine("using Float = rules::Float;");
             writer.WriteLine("using Int = rules::Int;");
             writer.WriteLineIf(rules.Scalars.Count + rules.Spans.Count > 0, "");
@@ -127,13 +145,41 @@ internal static class CudaEmitter
                 writer.WriteLine($"{scalar.Option.Parameter.Type} {scalar.Option.Argument};  // Options.{scalar.Option.Member}");
             foreach (RuleSpanNode span in rules.Spans)
                 writer.WriteLine($"rules::Span<{span.Buffer.Type.Keyword()}> {span.Argument};  // of Run");
+            writer.WriteLineIf(rules.Ranges.Bounded.Count > 0, "rules::SpanBounds bounds;");
             foreach (string line in device.Functions())
                 writer.WriteLine(line);
             writer.WriteLine();
-            foreach (string line in device.Apply(name => rules.ArgumentOf(name)))
+            foreach (string line in device.Hooks(name => rules.ArgumentOf(name)))
                 writer.WriteLine(line);
+            if (rules.Ranges.Any)
+                WriteRanges(writer, rules);
         }
         writer.WriteLine();
+    }
+
+    private static void WriteRanges(SourceWriter writer, RuleNodes rules)
+    {
+        var names = new NameSet(rules.Scalars.Select(s => s.Option.Argument).Concat(rules.Spans.Select(s => s.Argument)).Concat(["at", "bounds"]));
+        MaskRanges ranges = MaskRanges.Of(rules.Spec, p => new RuleVariable(p.Type, rules.ArgumentOf(p.Name)), names, out _)!;
+        writer.WriteLine();
+        writer.WriteLine("// the mask rules over all pairs of a tile");
+        using (writer.WriteDeviceBlock("__device__ rules::Verdict sees(const rules::TileRanges& at) const"))
+        {
+            // Where no span is read at positions, elements are read at one index alone.
+            writer.WriteLineIf(
+                rules.Ranges.Bounded.Count == 0 && ranges.Values.Select(v => v.Value).Append(ranges.Sees).Any(e => e.All.Any(p => p is RuleElement)),
+                "constexpr rules::SpanBounds bounds{};");
+            foreach (string line in RangeText.Statements(ranges, isDevice: true))
+                writer.WriteLine(line);
+        }
+        if (ranges.Bounded.Count == 0)
+            return;
+        writer.WriteLine("template <typename Visit>");
+        using (writer.WriteDeviceBlock("__device__ void for_each_bounded(Visit visit) const"))
+        {
+            for (int i = 0; i < ranges.Bounded.Count; i++)
+                writer.WriteLine($"visit({ranges.Bounded[i]}, {i});");
+        }
     }
 
     private static void WriteTypes(SourceWriter writer, FusionPlan plan)
@@ -142,7 +188,7 @@ internal static class CudaEmitter
         // Selectors may have the scores' hook for an argument, so it comes before them.
         foreach (HookNode hook in plan.Hooks.Where(h => h == plan.Score && !plan.Graph.Rules.Any))
             writer.WriteLine($"using {hook.Alias} = attn::{DefaultOf(hook.Point)};  // hook: {Literals.Comment(hook.Summary)}");
-        foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector))
+        foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind is StageKind.TokenScore or StageKind.TokenSelector))
         {
             string hooked = node.Device.Phases.Any(p => p.AppliesRules) ? $", {score}" : "";
             writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}{hooked}>;");
@@ -204,7 +250,7 @@ internal static class CudaEmitter
                 writer.WriteLine($"// {KindWords(plan.Graph.Nodes[step.Stage].Stage.Kind)}: {Literals.Comment(step.Summary)}");
                 string hooks = string.Concat(plan.HooksOf(kernel, step).Select(h => $"{h.Alias}{Members(h.Arguments)}, "));
                 // A loop without a place for rules leaves the selectors' scores as they are too.
-                if (plan.Score is null && (step.Given & FusionPoint.Score) != 0 && plan.Graph.Nodes[step.Stage].Stage.Kind == StageKind.TokenSelector)
+                if (plan.Score is null && (step.Given & FusionPoint.Score) != 0 && plan.Graph.Nodes[step.Stage].Stage.Kind is StageKind.TokenScore or StageKind.TokenSelector)
                     hooks += "attn::NoScore{}, ";
                 writer.WriteLine($"{PhaseType(plan, kernel, step)}::run(problem, {hooks}{Members(step.Arguments)}, shared);");
             }
@@ -231,11 +277,13 @@ internal static class CudaEmitter
 
     private static string PhaseType(FusionPlan plan, KernelNode kernel, StepNode step)
     {
+        if (step.Type.Length > 0)
+            return step.Type;
         string prefix = step.TakesHooks && kernel.Path == KernelPath.Gathered ? FusionPlan.Gathered : "";
         return $"{prefix}{plan.Graph.Nodes[step.Stage].Role}::{Names.Pascal(step.Phase)}";
     }
 
-    private static bool HasConfig(StageNode node) => node.Stage.Parameters.Any(p => p.IsConstant);
+    private static bool HasConfig(StageNode node) => node.Stage.IsBudget || node.Stage.Parameters.Any(p => p.IsConstant);
 
     private static string ConfigOf(StageGraph graph, StageNode node) =>
         HasConfig(node) ? node.Role + "Config"
@@ -266,6 +314,7 @@ internal static class CudaEmitter
 
     private static string KindWords(StageKind kind) => kind switch
     {
+        StageKind.TokenScore => "token score",
         StageKind.TokenSelector => "token selector",
         StageKind.Compress => "compress",
         StageKind.BlockSelector => "block selector",

@@ -72,9 +72,14 @@ internal static class PipelineTypeEmitter
             foreach (StageNode node in graph.Nodes)
             {
                 string values = string.Join(", ", node.Stage.Parameters.Select(p => p.IsConstant
-                    ? $"{p.Identifier} = {Literals.Number(p.Type, p.Value)}"
+                    ? $"{p.Identifier} = {(p.EnumName.Length > 0 ? $"({p.EnumName})" : "")}{Literals.Number(p.Type, p.Value)}"
                     : $"{p.Identifier} = options.{node.Options.First(o => o.Parameter == p).Identifier}"));
                 writer.WriteLine($"this.{node.Field} = new {node.Stage.TypeName}{(values.Length > 0 ? $" {{ {values} }}" : "()")};");
+                if (node.Stage.IsBudget)
+                {
+                    string earlier = graph.Pruned(node) is { } pruned ? $", earlier: this.{pruned.Field}" : "";
+                    writer.WriteLine($"this.{node.Field}.Of(this.{graph.ScoreOf(node).Field}{earlier});");
+                }
             }
             if (graph.Rules.Any)
             {

@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Linq;
 using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Support;
+using AttnCompose.Generators.Translation;
 
 namespace AttnCompose.Generators.Ir;
 
@@ -24,6 +25,7 @@ internal static class StageGraphBuilder
     {
         var problems = new List<Problem>();
         CheckOrder(spec, problems);
+        CheckScores(spec, problems);
         CheckHooks(spec, problems);
         CheckRules(spec, problems);
         CheckValues(spec, problems);
@@ -51,7 +53,7 @@ internal static class StageGraphBuilder
         if (selector is { } s && compress is null)
             problems.Add(new("ATTN0013", s, "", [spec.Stages[s].Name]));
         if (selector is { } t && decompress is null)
-            problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name]));
+            problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name, WhyNotKeysAlone(spec.Mask)]));
         if (decompress is { } d && selector is null)
             problems.Add(new("ATTN0015", d, "", [spec.Stages[d].Name]));
         if (kernel is { } k && spec.Stages[k].Device is { } loop)
@@ -78,6 +80,37 @@ internal static class StageGraphBuilder
             first ??= i;
         }
     }
+
+    // Who leaves the decompress stage out may want keys compressed and every query kept.
+    private static string WhyNotKeysAlone(AttentionMask mask) => mask == AttentionMask.Causal
+        ? ". Keys and values cannot be compressed alone: under the causal mask a query's place among the kept keys follows from its own row, and a query that was dropped has none"
+        : "";
+
+    // A token score stands right before the budget that ranks by it.
+    private static void CheckScores(PipelineSpec spec, List<Problem> problems)
+    {
+        List<int> choosing = Enumerable.Range(0, spec.Stages.Count).Where(i => OrderOf(spec.Stages[i].Kind) == StageKind.TokenSelector).ToList();
+        for (int n = 0; n < choosing.Count; n++)
+        {
+            int i = choosing[n];
+            StageSpec stage = spec.Stages[i];
+            StageSpec? before = n > 0 ? spec.Stages[choosing[n - 1]] : null;
+            StageSpec? after = n + 1 < choosing.Count ? spec.Stages[choosing[n + 1]] : null;
+            if (stage.IsBudget && before is { IsBudget: true })
+                problems.Add(new("ATTN0052", i, "", [stage.Name, before.Name]));
+            else if (stage.IsBudget && before?.Kind != StageKind.TokenScore)
+                problems.Add(new("ATTN0050", i, "", [stage.Name]));
+            if (stage.Kind != StageKind.TokenScore)
+                continue;
+            if (after is not { IsBudget: true })
+                problems.Add(new("ATTN0051", i, "", [stage.Name]));
+            if (stage.Device is { Phases.Count: > 0 } device && !device.Phases.Any(p => p.Writes.Contains(BufferSpec.RawScores)))
+                problems.Add(new("ATTN0017", i, "", [stage.Name, $"none of its phases writes {BufferSpec.RawScores}"]));
+        }
+    }
+
+    /// <summary>Token scores and selectors run as declared, before everything else.</summary>
+    private static StageKind OrderOf(StageKind kind) => kind == StageKind.TokenScore ? StageKind.TokenSelector : kind;
 
     private static void CheckHooks(PipelineSpec spec, List<Problem> problems)
     {
@@ -126,6 +159,7 @@ internal static class StageGraphBuilder
     {
         if (spec.Rules.Rules.Count == 0)
             return;
+        bool changeScores = spec.Rules.ChangeScores;
         string first = spec.Rules.Rules[0].Method.CSharpName;
         for (int i = 0; i < spec.Stages.Count; i++)
         {
@@ -134,7 +168,7 @@ internal static class StageGraphBuilder
             if (stage.Kind == StageKind.AttentionKernel && (device.Offers & FusionPoint.Score) == 0)
                 problems.Add(new("ATTN0016", i, "", [first, Words(FusionPoint.Score), stage.Name]));
             bool scores = new[] { "query", "key" }.All(name => device.Phases.Any(p => p.Reads.Contains(name)));
-            if (stage.Kind != StageKind.AttentionKernel && scores && !device.Phases.Any(p => p.AppliesRules))
+            if (changeScores && stage.Kind != StageKind.AttentionKernel && scores && !device.Phases.Any(p => p.AppliesRules))
                 problems.Add(new("ATTN0034", i, "", [stage.Name, first]));
         }
     }
@@ -179,7 +213,7 @@ internal static class StageGraphBuilder
     private static StageGraph Assemble(PipelineSpec spec)
     {
         // OrderBy is stable: several of one kind keep their declared order.
-        List<StageSpec> ordered = spec.Stages.OrderBy(s => s.Kind).ToList();
+        List<StageSpec> ordered = spec.Stages.OrderBy(s => OrderOf(s.Kind)).ToList();
         var roles = new NameSet();
         var fields = new NameSet("_cpu", "_cuda");
         // A plan lists options and constants under their names, so an option takes no constant's.
@@ -204,8 +238,9 @@ internal static class StageGraphBuilder
             RulesOf(spec.Rules, ordered, members, arguments));
     }
 
-    // Names of the function that calls the rules on the device.
-    private static readonly string[] s_ruleVariables = ["score", "position", "at"];
+    // Names that the struct has that calls the rules on the device.
+    private static readonly string[] s_ruleVariables =
+        ["score", "position", "at", "bounds", "hides", "change", "apply", "sink", "sees", "visit", "for_each_bounded"];
 
     private static RuleNodes RulesOf(RulesSpec rules, List<StageSpec> stages, NameSet members, NameSet arguments)
     {
@@ -225,13 +260,22 @@ internal static class StageGraphBuilder
             string member = fields.Unique(char.ToUpperInvariant(span.Name[0]) + span.Name.Substring(1));
             spans.Add(new(span, member, Argument(span.Name), RuleUse.AxesOf(rules, span)));
         }
-        return new RuleNodes(rules, scalars.ToEquatableArray(), spans.ToEquatableArray());
+        return new RuleNodes(rules, scalars.ToEquatableArray(), spans.ToEquatableArray()) { Ranges = RangesOf(rules, stages) };
 
         string Argument(string name) => arguments.Unique(Names.Device(Names.Snake(name)), "_");
     }
 
+    private static RangeNodes RangesOf(RulesSpec rules, List<StageSpec> stages)
+    {
+        if (stages.Any(s => s.Kind == StageKind.BlockSelector))
+            return new RangeNodes(false, [], "a block list says which tiles are visited");
+        MaskRanges? ranges = MaskRanges.Of(rules, p => new RuleVariable(p.Type, p.Name), new NameSet(), out string why);
+        return new RangeNodes(ranges is not null, ranges?.Bounded.ToEquatableArray() ?? [], why);
+    }
+
     private static string RoleOf(StageKind kind) => kind switch
     {
+        StageKind.TokenScore => "TokenScore",
         StageKind.TokenSelector => "Selector",
         StageKind.Compress => "RowSource",
         StageKind.BlockSelector => "BlockSelector",

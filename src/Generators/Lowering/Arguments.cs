@@ -1,5 +1,7 @@
 using System.Collections.Generic;
 using System.Linq;
+using AttnCompose.Generators.Ir;
+using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Plan;
 using AttnCompose.Generators.Support;
 
@@ -38,14 +40,19 @@ internal static class Arguments
                 arguments[at] = arguments[at] with { IsWritten = arguments[at].IsWritten || isWritten };
                 return;
             }
+            StageNode node = plan.Graph.Nodes[stage];
+            if (name == TokenIndex && node.Stage.IsBudget && !isWritten && plan.Graph.Pruned(node) is null)
+                return; // the first choice prunes none
+            // A budget reads what the score before it wrote.
+            int owner = name == BufferSpec.RawScores && node.Stage.IsBudget ? stage - 1 : stage;
             if (name == TokenIndex)
                 arguments.Add(new ArgumentNode(ArgumentKind.TokenIndex, name, name, "attn::TokenIndex", stage, isWritten));
             else if (name == BlockList)
                 arguments.Add(new ArgumentNode(ArgumentKind.BlockList, name, name, "attn::BlockList", stage, isWritten));
             else if (name == Heads)
                 arguments.Add(new ArgumentNode(ArgumentKind.Heads, name, name, "attn::HeadRange", stage, isWritten));
-            else if (plan.Buffers.FirstOrDefault(b => b.Stage == stage && b.Local == name) is { } buffer)
-                arguments.Add(new ArgumentNode(ArgumentKind.Buffer, name, buffer.Name, DeviceType(buffer) + "*", stage, isWritten));
+            else if (plan.Buffers.FirstOrDefault(b => b.Stage == owner && b.Local == name) is { } buffer)
+                arguments.Add(new ArgumentNode(ArgumentKind.Buffer, name, buffer.Name, DeviceType(buffer) + "*", owner, isWritten));
             // query, key, value and output are members of the problem.
         }
     }

@@ -9,11 +9,15 @@ namespace AttnCompose.Generators.Model;
 /// <param name="Device">Its CUDA side; null where the attribute has no [DeviceStage].</param>
 /// <param name="Parameters">Its parameters, in declared order.</param>
 internal sealed record StageSpec(
-    StageKind Kind, string Name, string TypeName, DeviceSpec? Device, EquatableArray<ParameterSpec> Parameters);
+    StageKind Kind, string Name, string TypeName, DeviceSpec? Device, EquatableArray<ParameterSpec> Parameters)
+{
+    /// <summary>Whether it is a token selector that takes its scores from the token score before it.</summary>
+    public bool IsBudget { get; init; }
+}
 
 /// <summary>A parameter and its value here.</summary>
 /// <param name="Name">The property's name.</param>
-/// <param name="Type">C# keyword: double, float, int or bool.</param>
+/// <param name="Type">C# keyword: double, float, int or bool; int for an enum.</param>
 /// <param name="IsConstant">Whether the emitted code fixes it.</param>
 /// <param name="Value">Declared value, else the default; a bool is 0 or 1.</param>
 /// <param name="Min">Least value allowed.</param>
@@ -23,6 +27,9 @@ internal sealed record StageSpec(
 internal sealed record ParameterSpec(
     string Name, string Type, bool IsConstant, double Value, double Min, double Max, string DocumentationId, double MultipleOf = 0)
 {
+    /// <summary>Fully qualified C# name of the enum that the property's type is; empty for another type.</summary>
+    public string EnumName { get; init; } = "";
+
     /// <summary>The property's name as it is spelt in C#.</summary>
     public string Identifier => Names.CSharp(Name);
 
@@ -83,4 +90,8 @@ internal sealed record HookSpec(
 internal sealed record GatherSpec(string Type, string Key, string Value, EquatableArray<string> Reads, string Summary);
 
 /// <summary>A workspace buffer: see DeviceBufferAttribute.</summary>
-internal sealed record BufferSpec(string Name, string ElementType, string Shape);
+internal sealed record BufferSpec(string Name, string ElementType, string Shape)
+{
+    /// <summary>The buffer that a token score writes, and the budget behind it reads.</summary>
+    public const string RawScores = "raw_scores";
+}

@@ -52,8 +52,9 @@ internal static class AttributeReader
         return [];
     }
 
-    /// <summary>A number or bool constant as a double; null for anything else.</summary>
-    public static double? Number(TypedConstant constant) => constant.Kind != TypedConstantKind.Primitive ? null : constant.Value switch
+    /// <summary>A number, bool or enum constant as a double; null for anything else.</summary>
+    public static double? Number(TypedConstant constant) =>
+        constant.Kind is not (TypedConstantKind.Primitive or TypedConstantKind.Enum) ? null : constant.Value switch
     {
         bool flag => flag ? 1 : 0,
         sbyte or byte or short or ushort or int or uint or long or ulong or float or double => Convert.ToDouble(

@@ -19,7 +19,10 @@ internal static class StageParser
             return null;
         return new StageSpec(
             kind, NameOf(type), type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat), ParseDevice(type),
-            ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray());
+            ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray())
+        {
+            IsBudget = DerivesFrom(type, KnownTypeNames.TokenBudget),
+        };
     }
 
     /// <summary>
@@ -62,11 +65,14 @@ internal static class StageParser
             : type.Name;
 
     /// <summary>Whether a type derives from StageAttribute.</summary>
-    public static bool IsStage(INamedTypeSymbol type)
+    public static bool IsStage(INamedTypeSymbol type) => DerivesFrom(type, KnownTypeNames.Stage);
+
+    /// <summary>Whether a type derives from one of a metadata name.</summary>
+    public static bool DerivesFrom(INamedTypeSymbol type, string metadataName)
     {
         for (INamedTypeSymbol? t = type.BaseType; t is not null; t = t.BaseType)
         {
-            if (AttributeReader.MetadataName(t) == KnownTypeNames.Stage)
+            if (AttributeReader.MetadataName(t) == metadataName)
                 return true;
         }
         return false;
@@ -79,6 +85,7 @@ internal static class StageParser
         {
             switch (AttributeReader.MetadataName(t))
             {
+                case KnownTypeNames.TokenScore: return StageKind.TokenScore;
                 case KnownTypeNames.TokenSelector: return StageKind.TokenSelector;
                 case KnownTypeNames.Compress: return StageKind.Compress;
                 case KnownTypeNames.BlockSelector: return StageKind.BlockSelector;
@@ -114,8 +121,8 @@ internal static class StageParser
         SetMethod.DeclaredAccessibility: Accessibility.Public,
     };
 
-    /// <summary>C# keyword of a type that a parameter may have; null for any other type.</summary>
-    public static string? ParameterType(ITypeSymbol type) => type.SpecialType switch
+    /// <summary>C# keyword of a type that a parameter may have, int for an enum of ints; null for any other type.</summary>
+    public static string? ParameterType(ITypeSymbol type) => (EnumOf(type) ?? type).SpecialType switch
     {
         SpecialType.System_Double => "double",
         SpecialType.System_Single => "float",
@@ -123,6 +130,10 @@ internal static class StageParser
         SpecialType.System_Boolean => "bool",
         _ => null,
     };
+
+    /// <summary>The type that an enum is made of; null for any other type.</summary>
+    public static INamedTypeSymbol? EnumOf(ITypeSymbol type) =>
+        type is INamedTypeSymbol { EnumUnderlyingType: { SpecialType: SpecialType.System_Int32 } of } ? of : null;
 
     /// <summary>The [RuntimeParameter] and [ConstantParameter] of a property; one of them where it is well formed.</summary>
     public static IEnumerable<AttributeData> ParameterAttributes(IPropertySymbol property) => property.GetAttributes()
@@ -166,7 +177,10 @@ internal static class StageParser
             type == "bool" ? 0 : kind.Argument("Min", double.NegativeInfinity),
             type == "bool" ? 1 : kind.Argument("Max", double.PositiveInfinity),
             property.OriginalDefinition.GetDocumentationCommentId() ?? "",
-            kind.Argument("MultipleOf", 0.0));
+            kind.Argument("MultipleOf", 0.0))
+        {
+            EnumName = EnumOf(property.Type) is null ? "" : property.Type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat),
+        };
     }
 
     /// <summary>Attributes of a stage type and of the stages that it derives from, base first.</summary>
@@ -226,11 +240,6 @@ internal static class StageParser
     private static FusionPoint OffersOf(INamedTypeSymbol type, AttributeData device)
     {
         FusionPoint declared = device.Argument("Offers", FusionPoint.None) & ~FusionPoint.BlockList;
-        for (INamedTypeSymbol? t = type.BaseType; t is not null; t = t.BaseType)
-        {
-            if (AttributeReader.MetadataName(t) == KnownTypeNames.BlockAttentionKernel)
-                return declared | FusionPoint.BlockList;
-        }
-        return declared;
+        return DerivesFrom(type, KnownTypeNames.BlockAttentionKernel) ? declared | FusionPoint.BlockList : declared;
     }
 }

@@ -8,9 +8,10 @@ public static class ReadyPipelines
     [
         DenseAttention.Descriptor, BlockSparse.Descriptor, Streaming.Descriptor, VerticalSlash.Descriptor, Flexprefill.Descriptor,
         Antidiagonal.Descriptor, PooledTopK.Descriptor, PooledCoverage.Descriptor,
-        TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseStreaming.Descriptor,
-        TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor, TokenSparseAntidiagonal.Descriptor,
-        TokenSparsePooledTopK.Descriptor, TokenSparsePooledCoverage.Descriptor,
+        TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseTopP.Descriptor, TokenSparsePyramid.Descriptor,
+        TokenSparseAccumulated.Descriptor, TokenSparseRandom.Descriptor, TokenSparseTwilight.Descriptor,
+        TokenSparseStreaming.Descriptor, TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor,
+        TokenSparseAntidiagonal.Descriptor, TokenSparsePooledTopK.Descriptor, TokenSparsePooledCoverage.Descriptor,
     ];
 
     /// <summary>The pipeline of a name such as <c>token-sparse-prefill</c>.</summary>

@@ -5,6 +5,7 @@ namespace AttnCompose.Pipelines;
 /// <see cref="Options.Count"/> says, those that the last queries attend to most.
 /// </summary>
 [AttentionPipeline(Mask = AttentionMask.Causal)]
+[RecentQueries]
 [FixedCount]
 [GatherTokens]
 [FlashAttention]

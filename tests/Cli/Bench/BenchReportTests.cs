@@ -38,6 +38,23 @@ public sealed class BenchReportTests : IDisposable
     }
 
     [Fact]
+    public void A_sparse_call_is_shown_beside_dense_attention_over_what_it_keeps()
+    {
+        BenchCase half = s_dense with { Workload = Workloads.TokenSparse, Keep = 0.5, Kept = 512 };
+        BenchCase kernel = half with { Workload = Workloads.Kernel };
+        var text = new StringWriter();
+        BenchTables.Write(text, Report(
+            Row("sparse", true, 3, half),
+            Row("dense", true, 2, half with { Workload = Workloads.Contiguous, Length = 512, Kept = null }),
+            Row("sparse", true, 0.25, kernel) with { Part = "select" },
+            Row("sparse", true, 0.25, kernel) with { Part = "gather" },
+            Row("sparse", true, 2.6, kernel) with { Part = "attend_gathered" },
+            Row("sparse", true, 9, kernel with { Keep = 0.75 }) with { Part = "select" }), null);
+        Assert.Contains("3.000 ms, 1.000 ms beyond the 2.000 ms", text.ToString(), StringComparison.Ordinal);
+        Assert.Contains("it takes 2.500 ms, so its loop has 80.0 % of the rate", text.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_report_survives_its_file()
     {
         BenchReport report = Report(

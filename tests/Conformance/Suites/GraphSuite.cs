@@ -5,7 +5,8 @@ namespace AttnCompose.Conformance;
 
 /// <summary>
 /// A call captured once into a graph and replayed a hundred times, each time with other lengths in device memory and, where
-/// tokens are selected, another coverage: every replay gives, to the bit, what a call of another instance gives.
+/// tokens are selected, another coverage: every replay gives, to the bit, what a call of another instance gives. And calls of
+/// changing shapes that go to the driver as graphs give what the same kernels give one by one.
 /// </summary>
 public sealed class GraphSuite(CudaDevice device)
 {
@@ -29,6 +30,45 @@ public sealed class GraphSuite(CudaDevice device)
                 called.Configure(options);
             });
         });
+        yield return SuiteCheck.Of($"token-sparse: {Replays} calls as graphs", CheckCalls);
+    }
+
+    private string? CheckCalls()
+    {
+        SuiteShape[] shapes = [new(1, 4, 2, 700, 64), new(2, 4, 4, 333, 64), new(1, 8, 2, 1500, 64), new(1, 4, 2, 700, 64)];
+        CompactTensors<BFloat16, BFloat16>[] tensors =
+            [.. shapes.Select((shape, i) => new CompactTensors<BFloat16, BFloat16>(device, shape, seed: 20 + i))];
+        CudaTuning? own = device.OwnTuning;
+        CudaTuning tuning = device.Tuning;
+        try
+        {
+            using TokenSparsePrefill together = TokenSparsePrefill.Create(device), apart = TokenSparsePrefill.Create(device);
+            var random = new Random(5);
+            for (int call = 0; call < Replays; call++)
+            {
+                // Often the same tensors as before, so that graphs are launched unchanged too.
+                int item = call % 3 == 0 ? random.Next(shapes.Length) : (call / 3) % shapes.Length;
+                // Keys gathered ahead are other kernels, so another graph.
+                int gatherLength = random.Next(4) == 0 ? 0 : int.MaxValue;
+                if (random.Next(3) == 0)
+                {
+                    var options = new TokenSparsePrefill.Options { Coverage = random.NextDouble(), MinTokens = random.Next(200) };
+                    together.Configure(options);
+                    apart.Configure(options);
+                }
+                device.Tuning = tuning with { GatherLength = gatherLength, GraphKernels = 2 };
+                SuiteResult<BFloat16> graph = tensors[item].Run(together);
+                device.Tuning = tuning with { GatherLength = gatherLength, GraphKernels = int.MaxValue };
+                if ((tensors[item].Run(apart).Difference(graph) ?? graph.Poison()) is { } difference)
+                    return $"call {call}, {shapes[item]}: {difference}";
+            }
+            return null;
+        }
+        finally
+        {
+            device.OwnTuning = own;
+            Array.ForEach(tensors, one => one.Dispose());
+        }
     }
 
     private string? Check(ICudaAttentionPipeline captured, ICudaAttentionPipeline called, Action<Random>? configure)

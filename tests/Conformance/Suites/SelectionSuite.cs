@@ -13,7 +13,8 @@ public sealed class SelectionSuite
 {
     private const int Window = 128;
     private const int QueryHeads = 3;
-    private const string Coverage = "token_sparse_prefill", Fixed = "token_sparse_fixed";
+    private const string Coverage = "token_sparse_prefill", Fixed = "token_sparse_fixed", Top = "token_sparse_top_p",
+        Pruned = "token_sparse_twilight";
 
     private readonly CudaDevice _device;
     private readonly IReadOnlyList<int> _lengths;
@@ -34,6 +35,7 @@ public sealed class SelectionSuite
     public IEnumerable<SuiteCheck> Run()
     {
         using CudaModule coverage = Load(TokenSparsePrefill.Descriptor), count = Load(TokenSparseFixed.Descriptor);
+        using CudaModule top = Load(TokenSparseTopP.Descriptor), pruned = Load(TokenSparseTwilight.Descriptor);
         int held = coverage.Kernel($"{Coverage}_select").Shape.HeldKeys;
         int most = Math.Max(1, coverage.Kernel($"{Coverage}_select").Shape.Team);
         IReadOnlyList<int> lengths = _lengths.Count > 0 ? _lengths :
@@ -50,7 +52,7 @@ public sealed class SelectionSuite
                 foreach (Content content in Enum.GetValues<Content>())
                 {
                     string name = $"{keys} keys, {(team == 0 ? "the host's team" : $"team {team}")}, {content}";
-                    yield return SuiteCheck.Of(name, () => Check(coverage, count, keys, team, content));
+                    yield return SuiteCheck.Of(name, () => Check(coverage, count, top, pruned, keys, team, content));
                 }
             }
         }
@@ -63,7 +65,7 @@ public sealed class SelectionSuite
             Architecture = _device.Architecture, HeadDim = 64, Element = ElementType.BFloat16, Output = ElementType.BFloat16,
         }));
 
-    private string? Check(CudaModule coverage, CudaModule count, int keys, int team, Content content)
+    private string? Check(CudaModule coverage, CudaModule count, CudaModule top, CudaModule pruned, int keys, int team, Content content)
     {
         var random = new Random(keys + (int)content);
         int queries = content is Content.Steps ? Math.Max(1, keys / 3) : keys; // some with a chunk of the queries
@@ -81,9 +83,28 @@ public sealed class SelectionSuite
         run.Poison();
         run.Launch(count, $"{Fixed}_pool", PhaseScope.KeyTile, run.Raw, run.Scores);
         run.Launch(count, $"{Fixed}_select", PhaseScope.QueryHead, run.Scores, run.Tokens, kept);
-        return run.Difference(new FixedCountAttribute { Count = kept, Window = Window, Pool = 7 }, raw) is { } other
-            ? $"count {kept}: {other}"
-            : null;
+        if (run.Difference(new FixedCountAttribute { Count = kept }.Of(Score()), raw) is { } second)
+            return $"count {kept}: {second}";
+        run.Poison();
+        run.Launch(top, $"{Top}_pool", PhaseScope.KeyTile, run.Raw, run.Scores);
+        run.Launch(top, $"{Top}_select", PhaseScope.QueryHead, run.Scores, run.Tokens, 1 - share, minTokens);
+        if (run.Difference(new TopPAttribute { P = 1 - share, MinTokens = minTokens }.Of(Score()), raw) is { } third)
+            return $"share {1 - share}, at least {minTokens}: {third}";
+        // Half of the tokens, by what the heads rank together, and of those a share by scores in another order.
+        float[] other = [.. raw.Reverse()];
+        run.Poison();
+        run.Launch(pruned, $"{Pruned}_pool", PhaseScope.KeyTile, run.Raw, run.Scores);
+        run.Launch(pruned, $"{Pruned}_select", PhaseScope.QueryHead, run.Scores, run.Tokens, 0.5);
+        run.SetRaw(other);
+        run.Launch(pruned, $"{Pruned}_pool_2", PhaseScope.KeyTile, run.Raw, run.Tokens, run.Scores);
+        run.Launch(pruned, $"{Pruned}_select_2", PhaseScope.QueryHead, run.Scores, run.Tokens, 1 - share, minTokens);
+        TokenBudgetAttribute half = new FixedRatioAttribute { Ratio = 0.5 }.Of(
+            new RecentQueriesAttribute { Window = Window, Pool = 7, Heads = HeadScope.KeyValueHeadMax });
+        var own = new RecentQueriesAttribute { Window = Window, Pool = 1 };
+        TokenBudgetAttribute then = new TopPAttribute { P = 1 - share, MinTokens = minTokens }.Of(own, half);
+        return run.Difference([(half, raw), (then, other)]) is { } fourth ? $"half, then share {1 - share}: {fourth}" : null;
+
+        static RecentQueriesAttribute Score() => new() { Window = Window, Pool = 7 };
     }
 
     /// <summary>[query heads, keys]; only the prefix counts.</summary>
@@ -160,6 +181,8 @@ public sealed class SelectionSuite
             _means.FillBytes(0xFF);
         }
 
+        public void SetRaw(float[] raw) => _raw.CopyFrom(raw);
+
         public void Launch(CudaModule module, string entry, PhaseScope scope, params ReadOnlySpan<Argument> arguments)
         {
             CudaKernel kernel = module.Kernel(entry);
@@ -174,7 +197,10 @@ public sealed class SelectionSuite
         }
 
         /// <summary>What the device chose other than the selector on the CPU; null where nothing.</summary>
-        public string? Difference(RecentQueriesSelectorAttribute selector, float[] raw)
+        public string? Difference(TokenSelectorAttribute selector, float[] raw) => Difference([(selector, raw)]);
+
+        /// <summary>The same for selectors one after the other, each with raw scores of its own.</summary>
+        public string? Difference(IReadOnlyList<(TokenSelectorAttribute Selector, float[] Raw)> chain)
         {
             (int heads, int keys) = (_shape.QueryHeads, _shape.KeyLength);
             using CpuDevice device = AttentionDevice.Cpu(1);
@@ -182,8 +208,14 @@ public sealed class SelectionSuite
             var chosen = new TokenSelection();
             chosen.Reset(1, heads, keys);
             int prefix = keys - Window;
-            float[] scored = [.. Enumerable.Range(0, heads).SelectMany(h => raw.AsSpan(h * keys, prefix).ToArray())];
-            selector.Select(scored, 0, keys - _shape.QueryLength, cpu, chosen);
+            foreach ((TokenSelectorAttribute selector, float[] raw) in chain)
+            {
+                float[] scored = [.. Enumerable.Range(0, heads).SelectMany(h => raw.AsSpan(h * keys, prefix).ToArray())];
+                if (selector is RankedBudgetAttribute pair)
+                    pair.Choose(scored, in _shape, 0, new SequenceShape(_shape.QueryLength, keys), cpu, chosen);
+                else
+                    ((RecentQueriesSelectorAttribute)selector).Select(scored, 0, keys - _shape.QueryLength, cpu, chosen);
+            }
             var (positions, counts, begins) = (new int[heads * keys], new int[heads], new int[heads]);
             _positions.CopyTo(positions);
             _counts.CopyTo(counts);
@@ -197,7 +229,8 @@ public sealed class SelectionSuite
                 int same = expected.CommonPrefixLength(row);
                 if (same < expected.Length)
                     return $"head {head}: token {same} of {expected.Length} is {row[same]}, not {expected[same]}";
-                if (row[same..].ContainsAnyExcept(-1))
+                // Past what a later choice keeps stands what the first one wrote.
+                if (chain.Count == 1 && row[same..].ContainsAnyExcept(-1))
                     return $"head {head}: positions are written past the {same} that it keeps";
                 if (begins[head] != chosen.QueryBegin(0, head))
                     return $"head {head}: query begin {begins[head]}, not {chosen.QueryBegin(0, head)}";

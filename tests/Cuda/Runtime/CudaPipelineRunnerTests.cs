@@ -117,7 +117,7 @@ public sealed class CudaPipelineRunnerTests : IDisposable
         Assert.Equal(problem.QueryStrides, problem.OutputStrides);
         Assert.Equal(new DeviceStrides(4 * 70, 70, 1), problem.LogSumExpStrides);
         Assert.Equal((2, 4, 2, 70, 130, 64), (problem.Batch, problem.QueryHeads, problem.KeyValueHeads, problem.QueryLength, problem.KeyLength, problem.HeadDim));
-        Assert.Equal((0.25f, 0), (problem.Scale, problem.Reserved));
+        Assert.Equal((0.25f, 0, 0), (problem.Scale, problem.Layer, problem.Layers));
     }
 
     [Fact]

@@ -25,7 +25,8 @@ public sealed class DeviceProblemTests
     [InlineData(nameof(DeviceProblem.KeyLength), 192)]
     [InlineData(nameof(DeviceProblem.HeadDim), 196)]
     [InlineData(nameof(DeviceProblem.Scale), 200)]
-    [InlineData(nameof(DeviceProblem.Reserved), 204)]
+    [InlineData(nameof(DeviceProblem.Layer), 204)]
+    [InlineData(nameof(DeviceProblem.Layers), 206)]
     public void Members_lie_where_the_device_struct_has_them(string member, int offset) =>
         Assert.Equal(offset, (int)Marshal.OffsetOf<DeviceProblem>(member));
 
@@ -62,7 +63,7 @@ public sealed class DeviceProblemTests
                 .query_strides = {.batch = 101, .head = 102, .row = 103}, .key_strides = {104, 105, 106},
                 .value_strides = {107, 108, 109}, .output_strides = {110, 111, 112}, .log_sum_exp_strides = {113, 114, 115},
                 .batch = 201, .query_heads = 202, .key_value_heads = 203, .query_length = 204, .key_length = 205,
-                .head_dim = 206, .scale = 0.375f, .reserved = 207};
+                .head_dim = 206, .scale = 0.375f, .layer = 207, .layers = 208};
             extern "C" __device__ attn::TokenIndex tokens = {
                 .positions = nullptr, .key_count = nullptr, .query_begin = nullptr, .capacity = 0x0102030405060708};
             extern "C" __device__ attn::LaunchShape shape = {
@@ -90,7 +91,8 @@ public sealed class DeviceProblemTests
             KeyLength = 205,
             HeadDim = 206,
             Scale = 0.375f,
-            Reserved = 207,
+            Layer = 207,
+            Layers = 208,
         };
         CompiledKernel kernel = KernelCompiler.Compile(new KernelSource("layout", Text, []), Sources.Sm80);
         AssertContains(kernel, in problem);

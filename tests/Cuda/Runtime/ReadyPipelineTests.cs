@@ -183,7 +183,7 @@ public sealed class ReadyPipelineTests
         using CudaTensor<T> value = CudaTensor.AllocateBhld<T>(device, 2, 2, 400, headDim);
         using CudaTensor<TOut> output = CudaTensor.AllocateBlhd<TOut>(device, 2, 300, 4, headDim);
         using CudaBlockMask? blocks = pipeline is BlockSparse ? new CudaBlockMask(device, 1, 4, 300, 400, 128, 128) : null;
-        pipeline.Run(new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output, Blocks = blocks });
+        pipeline.Run(new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output, Blocks = blocks, Layer = new(1, 4) });
     }
 
     /// <summary>

@@ -41,6 +41,9 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
 {
     private readonly List<object> _handles = [new()]; // a handle is an index; 0 is none
     private readonly Dictionary<nint, FakeGraph> _captures = [];
+    private readonly FakeGraph _unrecorded = new(); // what is captured without records, for which nothing is allocated
+    private const nint UnrecordedGraph = int.MaxValue;
+
     [ThreadStatic]
     private static nint t_current;
 
@@ -74,6 +77,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     /// <summary>Streams, events, modules, graphs and executables that nobody destroyed.</summary>
     public int Open { get; private set; }
 
+    /// <summary>Whether calls are noted and kernels run; without, the driver allocates nothing.</summary>
     public bool Records { get; set; } = true;
 
     public List<(nint Module, byte[] Image)> Modules { get; } = [];
@@ -290,7 +294,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     public override CudaResult StreamBeginCapture(nint stream, int mode)
     {
         CudaResult result = Note(nameof(StreamBeginCapture));
-        if (result == CudaResult.Success && !_captures.TryAdd(stream, new FakeGraph()))
+        if (result == CudaResult.Success && !_captures.TryAdd(stream, Records ? new FakeGraph() : _unrecorded))
             return CudaResult.StreamCaptureUnsupported;
         return result;
     }
@@ -303,7 +307,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
             return CudaResult.InvalidValue;
         if (captured.IsInvalid || result != CudaResult.Success)
             return captured.IsInvalid ? CudaResult.StreamCaptureInvalidated : result;
-        graph = New(captured);
+        graph = captured == _unrecorded ? UnrecordedGraph : New(captured);
         Open++;
         return CudaResult.Success;
     }
@@ -366,7 +370,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     public override CudaResult GraphUpdate(nint executable, nint graph)
     {
         CudaResult result = Note(nameof(GraphUpdate));
-        if (result != CudaResult.Success)
+        if (result != CudaResult.Success || graph == UnrecordedGraph)
             return result;
         var (from, to) = ((FakeGraph)_handles[(int)graph], (FakeGraph)_handles[(int)executable]);
         if (!from.Nodes.Select(node => node.Kernel).SequenceEqual(to.Nodes.Select(node => node.Kernel)))

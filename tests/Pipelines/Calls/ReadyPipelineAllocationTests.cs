@@ -28,7 +28,7 @@ public sealed class ReadyPipelineAllocationTests
                 name switch
                 {
                     "token-sparse-prefill" => [new("MinTokens", "64"), new("Coverage", "0.3")],
-                    "token-sparse-fixed" => [new("Count", "400")],
+                    "token-sparse-fixed" or "token-sparse-accumulated" or "token-sparse-pyramid" => [new("Count", "400")],
                     _ => [],
                 });
             Call(pipeline);
@@ -42,7 +42,7 @@ public sealed class ReadyPipelineAllocationTests
         {
             Query = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim), Key = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim),
             Value = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim), Output = AttentionTensor.FromBhld(output, 1, Heads, Length, Dim),
-            Blocks = blocks,
+            Blocks = blocks, Layer = new(1, 4),
         });
     }
 }

@@ -18,6 +18,7 @@ public sealed class ReadyPipelineTests : IDisposable
             PipelineConfig config = PipelineConfig.Random(seed) with
             {
                 Mask = AttentionMask.Causal, Rule = RuleKind.None, Window = 128, Pool = 7, RoundScores = false,
+                Score = default, Budget = default, Scope = default,
             };
             if (config.QueryLength > config.KeyLength)
                 config = config with { QueryLength = config.KeyLength };
@@ -39,12 +40,33 @@ public sealed class ReadyPipelineTests : IDisposable
                 PipelineConfig config = PipelineConfig.Random(seed) with
                 {
                     Mask = AttentionMask.Causal, Rule = RuleKind.None, Window = 128, Pool = 7, RoundScores = false,
-                    BlockSelector = selector,
+                    BlockSelector = selector, Score = default, Budget = default, Scope = default,
                 };
                 using IAttentionPipeline pipeline = ReadyConfigs.Create(config, _device);
                 var inputs = new PipelineCase(config);
                 failures.AddRange(inputs.Check(inputs.Run(pipeline)));
             }
+        }
+        Assert.True(failures.Count == 0, $"{failures.Count} failures\n{string.Join('\n', failures.Take(10))}");
+    }
+
+    [Fact]
+    public void PipelinesOfAScoreAndABudgetAgreeWithTheOracle()
+    {
+        var failures = new List<string>();
+        for (int seed = 0; seed < 40 * TokenSettings.Ready.Count; seed++)
+        {
+            PipelineConfig config = TokenSettings.AsReady(
+                PipelineConfig.Random(seed) with
+                {
+                    Mask = AttentionMask.Causal, Rule = RuleKind.None, Window = 128, RoundScores = false, Sparse = true,
+                },
+                seed % TokenSettings.Ready.Count);
+            if (config.QueryLength > config.KeyLength)
+                config = config with { QueryLength = config.KeyLength };
+            using IAttentionPipeline pipeline = ReadyConfigs.Create(config, _device);
+            var inputs = new PipelineCase(config);
+            failures.AddRange(inputs.Check(inputs.Run(pipeline)));
         }
         Assert.True(failures.Count == 0, $"{failures.Count} failures\n{string.Join('\n', failures.Take(10))}");
     }

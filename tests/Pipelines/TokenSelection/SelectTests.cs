@@ -61,36 +61,6 @@ public sealed class SelectTests : IDisposable
     }
 
     [Theory]
-    [MemberData(nameof(Contents))]
-    public void AFixedCountIsThatOfASort(string content)
-    {
-        var random = new Random(Seed(content) + 1);
-        for (int round = 0; round < 40; round++)
-        {
-            int heads = random.Next(1, 9), prefix = random.Next(1, 400);
-            float[][] raw = [.. Enumerable.Range(0, heads).Select(head => Scores(content, random, prefix, head))];
-            var selector = new FixedCountAttribute
-            {
-                Count = random.Next(1, prefix + 12), Window = random.Next(1, 9), Pool = 2 * random.Next(0, 5) + 1,
-                RoundScoresToBFloat16 = random.Next(4) == 0,
-            };
-            int kept = Math.Clamp(selector.Count - selector.Window, 0, prefix);
-            TokenSelection selection = Select(selector, raw, firstQuery: 0, round % 2 == 0 ? _one : _three);
-            for (int head = 0; head < heads; head++)
-            {
-                float[] pooled = SelectionOracle.Pool(raw[head], selector.Pool, selector.RoundScoresToBFloat16);
-                int[] expected = [.. SelectionOracle.Highest(pooled, kept), .. Enumerable.Range(prefix, selector.Window)];
-                Assert.Equal(expected, selection.Positions(0, head).ToArray());
-            }
-        }
-    }
-
-    [Fact]
-    public void ACountBelowOneIsRefused() =>
-        Assert.Contains("Count", Assert.Throws<ArgumentException>(
-            () => Select(new FixedCountAttribute { Count = 0, Window = 4, Pool = 7 }, [new float[8]], 0, _one)).Message);
-
-    [Theory]
     [InlineData(0.0, 8)] // nothing is dropped
     [InlineData(0.1, 8)] // the first token alone passes the target: the count is 0, and 0 drops nothing
     [InlineData(0.125, 8)] // it reaches the target exactly, so it is not below
@@ -215,7 +185,7 @@ public sealed class SelectTests : IDisposable
         _three.Dispose();
     }
 
-    private static TokenSelection Select(RecentQueriesSelectorAttribute selector, float[][] raw, int firstQuery, CpuDevice device)
+    internal static TokenSelection Select(RecentQueriesSelectorAttribute selector, float[][] raw, int firstQuery, CpuDevice device)
     {
         using var cpu = new CpuExecution(device);
         var selection = new TokenSelection();
@@ -224,9 +194,9 @@ public sealed class SelectTests : IDisposable
         return selection;
     }
 
-    private static int Seed(string content) => content.Aggregate(17, (seed, letter) => unchecked(seed * 31 + letter));
+    internal static int Seed(string content) => content.Aggregate(17, (seed, letter) => unchecked(seed * 31 + letter));
 
-    private static float[] Scores(string content, Random random, int count, int head)
+    internal static float[] Scores(string content, Random random, int count, int head)
     {
         const float Tiny = 1.17549435e-38f; // the smallest normal number
         var scores = new float[count];

@@ -22,7 +22,7 @@ struct Problem {
     Strides query_strides, key_strides, value_strides, output_strides, log_sum_exp_strides;
     int batch, query_heads, key_value_heads, query_length, key_length, head_dim;
     float scale;  // factor of query times key
-    int reserved;
+    unsigned short layer, layers;  // of the model; layers is 0 where the caller said nothing
 
     __device__ int key_value_head(int query_head) const { return query_head / (query_heads / key_value_heads); }
 };

@@ -13,6 +13,9 @@ partial class TokenSparseFixed : global::AttnCompose.Cpu.ICpuPipeline
         var scores = default(global::AttnCompose.Cpu.NoScoreHook);
         var selection = cpu.BeginSelection(problem.Shape);
 
+        // -- token score: RecentQueries ----------------------------------------------------------------------------
+        // the selector below asks it for scores
+
         // -- token selector: FixedCount ----------------------------------------------------------------------------
         this._fixedCount.Select(in inputs, cpu, scores, selection);
 

@@ -9,7 +9,7 @@ partial class TokenSparseFixed : global::AttnCompose.Cuda.ICudaPipeline
     private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
     {
         Name = "token-sparse-fixed",
-        Source = new("token_sparse_fixed", CudaText, [typeof(global::AttnCompose.FixedCountAttribute).Assembly]),
+        Source = new("token_sparse_fixed", CudaText, [typeof(global::AttnCompose.RecentQueriesAttribute).Assembly]),
         Mask = global::AttnCompose.AttentionMask.Causal,
         HeadDim = 0,
         Element = global::AttnCompose.ElementType.Any,
@@ -21,6 +21,7 @@ partial class TokenSparseFixed : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
+        workspace.Add(this._recentQueries, in shape);
         workspace.Add(this._fixedCount, in shape);
         workspace.AddGathered(this._gatherTokens, in shape);
     }
@@ -31,20 +32,20 @@ partial class TokenSparseFixed : global::AttnCompose.Cuda.ICudaPipeline
         // -- kernel 1 of 7: one block a segment of the keys of a key/value head ------------------------------------
         launch.Begin("token_sparse_fixed_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._fixedCount, "row_partials"));
+        launch.Pass(launch.Buffer(this._recentQueries, "row_partials"));
         launch.Run();
 
         // -- kernel 2 of 7: one block a segment of the keys of a key/value head ------------------------------------
         launch.Begin("token_sparse_fixed_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._fixedCount, "row_partials"));
-        launch.Pass(launch.Buffer(this._fixedCount, "raw_scores"));
+        launch.Pass(launch.Buffer(this._recentQueries, "row_partials"));
+        launch.Pass(launch.Buffer(this._recentQueries, "raw_scores"));
         launch.Run();
 
         // -- kernel 3 of 7: one block a tile of keys ---------------------------------------------------------------
         launch.Begin("token_sparse_fixed_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._fixedCount, "raw_scores"));
+        launch.Pass(launch.Buffer(this._recentQueries, "raw_scores"));
         launch.Pass(launch.Buffer(this._fixedCount, "scores"));
         launch.Run();
 

@@ -9,7 +9,8 @@
 
 namespace attn {
 
-template <int kWindow>
+// kLeastShared: shared memory that a caller's work before the choice needs, at the same place.
+template <int kWindow, int kLeastShared = 0>
 struct HighestTokens {
     static constexpr int kThreads = 1024;
     static constexpr int kWarps = kThreads / kWarp;
@@ -25,49 +26,86 @@ struct HighestTokens {
         int total_above, total_tied;  // of the block; the team reads them
         unsigned before_queries, of_blocks[Team::kMostBlocks];
     };
-    static constexpr int kSharedBytes = sizeof(Shared);
+    static constexpr int kSharedBytes = largest(static_cast<int>(sizeof(Shared)), divide_up(kLeastShared, 16) * 16);
 
     // Keeps kept_of() of the prefix; it is asked for that once the scores have been read. scores are [batch, query heads,
     // key length].
     template <typename KeptOf>
     static __device__ void keep(const Problem& problem, const float* scores, const TokenIndex& token_index,
                                 unsigned char* shared_memory, KeptOf kept_of) {
-        Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
-        const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
-        const Sequence sequence = sequence_of(problem, b);
-        const int prefix = prefix_length<kWindow>(sequence), window = sequence.key_length - prefix;
-        const int first_query = largest(0, sequence.first_query());
-        const long long row = token_index.row(problem, b, h);
-        int* positions = token_index.positions_of(row);
-        const Team team = Team::of_block();
-        const Run run(team, prefix);
-
-        const Keys keys(scores + row_of(problem, b, h) * problem.key_length, run, shared_memory + kSharedBytes);
-        const Descent descent{team, shared.descent};
+        const Head head(problem, scores, shared_memory);
+        const Descent descent{head.team, reinterpret_cast<Shared*>(shared_memory)->descent};
         descent.clear();
-        keys.load([&](unsigned key) { descent.add_first(key, 1); });
+        head.keys.load([&](unsigned key) { descent.add_first(key, 1); });
         descent.end_first();
-        const int kept = kept_of(prefix);
+        head.place(kept_of(head.prefix), problem, token_index, descent, shared_memory);
+    }
 
-        int query_begin = least(first_query, prefix);  // kept tokens of the prefix that have no query
-        if (kept == prefix) {
-            for (int i = static_cast<int>(threadIdx.x); i < run.count; i += kThreads) positions[run.begin + i] = run.begin + i;
-        } else if (kept == 0) {
-            query_begin = 0;
-        } else {
-            query_begin = keys.is_held()
-                              ? compact(keys.from_memory(), descent, run.begin, kept, first_query, positions, shared)
-                              : compact(keys.from_scores(), descent, run.begin, kept, first_query, positions, shared);
-        }
-        if (team.rank != 0) return;
-        for (int t = static_cast<int>(threadIdx.x); t < window; t += kThreads) positions[kept + t] = prefix + t;
-        if (threadIdx.x == 0) {
-            token_index.key_count[row] = kept + window;
-            token_index.query_begin[row] = query_begin + largest(0, first_query - prefix);
-        }
+    // The same where the number follows from the keys: kept_of(keys, team, prefix), which has the shared memory to itself.
+    // It reads the keys first, and all threads of the team get the number.
+    template <typename KeptOf>
+    static __device__ void keep_by_keys(const Problem& problem, const float* scores, const TokenIndex& token_index,
+                                        unsigned char* shared_memory, KeptOf kept_of) {
+        const Head head(problem, scores, shared_memory);
+        const int kept = kept_of(head.keys, head.team, head.prefix);
+        head.team.sync();  // what kept_of() shared has been read
+        const Descent descent{head.team, reinterpret_cast<Shared*>(shared_memory)->descent};
+        descent.clear();
+        const auto one = [](unsigned) { return 1u; };
+        if (head.keys.is_held())
+            descent.start(head.keys.from_memory(), one);
+        else
+            descent.start(head.keys.from_scores(), one);
+        head.place(kept, problem, token_index, descent, shared_memory);
     }
 
   private:
+    // The head of the block's team, and its run of the keys.
+    struct Head {
+        int b, h;
+        Sequence sequence;
+        int prefix;
+        Team team;
+        Run run;
+        Keys keys;
+
+        __device__ Head(const Problem& problem, const float* scores, unsigned char* shared_memory)
+            : b(static_cast<int>(blockIdx.z)),
+              h(static_cast<int>(blockIdx.y)),
+              sequence(sequence_of(problem, b)),
+              prefix(prefix_length<kWindow>(sequence)),
+              team(Team::of_block()),
+              run(team, prefix),
+              keys(scores + row_of(problem, b, h) * problem.key_length, run, shared_memory + kSharedBytes) {}
+
+        // Behind the first pass of the descent.
+        __device__ void place(int kept, const Problem& problem, const TokenIndex& token_index, const Descent& descent,
+                              unsigned char* shared_memory) const {
+            Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
+            const int window = sequence.key_length - prefix;
+            const int first_query = largest(0, sequence.first_query());
+            const long long row = token_index.row(problem, b, h);
+            int* positions = token_index.positions_of(row);
+            int query_begin = least(first_query, prefix);  // kept tokens of the prefix that have no query
+            if (kept == prefix) {
+                for (int i = static_cast<int>(threadIdx.x); i < run.count; i += kThreads)
+                    positions[run.begin + i] = run.begin + i;
+            } else if (kept == 0) {
+                query_begin = 0;
+            } else {
+                query_begin = keys.is_held()
+                                  ? compact(keys.from_memory(), descent, run.begin, kept, first_query, positions, shared)
+                                  : compact(keys.from_scores(), descent, run.begin, kept, first_query, positions, shared);
+            }
+            if (team.rank != 0) return;
+            for (int t = static_cast<int>(threadIdx.x); t < window; t += kThreads) positions[kept + t] = prefix + t;
+            if (threadIdx.x == 0) {
+                token_index.key_count[row] = kept + window;
+                token_index.query_begin[row] = query_begin + largest(0, first_query - prefix);
+            }
+        }
+    };
+
     // A warp's piece of the run, and where its output goes.
     struct Piece {
         int begin, end;      // of the run's keys

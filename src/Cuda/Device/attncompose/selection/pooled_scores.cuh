@@ -49,11 +49,7 @@ struct PooledScores {
             const int heads = least(kHeads, problem.query_heads - first);
             for (int h = warp_id(); h < heads; h += kWarps) {
                 const long long offset = row_of(problem, b, first + h) * problem.key_length;
-                read(raw_scores + offset, begin - kMargin, prefix, row);
-                const float4 quad = average(row + kQuad * lane_id() + kMargin);
-                __syncwarp();  // the row has been read
-                *reinterpret_cast<float4*>(pooled + h * kTile + kQuad * lane_id()) = quad;
-                __syncwarp();
+                pool_row(raw_scores + offset, begin, prefix, row, pooled + h * kTile);
 #pragma unroll
                 for (int n = lane_id(); n < kTile; n += kWarp)
                     if (begin + n < end) scores[offset + begin + n] = pooled[h * kTile + n];
@@ -71,6 +67,15 @@ struct PooledScores {
         if (kWithMean && threadIdx.x < kTile && t < end)
             mean_scores[static_cast<long long>(b) * problem.key_length + t] =
                 canonical(__fdiv_rn(head_sum, static_cast<float>(problem.query_heads)));
+    }
+
+    // The averages of one head's tokens [begin, begin + kTile), by a warp, which sees them afterwards. `row` is the warp's own.
+    static __device__ void pool_row(const float* raw, int begin, int prefix, float* row, float* pooled) {
+        read(raw, begin - kMargin, prefix, row);
+        const float4 quad = average(row + kQuad * lane_id() + kMargin);
+        __syncwarp();  // the row has been read
+        *reinterpret_cast<float4*>(pooled + kQuad * lane_id()) = quad;
+        __syncwarp();
     }
 
   private:
