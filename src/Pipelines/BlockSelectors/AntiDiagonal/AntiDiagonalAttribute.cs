@@ -38,7 +38,7 @@ public sealed class AntiDiagonalAttribute : BlockSelectorAttribute
     /// <summary>Groups of queries that a device's thread block scores at a time (<c>anti_diagonal.cuh</c>).</summary>
     private const int DeviceRows = 128;
 
-    /// <summary>Groups of keys that it takes at a time.</summary>
+    /// <summary>Groups of keys that it takes at a time, at most.</summary>
     private const int DeviceColumns = 256;
 
     /// <summary>Thread blocks that share the tiles of all heads of a sequence, at most; at least one a head.</summary>

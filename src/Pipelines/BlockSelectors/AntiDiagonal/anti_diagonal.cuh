@@ -17,6 +17,7 @@
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/block_lists/block_choice.cuh>
 #include <attncompose/block_lists/query_block.cuh>
+#include <attncompose/slab_tile.cuh>
 
 namespace attn {
 
@@ -30,8 +31,9 @@ struct AntiDiagonal {
 
     // A block takes tiles of kRows groups of queries, and walks the groups of keys, kColumns at a time.
     struct Scores {
-        static constexpr int kRows = 128, kColumns = 256, kWarpRows = 64, kWarpColumns = 64;
-        static constexpr int kWarpsAcross = kColumns / kWarpColumns;
+        // Wide products read shared memory and the L2 cache less; what ptxas makes of them for older chips spills.
+        static constexpr int kWarpRows = 64, kWarpColumns = kHasWgmma ? 64 : 32, kWarpsAcross = 4;
+        static constexpr int kRows = 128, kColumns = kWarpsAcross * kWarpColumns;
         static constexpr int kThreads = kRows / kWarpRows * kWarpsAcross * kWarp;
         static constexpr int kTile = kRows * kStride;  // queries
         static constexpr int kSegments = 256, kHeads = 1, kResident = 1;
