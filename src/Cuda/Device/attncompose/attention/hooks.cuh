@@ -26,6 +26,11 @@ struct HeadRows {
         else
             return j;
     }
+    // Last key that query i sees; below 0 where it sees none.
+    template <bool kCausal>
+    __device__ int last_key(int i) const {
+        return kCausal ? least(i + key_count - query_count, key_count - 1) : key_count - 1;
+    }
     __device__ int query_row(int i) const {
         if constexpr (kIndexed)
             return positions[key_count - query_count + i] - first_query;

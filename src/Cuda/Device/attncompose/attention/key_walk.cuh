@@ -41,6 +41,22 @@ struct WalkRange {
     __device__ int position(int j) const { return positions ? positions[j] : j; }
 };
 
+// Of the query tile from query `begin` on, where there is one.
+template <bool kCausal, int kQueryTile, int kKeyTile, bool kIndexed>
+__device__ inline WalkRange walk_range_of(const HeadRows<kIndexed>& rows, int b, int h, int g, int begin) {
+    const int end = least(begin + kQueryTile, rows.query_count);
+    return {b,
+            h,
+            g,
+            begin,
+            end,
+            begin + rows.key_count - rows.query_count,
+            divide_up(largest(rows.template last_key<kCausal>(end - 1) + 1, 0), kKeyTile),
+            largest(rows.template last_key<kCausal>(begin) + 1, 0) / kKeyTile,
+            rows.key_count,
+            kIndexed ? rows.positions : nullptr};
+}
+
 struct Columns {
     const int* keys;  // ascending
     int count;
@@ -75,6 +91,8 @@ struct EveryBlock {
             return {tile * kKeyTile, tile < whole_tiles ? KeyStep::kTile : KeyStep::kTile | KeyStep::kMasked};
         }
     };
+
+    __device__ Columns columns(int, int) const { return {nullptr, 0}; }
 
     // The tiles at the end see the most keys under a causal mask.
     __device__ int tile_of(const Problem&, int, int, int rank, int tiles) const {

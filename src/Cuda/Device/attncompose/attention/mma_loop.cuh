@@ -96,22 +96,12 @@ struct MmaLoop {
 
     // Last key that query i sees; below 0 where it sees none.
     __device__ int last_key(int i) const {
-        return Config::kCausal ? least(i + rows.key_count - rows.query_count, rows.key_count - 1) : rows.key_count - 1;
+        return rows.template last_key<Config::kCausal>(i);
     }
     __device__ int first_row_of_warp() const { return warp_id() * kRowTiles * 16; }
 
     __device__ void attend() const {
-        const int end = least(tile_begin + kQueryTile, rows.query_count);
-        const WalkRange range{b,
-                              h,
-                              g,
-                              tile_begin,
-                              end,
-                              tile_begin + rows.key_count - rows.query_count,
-                              divide_up(largest(last_key(end - 1) + 1, 0), kKeyTile),
-                              largest(last_key(tile_begin) + 1, 0) / kKeyTile,
-                              rows.key_count,
-                              kIndexed ? rows.positions : nullptr};
+        const WalkRange range = walk_range_of<Config::kCausal, kQueryTile, kKeyTile>(rows, b, h, g, tile_begin);
         auto walk = blocks.template walk<kQueryTile, kKeyTile>(range);
         // The tile at hand, and those of which something is on its way.
         constexpr int kAhead = kIndexed ? 3 : 1;

@@ -110,18 +110,8 @@ struct WgmmaLoop {
         const int busy = divide_up(rows.query_count, kQueryTile);
         const int filling = kMapped ? largest(busy, divide_up(tiles, kMostRanges)) : tiles;
         if (tile >= filling) return;
-        const WgmmaLoop loop{problem,
-                             source,
-                             score,
-                             destination,
-                             blocks,
-                             b,
-                             h,
-                             problem.key_value_head(h),
-                             rows,
-                             tile * kQueryTile,
-                             {ptx::shared_address(shared)},
-                             static_cast<int>(threadIdx.x) % kWarpgroup};
+        const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows, tile *
+                             kQueryTile, {ptx::shared_address(shared)}, static_cast<int>(threadIdx.x) % kWarpgroup};
         if (threadIdx.x == 0) {
             loop.ring.init_barriers();
             loop.ring.put_work(b, h);
@@ -150,30 +140,13 @@ struct WgmmaLoop {
 
     // Last key that query i sees; below 0 where it sees none.
     __device__ int last_key(int i) const {
-        return Config::kCausal ? least(i + rows.key_count - rows.query_count, rows.key_count - 1) : rows.key_count - 1;
+        return rows.template last_key<Config::kCausal>(i);
     }
 
     __device__ void produce() const {
-        const int end = least(tile_begin + kQueryTile, rows.query_count);
-        const WalkRange range{b,
-                              h,
-                              g,
-                              tile_begin,
-                              end,
-                              tile_begin + rows.key_count - rows.query_count,
-                              divide_up(largest(last_key(end - 1) + 1, 0), kKeyTile),
-                              largest(last_key(tile_begin) + 1, 0) / kKeyTile,
-                              rows.key_count,
-                              kIndexed ? rows.positions : nullptr};
-        const Producer producer{problem, source, rows, ring, columns(), b, h, g, thread};
+        const WalkRange range = walk_range_of<Config::kCausal, kQueryTile, kKeyTile>(rows, b, h, g, tile_begin);
+        const Producer producer{problem, source, rows, ring, blocks.columns(b, h), b, h, g, thread};
         producer.run(blocks.template walk<kQueryTile, kKeyTile>(range), range.tiles);
-    }
-
-    __device__ Columns columns() const {
-        if constexpr (Blocks::kColumns)
-            return blocks.columns(b, h);
-        else
-            return {nullptr, 0};
     }
 
     // ---- Consumers ------------------------------------------------------------------------------------------------------
@@ -311,17 +284,7 @@ struct WgmmaLoop {
     }
 
     __device__ void load_queries(int consumer) const {
-        const QueryTile to = ring.query_tile(consumer);
-        const auto* base = static_cast<const unsigned char*>(problem.query);
-        const long long head = problem.query_strides.at(b, h);
-#pragma unroll
-        for (int n = 0; n < QueryTile::kRowsOfThread; n++) {
-            const int i = tile_begin + consumer * kConsumerRows + QueryTile::row_of_thread(thread, n);
-            const bool valid = i < rows.query_count;
-            const long long row = valid ? rows.query_row(i) : 0;
-            const auto* from = base + (head + row * problem.query_strides.row) * static_cast<long long>(sizeof(Element));
-            to.copy_row_async(thread, n, from, valid);
-        }
+        copy_queries<Element>(ring.query_tile(consumer), problem, rows, b, h, tile_begin + consumer * kConsumerRows, thread);
         ptx::commit_copies();
         ptx::wait_for_copies<0>();
         ptx::fence_async_proxy();
@@ -399,13 +362,11 @@ struct WgmmaLoop {
 
     // A sink is as a first key, whose value is 0.
     __device__ void start_with_sinks(State& state) const {
-        if constexpr (Score::kHasSink) {
 #pragma unroll
-            for (int half = 0; half < 2; half++) {
-                const int i = least(state.first_row + 8 * half, rows.query_count - 1);
-                const ScorePosition at{b, h, g, rows.first_query + rows.query_row(i)};
-                state.softmax.start_with(0, half, score.sink(at) * (kLog2E / softmax_factor()));
-            }
+        for (int half = 0; half < 2 && Score::kHasSink; half++) {
+            const int i = least(state.first_row + 8 * half, rows.query_count - 1);
+            const float sink = score.sink({b, h, g, rows.first_query + rows.query_row(i)});
+            state.softmax.start_with(0, half, sink * (kLog2E / softmax_factor()));
         }
     }
 
@@ -456,7 +417,7 @@ struct WgmmaLoop {
     // Key `row` of a tile, among those that take part; at least key_count where there is none.
     __device__ int key_of(const Header& header, int row) const {
         if constexpr (Blocks::kColumns) {
-            if (header.flags & KeyStep::kColumns) return columns().key(header.key_base + row);
+            if (header.flags & KeyStep::kColumns) return blocks.columns(b, h).key(header.key_base + row);
         }
         return header.key_base + row;
     }

@@ -158,4 +158,20 @@ struct WgmmaRing {
     }
 };
 
+// Starts copying the queries of a consumer, from query `begin` on, by its warpgroup; rows that there are none of are zeroes.
+template <typename Element, typename QueryTile, bool kIndexed>
+__device__ inline void copy_queries(const QueryTile& to, const Problem& problem, const HeadRows<kIndexed>& rows, int b, int h,
+                                    int begin, int thread) {
+    const auto* base = static_cast<const unsigned char*>(problem.query);
+    const long long head = problem.query_strides.at(b, h);
+#pragma unroll
+    for (int n = 0; n < QueryTile::kRowsOfThread; n++) {
+        const int i = begin + QueryTile::row_of_thread(thread, n);
+        const bool valid = i < rows.query_count;
+        const long long row = valid ? rows.query_row(i) : 0;
+        const auto* from = base + (head + row * problem.query_strides.row) * static_cast<long long>(sizeof(Element));
+        to.copy_row_async(thread, n, from, valid);
+    }
+}
+
 }  // namespace attn
