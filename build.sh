@@ -79,14 +79,15 @@ run_tests() {
     rm -rf "$results"
     mkdir -p "$results"
     local passed=0 failed=0 skipped=0 project name trx status
+    local projects=(tests/*/*.Tests.csproj samples/*/Tests/*.Tests.csproj)
     test_project "$slowest" "$results" >"$results/$slowest.log" 2>&1 &
-    for project in tests/*/*.Tests.csproj; do
+    for project in "${projects[@]}"; do
         name="$(basename "$project" .csproj)"
         [ "$name" = "$slowest" ] || test_project "$name" "$results"
     done
     wait
     cat "$results/$slowest.log"
-    for project in tests/*/*.Tests.csproj; do
+    for project in "${projects[@]}"; do
         name="$(basename "$project" .csproj)"
         trx="$results/$name.trx"
         status="$(cat "$results/$name.status")"
@@ -115,7 +116,7 @@ pack() {
     local packages=artifacts/packages project
     rm -rf "$packages"
     say "pack"
-    for project in Abstractions Cuda Pipelines Models Cli; do
+    for project in Abstractions Cuda Pipelines Testing Models Cli; do
         dotnet pack "src/$project" -c Release -o "$packages" --tl:off -v q -clp:ErrorsOnly
     done
     ls "$packages"

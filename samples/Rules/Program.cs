@@ -1,12 +1,20 @@
-// Rules in C#: six pipelines of one attribute and one method each, on the CPU, or with --cuda on GPU 0 beside it.
+// Rules in C#: pipelines of one attribute and one method each, on the CPU, or with --cuda on GPU 0 beside it. With --time LENGTH
+// their times on GPU 0 instead.
 using AttnCompose;
 using AttnCompose.Samples;
+
+if (args is ["--time", var tokens])
+{
+    Timing.Print(int.Parse(tokens, System.Globalization.CultureInfo.InvariantCulture));
+    return;
+}
 
 const int heads = 8, length = 512, dim = 64;
 var random = new Random(1);
 Half[] Tensor() => [.. Enumerable.Range(0, heads * length * dim).Select(_ => (Half)(random.NextSingle() * 4 - 2))];
 Half[] query = Tensor(), key = Tensor(), value = Tensor();
 int[] document = [.. Enumerable.Range(0, length).Select(i => i / 100)];
+float[] sinks = [.. Enumerable.Range(0, heads).Select(h => h * 0.5f)];
 float[] bias = [.. Enumerable.Range(0, heads * RelativeBiasAttention.Buckets).Select(_ => random.NextSingle() - 0.5f)];
 
 using AttentionDevice cpu = AttentionDevice.Cpu();
@@ -15,10 +23,11 @@ Console.WriteLine(AlibiAttention.Plan);
 
 Show("ALiBi", d => AlibiAttention.Create(d), static (p, in a) => p.Run(in a, AlibiAttention.Slopes(heads)));
 Show("soft-cap", d => SoftCapAttention.Create(d, new() { Cap = 20 }), static (p, in a) => p.Run(in a));
-Show("soft-cap, fast", d => SoftCapAttention.Create(d, new() { Cap = 20, Fast = true }), static (p, in a) => p.Run(in a));
+Show("soft-cap, fast", d => FastSoftCapAttention.Create(d, new() { Cap = 20 }), static (p, in a) => p.Run(in a));
 Show("sliding window", d => SlidingWindowAttention.Create(d, new() { Window = 64, Sinks = 4 }), static (p, in a) => p.Run(in a));
 Show("prefix LM", d => PrefixAttention.Create(d), static (p, in a) => p.Run(in a, [100]));
 Show("packed documents", d => PackedAttention.Create(d), (p, in a) => p.Run(in a, document));
+Show("sinks", d => SinkAttention.Create(d), (p, in a) => p.Run(in a, sinks));
 Show("relative bias", d => RelativeBiasAttention.Create(d), (p, in a) => p.Run(in a, bias));
 
 // Runs a pipeline on each device and says how far they are apart.

@@ -13,20 +13,28 @@ public sealed partial class AlibiAttention
     public static float[] Slopes(int heads) => [.. Enumerable.Range(1, heads).Select(h => MathF.Pow(2, -8f * h / heads))];
 }
 
-/// <summary>
-/// Soft-capped scores (Gemma 2, arXiv 2408.00118): cap * tanh(score / cap). The fast tangent of a CUDA device has a relative error
-/// of at most 2^-11, so it moves a score by at most cap / 2048.
-/// </summary>
+/// <summary>Soft-capped scores (Gemma 2, arXiv 2408.00118): cap * tanh(score / cap).</summary>
 [AttentionPipeline(Mask = AttentionMask.Causal)]
 [FlashAttention]
 public sealed partial class SoftCapAttention
 {
+    // One division for all scores: that of each would cost more than the tangent.
     [ScoreModifier]
-    private static float SoftCap(float score, in ScorePosition at, [RuntimeParameter(50, Min = 1)] float cap, bool fast = false)
-    {
-        float x = score / cap;
-        return cap * (fast ? RuleMath.FastTanh(x) : MathF.Tanh(x));
-    }
+    private static float SoftCap(float score, in ScorePosition at, [RuntimeParameter(50, Min = 1)] float cap) =>
+        cap * MathF.Tanh(score * (1 / cap));
+}
+
+/// <summary>
+/// The same with the tangent of a CUDA device, one instruction with a relative error of at most 2^-11: it moves a score by at
+/// most cap / 2048.
+/// </summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+public sealed partial class FastSoftCapAttention
+{
+    [ScoreModifier]
+    private static float SoftCap(float score, in ScorePosition at, [RuntimeParameter(50, Min = 1)] float cap) =>
+        cap * RuleMath.FastTanh(score * (1 / cap));
 }
 
 /// <summary>A query sees the last keys up to its own, and the first ones (arXiv 2309.17453).</summary>
@@ -83,4 +91,28 @@ public sealed partial class RelativeBiasAttention
         float octaves = MathF.Log2((float)distance / Near) / MathF.Log2((float)Farthest / Near);
         return Math.Min(Near + (int)(octaves * (Buckets - Near)), Buckets - 1);
     }
+}
+
+/// <summary>A learned logit a head beside those of the keys (gpt-oss, arXiv 2508.10925): attention may go nowhere.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+public sealed partial class SinkAttention
+{
+    [SinkLogit]
+    private static float Sink(in ScorePosition at, ReadOnlySpan<float> sinks) => sinks[at.QueryHead];
+}
+
+/// <summary>The same with a window and a token selection: a selector ranks without the sink, the loop counts it once a row.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[TokenCoverage]
+[GatherTokens]
+[FlashAttention]
+[ScatterTokens]
+public sealed partial class SparseSinkAttention
+{
+    [MaskModifier]
+    private static bool SlidingWindow(in ScorePosition at, [RuntimeParameter(4096, Min = 1)] int span) => at.Query - at.Key < span;
+
+    [SinkLogit]
+    private static float Sink(in ScorePosition at, ReadOnlySpan<float> sinks) => sinks[at.QueryHead];
 }

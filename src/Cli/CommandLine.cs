@@ -34,6 +34,7 @@ public sealed class CommandLine
             WarmupCommand.Create(_context),
             BenchCommand.Create(_context),
             TuneCommand.Create(_context),
+            CompareCommand.Create(_context),
             PlanCommand.Create(_context),
             DoctorCommand.Create(_context),
             _verbose,

@@ -46,6 +46,27 @@ internal static class CommonOptions
         return settings;
     }
 
+    /// <summary>Whether a pipeline chooses by itself what it attends to, so that it runs on query, key and value alone.</summary>
+    public static bool RunsAlone(PipelineDescriptor pipeline) =>
+        pipeline.Plan.Stages.All(stage => stage.Name != "GivenBlocks") && pipeline.Plan.Rules.All(rule => rule.Spans.Count == 0);
+
+    /// <summary>Those of some settings that a pipeline has.</summary>
+    public static IReadOnlyList<KeyValuePair<string, string>> SettingsOf(
+        PipelineDescriptor pipeline, IReadOnlyList<KeyValuePair<string, string>> settings) =>
+        [.. settings.Where(setting => pipeline.Plan.Parameters.Any(known => known.Name == setting.Key && !known.IsConstant))];
+
+    /// <summary>Checks that each setting is one of any of some pipelines.</summary>
+    /// <exception cref="UsageException">None of them has it.</exception>
+    public static void CheckSettings(
+        IReadOnlyList<KeyValuePair<string, string>> settings, IReadOnlyList<PipelineDescriptor> pipelines)
+    {
+        foreach (KeyValuePair<string, string> setting in settings)
+        {
+            if (pipelines.All(pipeline => SettingsOf(pipeline, [setting]).Count == 0))
+                throw new UsageException($"None of the pipelines has a parameter '{setting.Key}'. 'plan' lists them.");
+        }
+    }
+
     /// <summary>Splits a comma-separated list of layer numbers.</summary>
     /// <exception cref="UsageException">An entry is not a number from 0 on.</exception>
     public static IReadOnlyList<int> ParseLayers(string text)

@@ -17,6 +17,7 @@ internal static class KnownTypeNames
     public const string ConstantParameter = "AttnCompose.ConstantParameterAttribute";
     public const string ScoreModifier = "AttnCompose.ScoreModifierAttribute";
     public const string MaskModifier = "AttnCompose.MaskModifierAttribute";
+    public const string SinkLogit = "AttnCompose.SinkLogitAttribute";
     public const string ScorePosition = "AttnCompose.ScorePosition";
     public const string RuleMath = "AttnCompose.RuleMath";
     public const string DeviceStage = "AttnCompose.DeviceStageAttribute";

@@ -20,7 +20,7 @@ public sealed class GeneratorLayerTests
         ["Diagnostics"] = ["Support", "Roslyn"],
         ["Model"] = ["Support"],
         ["Parsing"] = ["Support", "Diagnostics", "Model", "Roslyn"],
-        ["Ir"] = ["Support", "Model"],
+        ["Ir"] = ["Support", "Model", "Translation"],
         ["Plan"] = ["Support", "Model", "Ir"],
         ["Translation"] = ["Support", "Model"],
         ["Lowering"] = ["Support", "Model", "Ir", "Plan"],

@@ -6,7 +6,7 @@ namespace AttnCompose.Architecture;
 
 /// <summary>
 /// user -> Pipelines -> Cuda -> Abstractions; Models -> Pipelines; Cli -> all, the tests' Conformance library among them, which
-/// itself knows Pipelines alone; Generators -> nothing.
+/// itself knows Pipelines alone; Testing, which authors of stages inherit from, -> Cuda; Generators -> nothing.
 /// </summary>
 public sealed class ProjectReferenceTests
 {
@@ -16,6 +16,7 @@ public sealed class ProjectReferenceTests
     [InlineData("Cuda", "Abstractions", "")]
     [InlineData("Pipelines", "Cuda Generators", "")]
     [InlineData("Models", "Pipelines", "")]
+    [InlineData("Testing", "Cuda", "xunit.assert xunit.extensibility.core")]
     [InlineData("Cli", "Conformance Generators Models", "Spectre.Console System.CommandLine")]
     public void A_project_depends_on_what_lies_below_it(string project, string projects, string packages)
     {
@@ -63,6 +64,14 @@ public sealed class ProjectReferenceTests
             .Select(name => name.Name!)
             .Where(name => name.StartsWith("AttnCompose", StringComparison.OrdinalIgnoreCase))
             .Except(allowed.Split(' ')));
+
+    [Fact]
+    public void A_stage_of_another_assembly_needs_Abstractions_alone()
+    {
+        XDocument stages = XDocument.Load(Repository.PathOf("samples/CustomStage/Stages/CustomStage.Stages.csproj"));
+        Assert.Equal(
+            "Abstractions Generators", string.Join(' ', stages.Descendants("ProjectReference").Select(ProjectName).Order(StringComparer.Ordinal)));
+    }
 
     [Fact]
     public void The_CUDA_runtime_knows_no_stage()

@@ -42,6 +42,24 @@ public sealed class EvalTests : IDisposable
     }
 
     [Fact]
+    public void Several_pipelines_are_tables_with_the_dense_answers_first()
+    {
+        string markdown = _folder.PathOf("out.md");
+        CliResult result = CliResult.Run(
+            "eval", "--model", Model, "--prompts", Prompts, "--pipeline", "token-sparse-fixed", "--pipeline", "streaming",
+            "--layers", "2,3", "--set", "Count=512", "--set", "Sink=128", "--limit", "2", "--markdown", markdown);
+        Assert.True(result.Code == 0, result.Error);
+        string[][] rows = [.. File.ReadAllLines(markdown).Where(line => line.StartsWith('|'))
+            .Select(line => line.Trim('|').Split('|', StringSplitOptions.TrimEntries))];
+        Assert.Equal(["pipeline", "---", "dense attention", "`token-sparse-fixed`", "`streaming`"], rows.Select(row => row[0]));
+        Assert.Equal(["home", "code"], rows[0][2..4]);
+        Assert.Equal(["", "Count=512", "Sink=128"], rows[2..].Select(row => row[1]));
+        // A quarter of the tokens, a sixteenth of the pairs of the sparse layers.
+        Assert.Equal(["25 %", "6 %"], rows[3][4..6]);
+        Assert.Equal(["100 %", "100 %"], rows[4][4..6]); // a window of 4096
+    }
+
+    [Fact]
     public void Without_layers_the_model_chooses_half_of_them()
     {
         CliResult result = CliResult.Run(
@@ -59,6 +77,14 @@ public sealed class EvalTests : IDisposable
         Assert.Contains(said,
             CliResult.Run("eval", "--model", Model, "--prompts", Prompts, "--pipeline", "token-sparse-prefill", option, value)
                 .FailedWith(CommandLine.WrongUsage));
+
+    [Theory]
+    [InlineData("--all", "--pipeline", "streaming")]
+    [InlineData("--pipeline", "streaming", "--pipeline", "flexprefill", "--set", "Coverage=0.1")]
+    [InlineData("--pipeline", "streaming", "--pipeline", "flexprefill", "--json", "out.json")]
+    [InlineData]
+    public void Pipelines_that_do_not_fit_together_are_wrong_usage(params string[] arguments) =>
+        CliResult.Run([.. (string[])["eval", "--model", Model, "--prompts", Prompts], .. arguments]).FailedWith(CommandLine.WrongUsage);
 
     [Fact]
     public void A_missing_model_or_prompt_file_is_one_line()

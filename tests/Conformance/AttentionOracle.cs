@@ -24,10 +24,11 @@ public static class AttentionOracle
     /// <param name="output">[Lq, dim].</param>
     /// <param name="logSumExp">[Lq].</param>
     /// <param name="probability">What a probability is rounded to before it is multiplied with a value; any for not at all.</param>
+    /// <param name="sink">A logit that the denominator has beside the scores; -inf for none.</param>
     public static void Attend<TReal>(
         ReadOnlySpan<float> query, ReadOnlySpan<float> key, ReadOnlySpan<float> value, int dim, int firstQuery,
         ReadOnlySpan<int> keys, ReadOnlySpan<int> queries, bool causal, double scale, ScoreRule? rule,
-        Span<TReal> output, Span<TReal> logSumExp, ElementType probability = ElementType.Any)
+        Span<TReal> output, Span<TReal> logSumExp, ElementType probability = ElementType.Any, double sink = double.NegativeInfinity)
         where TReal : struct, IFloatingPointIeee754<TReal>
     {
         output.Clear();
@@ -41,7 +42,7 @@ public static class AttentionOracle
             int visible = keys.Length;
             while (causal && visible > 0 && keys[visible - 1] > position)
                 visible--;
-            TReal largest = TReal.NegativeInfinity;
+            TReal logit = TReal.CreateTruncating(sink), largest = logit;
             for (int i = 0; i < visible; i++)
             {
                 probabilities[i] = Score(
@@ -50,7 +51,7 @@ public static class AttentionOracle
             }
             if (TReal.IsNegativeInfinity(largest))
                 continue;
-            TReal sum = TReal.Zero;
+            TReal sum = TReal.Exp(logit - largest);
             Array.Clear(sums);
             for (int i = 0; i < visible; i++)
             {

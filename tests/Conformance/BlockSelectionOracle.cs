@@ -4,7 +4,7 @@ namespace AttnCompose.Conformance;
 /// What block selectors choose, by their definitions: plain loops in double over the rows of one query head. Scores in float32 rank
 /// near the cut as they may, so a ranking yields a band: what must be chosen, and what may be.
 /// </summary>
-public static class BlockSelectionOracle
+public static partial class BlockSelectionOracle
 {
     /// <summary>Sinks and a local window; exact.</summary>
     public static bool[,] Streaming(BlockHead head, int sink, int local) =>
@@ -112,22 +112,21 @@ public static class BlockSelectionOracle
     // Softmax over key blocks of scale times mean query [begin, end) times mean key.
     private static double[] MapRow(BlockHead head, int begin, int end, int keyBlocks)
     {
-        double[] query = Mean(head.Query, Enumerable.Range(begin, end - begin));
-        double[] row = [.. Enumerable.Range(0, keyBlocks).Select(j =>
-            head.Scale * query.Zip(Mean(head.Key, head.KeysOf(j)), (a, b) => a * b).Sum())];
+        double[] query = Mean(head, head.Query, Enumerable.Range(begin, end - begin));
+        double[] row = [.. Enumerable.Range(0, keyBlocks).Select(j => head.Scale * Dot(query, Mean(head, head.Key, head.KeysOf(j))))];
         Softmax(row);
         return row;
+    }
 
-        double[] Mean(float[] data, IEnumerable<int> rows)
+    private static double[] Mean(BlockHead head, float[] data, IEnumerable<int> rows, bool magnitudes = false)
+    {
+        var sum = new double[head.Dim];
+        foreach (int row in rows)
         {
-            var sum = new double[head.Dim];
-            foreach (int row in rows)
-            {
-                for (int i = 0; i < head.Dim; i++)
-                    sum[i] += data[row * head.Dim + i];
-            }
-            return [.. sum.Select(x => x / rows.Count())];
+            for (int i = 0; i < head.Dim; i++)
+                sum[i] += magnitudes ? Math.Abs(data[row * head.Dim + i]) : data[row * head.Dim + i];
         }
+        return [.. sum.Select(x => x / rows.Count())];
     }
 
     // Pairs of blocks that one of the diagonals crosses.
@@ -147,14 +146,14 @@ public static class BlockSelectionOracle
         return new Band([.. all.Where(i => few > 0 && scores[i] > low)], [.. all.Where(i => many > 0 && scores[i] >= high)]);
     }
 
-    // How few scores hold the share of their sum, within the error of a float32 sum.
-    private static (int Few, int Many) Covering(double[] scores, double share, double error)
+    // How few scores hold, with what is given besides, the share of the whole sum, within the error of a float32 sum.
+    private static (int Few, int Many) Covering(double[] scores, double share, double error, double given = 0)
     {
         return (Fewest(share - 1e-5 - 4 * error), Fewest(share + 1e-5 + 4 * error));
 
         int Fewest(double part)
         {
-            double target = Math.Min(part, 1) * scores.Sum() - 1e-12, sum = 0;
+            double target = Math.Min(part, 1) * (scores.Sum() + given) - given - 1e-12, sum = 0;
             int count = 0;
             foreach (double score in scores.OrderDescending())
             {
@@ -184,6 +183,8 @@ public static class BlockSelectionOracle
         foreach (ref double score in scores)
             score /= sum;
     }
+
+    private static double Dot(double[] a, double[] b) => a.Zip(b, (x, y) => x * y).Sum();
 
     private static double Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
     {

@@ -135,7 +135,7 @@ public sealed class PipelineCase
             AttentionOracle.Attend(
                 QueryHead(batch, head), KeyHead(Key, batch, head), KeyHead(Value, batch, head), Config.HeadDim,
                 Sequence(batch).FirstQuery, keys, queries, Config.Mask == AttentionMask.Causal, Scale, Rule, output, logSumExp,
-                probability);
+                probability, RulePipelines.SinkOf(Config.Rule, head));
     }
 
     /// <summary>[Lq, dim] of a query head.</summary>

@@ -57,6 +57,15 @@ public enum BlockSelectorKind
 
     /// <summary>[FlexPrefill].</summary>
     FlexPrefill,
+
+    /// <summary>[AntiDiagonal].</summary>
+    AntiDiagonal,
+
+    /// <summary>[PooledTopK].</summary>
+    PooledTopK,
+
+    /// <summary>[PooledCoverage].</summary>
+    PooledCoverage,
 }
 
 /// <summary>The token score of a configuration.</summary>
@@ -114,6 +123,9 @@ public enum RuleKind
 
     /// <summary>A query sees the keys of its document, which a span tells.</summary>
     Documents,
+
+    /// <summary>The denominator of each head has a logit beside the scores.</summary>
+    Sink,
 }
 
 /// <summary>

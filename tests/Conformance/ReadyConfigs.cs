@@ -43,7 +43,7 @@ public static class ReadyConfigs
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_selectorKernels =
         [(64, ElementType.Float16, true), (128, ElementType.BFloat16, false)];
 
-    private const int BlockSelectors = 3;
+    private static readonly int BlockSelectors = Enum.GetValues<BlockSelectorKind>().Length - 1; // all but None
 
     /// <summary>What the kernels of the configurations are compiled for.</summary>
     public static IReadOnlyList<KernelVariant> Variants { get; } = [.. s_kernels.Select(kernel =>
@@ -146,6 +146,7 @@ public static class ReadyConfigs
             MinTokens = config.MinTokens % 64,
             GatherHeads = number / Texts % 2 * 2,
             Count = isFixed ? (config.Window + keyLength) / 2 : 0,
+            Score = default, Budget = default, Scope = default, Pool = 7,
         };
     }
 

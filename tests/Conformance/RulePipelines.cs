@@ -18,6 +18,10 @@ internal sealed partial class RuledAttention
     [MaskModifier]
     internal static bool See(in ScorePosition at, ReadOnlySpan<int> document, int window = int.MaxValue, bool fifths = false) =>
         document[at.Query] == document[at.Key] && at.Query - at.Key < window && !(fifths && at.Key % 5 == 4);
+
+    [SinkLogit]
+    internal static float Nowhere(in ScorePosition at, bool sinks = false) =>
+        sinks ? RulePipelines.FirstSink + RulePipelines.SinkStep * at.QueryHead : float.NegativeInfinity;
 }
 
 /// <summary>The same rules beside a token selection.</summary>
@@ -39,6 +43,10 @@ internal sealed partial class RuledTokenSparse
     [MaskModifier]
     internal static bool See(in ScorePosition at, ReadOnlySpan<int> document, int window = int.MaxValue, bool fifths = false) =>
         document[at.Query] == document[at.Key] && at.Query - at.Key < window && !(fifths && at.Key % 5 == 4);
+
+    [SinkLogit]
+    internal static float Nowhere(in ScorePosition at, bool sinks = false) =>
+        sinks ? RulePipelines.FirstSink + RulePipelines.SinkStep * at.QueryHead : float.NegativeInfinity;
 }
 
 /// <summary>Configurations with rules, which every kind of device runs by what the generator made of C#.</summary>
@@ -53,6 +61,11 @@ public static class RulePipelines
     /// <summary>Keys that a query sees.</summary>
     public const int Window = 70;
 
+    private const int MoreKeys = 300;
+
+    /// <summary>Sink logit of query head 0, and how much more that of each next head is.</summary>
+    public const float FirstSink = -1, SinkStep = 0.75f;
+
     /// <summary>Tokens of a document.</summary>
     public const int DocumentLength = 90;
 
@@ -66,9 +79,14 @@ public static class RulePipelines
         ArgumentNullException.ThrowIfNull(random);
         bool isCompiled = config is { Count: 0, Blocks: false, BlockSelector: BlockSelectorKind.None } && s_kernels.Contains((config.HeadDim, config.Element, config.FloatOutput));
         // One-hot scores stand for positions, which a rule moves.
-        return !isCompiled || config.Content == TensorContent.OneHot || random.Next(2) == 0
-            ? config
-            : config with { Rule = (RuleKind)random.Next(1, Enum.GetValues<RuleKind>().Length) };
+        if (!isCompiled || config.Content == TensorContent.OneHot || random.Next(2) == 0)
+            return config;
+        PipelineConfig ruled = config with { Rule = (RuleKind)random.Next(1, Enum.GetValues<RuleKind>().Length) };
+        // Long enough that windows and documents leave tiles of 128 keys empty, where that is not too much work.
+        PipelineConfig longer = ruled with { KeyLength = ruled.KeyLength + MoreKeys };
+        if (ruled.QueryLength == ruled.KeyLength)
+            longer = longer with { QueryLength = longer.KeyLength };
+        return longer.MultiplyAdds <= PipelineConfig.MaxMultiplyAdds ? longer : ruled;
     }
 
     /// <summary>The pipeline of a configuration that has a rule.</summary>
@@ -79,15 +97,16 @@ public static class RulePipelines
             document[i] = i / DocumentLength;
         float slope = config.Rule == RuleKind.Distance ? Slope : 0, cap = config.Rule == RuleKind.SoftCap ? Cap : 0;
         int window = config.Rule == RuleKind.Window ? Window : int.MaxValue;
-        bool fifths = config.Rule == RuleKind.MaskFifths;
+        bool fifths = config.Rule == RuleKind.MaskFifths, sinks = config.Rule == RuleKind.Sink;
         if (!config.Sparse)
         {
-            var dense = RuledAttention.Create(device, new() { Slope = slope, Cap = cap, Window = window, Fifths = fifths });
+            var dense = RuledAttention.Create(device, new() { Slope = slope, Cap = cap, Window = window, Fifths = fifths, Sinks = sinks });
             return new Bound(dense, document, new DenseCalls(dense));
         }
         var sparse = RuledTokenSparse.Create(device, new()
         {
             Coverage = config.Coverage, MinTokens = config.MinTokens, Slope = slope, Cap = cap, SeeWindow = window, Fifths = fifths,
+            Sinks = sinks,
         });
         return new Bound(sparse, document, new SparseCalls(sparse));
     }
@@ -107,11 +126,14 @@ public static class RulePipelines
         _ => null,
     };
 
+    /// <summary>The sink logit of a query head; -inf for none.</summary>
+    public static double SinkOf(RuleKind kind, int head) => kind == RuleKind.Sink ? FirstSink + SinkStep * head : double.NegativeInfinity;
+
     /// <summary>What a rule adds to the largest score, by which errors are judged: its own terms, and its functions' ulps.</summary>
     public static double Reach(RuleKind kind, int keyLength) => kind switch
     {
         RuleKind.Distance => Slope * keyLength,
-        RuleKind.SoftCap => 6 * Cap, // the hyperbolic tangent is within three units, of which half a one is counted anyway
+        RuleKind.SoftCap => 8 * Cap, // the hyperbolic tangent is within four units, of which half a one is counted anyway
         _ => 0,
     };
 

@@ -6,6 +6,9 @@ public sealed record SelectorSettings
     /// <summary>Last queries of [VerticalSlash], which its declaration fixes.</summary>
     public const int LastQueries = 64;
 
+    /// <summary>Stride of [AntiDiagonal], which its declaration fixes.</summary>
+    public const int Stride = 16;
+
     /// <summary>Size of a block, which the declarations fix.</summary>
     public const int Block = 128;
 
@@ -22,6 +25,11 @@ public sealed record SelectorSettings
         Gamma = random.Next(6) switch { 0 => 0, 1 => 1, _ => random.NextDouble() };
         Tau = random.Next(4) switch { 0 => 0, 1 => 1, _ => 0.4 * random.NextDouble() };
         MinBudget = PipelineConfig.Pick(random, 0, 0, 100, 300, 1024);
+        Threshold = random.Next(6) switch { 0 => 0, 1 => 1, _ => random.NextDouble() };
+        TopK = random.Next(0, 8);
+        MapTau = random.Next(6) switch { 0 => 0, 1 => 1, _ => random.NextDouble() };
+        // From blocks that are all trusted to none; unrelated rows of a block of n have a similarity near 1 / n.
+        Theta = PipelineConfig.Pick(random, -1, 0, 0.005, 0.02, 0.3, 1);
     }
 
     public int Sink { get; }
@@ -33,6 +41,10 @@ public sealed record SelectorSettings
     public double Gamma { get; }
     public double Tau { get; }
     public int MinBudget { get; }
+    public double Threshold { get; }
+    public int TopK { get; }
+    public double MapTau { get; }
+    public double Theta { get; }
 
     /// <summary>The pipeline of a configuration with a block selector.</summary>
     public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
@@ -60,6 +72,16 @@ public sealed record SelectorSettings
                 device, new() { Gamma = s.Gamma, Tau = s.Tau, MinBudget = s.MinBudget }),
             (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Create(
                 device, new() { Coverage = coverage, MinTokens = min, Gamma = s.Gamma, Tau = s.Tau, MinBudget = s.MinBudget }),
+            (BlockSelectorKind.AntiDiagonal, false) => Pipelines.Antidiagonal.Create(device, new() { Threshold = s.Threshold }),
+            (BlockSelectorKind.AntiDiagonal, true) => Pipelines.TokenSparseAntidiagonal.Create(
+                device, new() { Coverage = coverage, MinTokens = min, Threshold = s.Threshold }),
+            (BlockSelectorKind.PooledTopK, false) => Pipelines.PooledTopK.Create(device, new() { TopK = s.TopK }),
+            (BlockSelectorKind.PooledTopK, true) => Pipelines.TokenSparsePooledTopK.Create(
+                device, new() { Coverage = coverage, MinTokens = min, TopK = s.TopK }),
+            (BlockSelectorKind.PooledCoverage, false) => Pipelines.PooledCoverage.Create(
+                device, new() { Tau = s.MapTau, Theta = s.Theta }),
+            (BlockSelectorKind.PooledCoverage, true) => Pipelines.TokenSparsePooledCoverage.Create(
+                device, new() { Coverage = coverage, MinTokens = min, Tau = s.MapTau, Theta = s.Theta }),
             _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
         };
     }
@@ -73,6 +95,12 @@ public sealed record SelectorSettings
         (BlockSelectorKind.VerticalSlash, true) => Pipelines.TokenSparseVerticalSlash.Plan,
         (BlockSelectorKind.FlexPrefill, false) => Pipelines.Flexprefill.Plan,
         (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Plan,
+        (BlockSelectorKind.AntiDiagonal, false) => Pipelines.Antidiagonal.Plan,
+        (BlockSelectorKind.AntiDiagonal, true) => Pipelines.TokenSparseAntidiagonal.Plan,
+        (BlockSelectorKind.PooledTopK, false) => Pipelines.PooledTopK.Plan,
+        (BlockSelectorKind.PooledTopK, true) => Pipelines.TokenSparsePooledTopK.Plan,
+        (BlockSelectorKind.PooledCoverage, false) => Pipelines.PooledCoverage.Plan,
+        (BlockSelectorKind.PooledCoverage, true) => Pipelines.TokenSparsePooledCoverage.Plan,
         _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
     };
 
@@ -82,6 +110,9 @@ public sealed record SelectorSettings
         BlockSelectorKind.Streaming => Exactly(BlockSelectionOracle.Streaming(head, Sink, Local)),
         BlockSelectorKind.VerticalSlash => BlockSelectionOracle.VerticalSlash(
             head, LastQueries, VerticalSize, SlashSize, ForcedVertical, ForcedSlash),
+        BlockSelectorKind.AntiDiagonal => BlockSelectionOracle.AntiDiagonal(head, Stride, Threshold),
+        BlockSelectorKind.PooledTopK => BlockSelectionOracle.PooledTopK(head, TopK),
+        BlockSelectorKind.PooledCoverage => BlockSelectionOracle.PooledCoverage(head, MapTau, Theta),
         _ => BlockSelectionOracle.FlexPrefill(head, Gamma, Tau, MinBudget),
     };
 

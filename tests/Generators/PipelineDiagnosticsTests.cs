@@ -38,6 +38,7 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0018", "[AttentionPipeline, «ArgAttend(1)»] partial class P; class ArgAttendAttribute(int x) : TestAttendAttribute { public int X => x; }", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0018", "[AttentionPipeline, LostAttend(«X = 1»)] partial class P; class LostAttendAttribute : TestAttendAttribute { public int X { get; set; } }", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0019", "[AttentionPipeline, TestSelect, «TestSelect», TestGather, TestAttend, TestScatter] partial class P;", "[AttentionPipeline, TestSelect, TestPrune, TestGather, TestAttend, TestScatter] partial class P;" },
+        { "ATTN0050", "[AttentionPipeline, TokenCoverage, «FixedCount», GatherTokens, FlashAttention, ScatterTokens] partial class P;", "[AttentionPipeline, RecentQueries, FixedCount, GatherTokens, FlashAttention, ScatterTokens] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(«HeadDim = 12»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 16), TestAttend] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(«HeadDim = 264»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 256), TestAttend] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(Mask = AttentionMask.Causal, «HeadDim = -8»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 8), TestAttend] partial class P;" },
@@ -119,6 +120,16 @@ public sealed class PipelineDiagnosticsTests
         _ = id;
         Assert.Empty(Compiler.Generate(Compiler.Compile(Diagnosed.Split(faulty).Source)).GeneratedTrees);
         Assert.Equal(4, Compiler.Generate(Compiler.Compile(mended)).GeneratedTrees.Length);
+    }
+
+    [Theory]
+    [InlineData("Mask = AttentionMask.Causal", true)]
+    [InlineData("Mask = AttentionMask.Full", false)]
+    public void Why_keys_are_not_compressed_alone_is_said_under_the_causal_mask(string mask, bool said)
+    {
+        string source = $"[AttentionPipeline({mask}), TestSelect, TestGather, TestAttend] partial class P;";
+        string message = Assert.Single(Compiler.Generate(Compiler.Compile(source)).Diagnostics).GetMessage();
+        Assert.Equal(said, message.Contains("under the causal mask", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -50,8 +50,9 @@ public sealed class DevicePhaseAttribute(string name) : Attribute
 
     /// <summary>
     /// Whether the phase applies the pipeline's score and mask rules to the scores that it computes: its <c>run</c> takes the
-    /// score hook between problem and arguments, and the stage's struct the hook's type as second template argument. A stage
-    /// that reads query and key and applies no rules is refused in a pipeline that has some.
+    /// score hook between problem and arguments, and the stage's struct the hook's type as second template argument; those of a
+    /// block selector do so anyway. A selector that reads query and key and applies no rules is refused in a pipeline that has
+    /// some.
     /// </summary>
     public bool AppliesRules { get; set; }
 

@@ -32,3 +32,23 @@ public sealed class ScoreModifierAttribute : Attribute;
 /// </example>
 [AttributeUsage(AttributeTargets.Method)]
 public sealed class MaskModifierAttribute : Attribute;
+
+/// <summary>
+/// Marks a static method of a pipeline class as its sink: <c>float Rule(in ScorePosition at, ...)</c> gives a logit, in natural-log
+/// units, that the softmax of a row has beside those of its keys, and that has no value (as in gpt-oss, arXiv 2508.10925). The
+/// weights of the keys then add up to less than 1. It is asked once a row, and <c>at.Key</c> cannot be read. Parameters as with
+/// <see cref="ScoreModifierAttribute"/>; a pipeline has one sink at most.
+/// </summary>
+/// <remarks>
+/// With scores s the output is sum exp(s_j) v_j / (exp(sink) + sum exp(s_j)), and the log-sum-exp is the logarithm of that
+/// denominator, the sink included: a row without keys gets 0 and the sink. Mask and score rules do not touch it, selectors
+/// rank without it, and a row that a token selection leaves out gets 0 and -inf as without a sink. A logit of -inf is no sink.
+/// </remarks>
+/// <example>
+/// <code>
+/// [SinkLogit]
+/// static float Sink(in ScorePosition at, ReadOnlySpan&lt;float> sinks) => sinks[at.QueryHead];
+/// </code>
+/// </example>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class SinkLogitAttribute : Attribute;

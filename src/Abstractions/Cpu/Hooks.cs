@@ -108,8 +108,26 @@ public interface IScoreHook
     /// <summary>Whether <see cref="Apply"/> does nothing, so that the loop can leave the call out.</summary>
     static abstract bool IsIdentity { get; }
 
+    /// <summary>Whether <see cref="Sees"/> says something, so that the loop asks it of each tile.</summary>
+    static virtual bool HasRanges => false;
+
+    /// <summary>Whether <see cref="Apply"/> does nothing but mask, so that it is left out of tiles where no key is hidden.</summary>
+    static virtual bool OnlyMasks => false;
+
+    /// <summary>Whether <see cref="Sink"/> gives a logit.</summary>
+    static virtual bool HasSink => false;
+
     /// <summary>Changes the scores in place.</summary>
     void Apply(in ScoreSegment at, Span<float> scores);
+
+    /// <summary>Whether the mask rules can hold, and can fail, among the pairs of a tile.</summary>
+    RuleVerdict Sees(in TileRanges at) => RuleVerdict.Any;
+
+    /// <summary>
+    /// A logit, in natural-log units, that the softmax of a row has beside those of its keys, without a value; -inf for none.
+    /// The key of the position means nothing.
+    /// </summary>
+    float Sink(in ScorePosition at) => float.NegativeInfinity;
 }
 
 /// <summary>No rule.</summary>

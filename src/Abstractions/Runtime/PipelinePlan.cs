@@ -78,7 +78,7 @@ public sealed record PipelinePlan
             {
                 RulePlan rule = Rules[i];
                 string spans = rule.Spans.Count == 0 ? "" : $", reads {string.Join(", ", rule.Spans)}";
-                text.Append(CultureInfo.InvariantCulture, $"  {i + 1}. {(rule.IsMask ? "mask" : "score")}: {rule.Name}{spans}\n");
+                text.Append(CultureInfo.InvariantCulture, $"  {i + 1}. {Lower(rule.Kind)}: {rule.Name}{spans}\n");
                 foreach (ParameterPlan parameter in rule.Parameters)
                     text.Append(CultureInfo.InvariantCulture, $"       {parameter}\n");
             }
@@ -129,11 +129,11 @@ public sealed record StagePlan(StageKind Kind, string Name, string Placement, IR
 
 /// <summary>One rule of a plan.</summary>
 /// <param name="Name">Name of the method.</param>
-/// <param name="IsMask">Whether it is a mask rule; else a score rule.</param>
+/// <param name="Kind">What it decides.</param>
 /// <param name="Parameters">Its options; one that several rules share is listed with the first.</param>
 /// <param name="Spans">Its arguments of <c>Run</c>: type of an element and name, such as <c>int document</c>.</param>
 public sealed record RulePlan(
-    string Name, bool IsMask, IReadOnlyList<ParameterPlan> Parameters, IReadOnlyList<string> Spans);
+    string Name, RuleForm Kind, IReadOnlyList<ParameterPlan> Parameters, IReadOnlyList<string> Spans);
 
 /// <summary>One parameter of a stage or rule.</summary>
 /// <param name="Name">Name of the property, and of the member of <c>Options</c> when it is a runtime parameter.</param>

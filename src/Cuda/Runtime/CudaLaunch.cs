@@ -32,6 +32,7 @@ public sealed class CudaLaunch : IDisposable
     private PhaseScope _scope;
     private nint _workspace;
     private readonly DeviceSpan[] _ruleSpans = new DeviceSpan[RuleSpans.Most];
+    private DeviceSpan _ruleBounds;
     private DeviceHeadRange _heads;
 
     internal CudaLaunch(CudaDevice device, bool synchronize) => (_graphs, _synchronize) = (new CallGraphs(device), synchronize);
@@ -54,6 +55,9 @@ public sealed class CudaLaunch : IDisposable
 
     /// <summary>Span argument <paramref name="index"/> of the pipeline's rules.</summary>
     public ref readonly DeviceSpan RuleSpan(int index) => ref _ruleSpans[index];
+
+    /// <summary>Where the bounds of spans go that mask rules read at positions: <c>attn::rules::SpanBounds</c> of the device code.</summary>
+    public ref readonly DeviceSpan RuleBounds => ref _ruleBounds;
 
     /// <summary>Whether selected keys and values are gathered ahead of the attention loop: see <see cref="NextHeads"/>.</summary>
     public bool GathersAhead => Workspace.HeadsAtATime > 0;
@@ -194,6 +198,7 @@ public sealed class CudaLaunch : IDisposable
     {
         for (int i = 0; i < rules.Length; i++)
             _ruleSpans[i] = rules[i].Device;
+        _ruleBounds = new(workspace + (nint)Workspace.RuleBounds.Offset, Workspace.RuleBounds.Blocks);
         _element = element;
         _tuning = stream.Device.TuningFor(shape.HeadDim, element);
         (_module, _stream, _workspace) = (module, stream, workspace);

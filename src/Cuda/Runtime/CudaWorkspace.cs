@@ -59,6 +59,19 @@ public sealed class CudaWorkspace
         Add(stage, shape with { Batch = 1, QueryHeads = HeadsAtATime, KeyValueHeads = HeadsAtATime });
     }
 
+    /// <summary>Reserves the bounds of spans that mask rules read at positions: of blocks of 64 and of 4096 elements.</summary>
+    /// <param name="spans">How many spans.</param>
+    /// <param name="shape">Sizes; the bounds are those of the first batch times key length elements, rounded up.</param>
+    public void AddRuleBounds(int spans, in ProblemShape shape)
+    {
+        const int Far = 4096, BytesOfFar = (Far / 64 + 1) * 2 * sizeof(int);
+        long blocks = (shape.KeyLength + Far - 1L) / Far * shape.Batch;
+        RuleBounds = (Reserve(checked(spans * blocks * BytesOfFar)), blocks);
+    }
+
+    /// <summary>Byte offset of those bounds, and how many blocks of 4096 elements there are of each span.</summary>
+    internal (long Offset, long Blocks) RuleBounds { get; private set; }
+
     /// <summary>Every buffer: which stage it belongs to, its name, its offset from the beginning and its size, bytes.</summary>
     public IEnumerable<(StageAttribute Stage, string Name, long Offset, long Bytes)> Buffers =>
         from part in _parts
@@ -85,6 +98,7 @@ public sealed class CudaWorkspace
     internal void Clear(long gatherRoom)
     {
         (_gatherRoom, HeadsAtATime) = (gatherRoom, 0);
+        RuleBounds = default;
         // In reverse, so that each stage finds the layout that has its room already.
         for (int i = _parts.Count - 1; i >= 0; i--)
         {

@@ -121,7 +121,8 @@ public readonly record struct DeviceHeadRange(int First, int Count);
 /// <param name="BoxRows">Rows of that box.</param>
 /// <param name="Team">Most blocks that share a head or a sequence as one cluster; 0 and 1 say none.</param>
 /// <param name="HeldKeys">Most keys that a block of a team holds in shared memory, in 4 bytes each behind SharedBytes.</param>
-/// <param name="Segments">Most segments that the keys of a head are cut into, for the scope that has them.</param>
+/// <param name="Segments">Most segments that the keys of a head are cut into, for the scope that has them; for that of query
+/// tiles most blocks of a sequence, which then walk the tiles, and 0 where each block has one.</param>
 /// <param name="Heads">Query heads of a key/value head that such a block takes at most; 0 says all.</param>
 /// <param name="Resident">Blocks of it that a multiprocessor runs at once; 0 says one.</param>
 /// <param name="Waits">1 where the kernel waits by itself for the one before it, and so may start before that one's end.</param>

@@ -33,7 +33,7 @@ internal readonly record struct LaunchGrid(int X, int Y, int Z, int Team = 1)
             PhaseScope.KeyValueHeadKeySegment => Segmented(in shape, in kernel, multiprocessors, entry),
             PhaseScope.QueryHeadKeyTile => new(Tiles(shape.KeyLength, kernel.Tile, entry), shape.QueryHeads, shape.Batch),
             PhaseScope.QueryHeadQueryTile =>
-                new(Tiles(shape.QueryLength, kernel.Tile, entry), shape.QueryHeads, shape.Batch),
+                new(Walked(in shape, in kernel, multiprocessors, entry), shape.QueryHeads, shape.Batch),
             _ => throw new ArgumentOutOfRangeException(nameof(scope), scope, $"{entry} has an unknown scope."),
         };
         if (grid.Y > MaxYz)
@@ -87,6 +87,16 @@ internal readonly record struct LaunchGrid(int X, int Y, int Z, int Team = 1)
         int tiles = Tiles(shape.KeyLength, kernel.Tile, entry);
         long filling = (long)multiprocessors * Math.Max(1, kernel.Resident) / Math.Max(1, units);
         return new((int)Math.Min(tiles, Math.Clamp(filling, 1, Math.Max(1, kernel.Segments))), checked((int)units), shape.Batch);
+    }
+
+    // Query tiles of a head; or fewer blocks that walk them, of a kernel that says how many work on a sequence at most, but one a head.
+    private static int Walked(in ProblemShape shape, in LaunchShape kernel, int multiprocessors, string entry)
+    {
+        int tiles = Tiles(shape.QueryLength, kernel.Tile, entry);
+        if (kernel.Segments == 0)
+            return tiles;
+        long filling = Math.Min((long)multiprocessors * Math.Max(1, kernel.Resident), kernel.Segments) / Math.Max(1, shape.QueryHeads);
+        return (int)Math.Min(tiles, Math.Max(1, filling));
     }
 
     private static int Tiles(int length, int tile, string entry)

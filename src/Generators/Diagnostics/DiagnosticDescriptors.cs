@@ -40,7 +40,7 @@ internal static class DiagnosticDescriptors
 
     public static readonly DiagnosticDescriptor SelectorWithoutDecompress = Rule(
         "ATTN0014", "A token selector needs a decompress stage",
-        "'{0}' shortens the sequence, and no stage puts results back at their places; add a decompress stage, such as [ScatterTokens]");
+        "'{0}' shortens the sequence, and no stage puts results back at their places; add a decompress stage, such as [ScatterTokens]{1}");
 
     public static readonly DiagnosticDescriptor DecompressWithoutCompress = Rule(
         "ATTN0015", "Decompress needs a compressed sequence",
@@ -96,7 +96,7 @@ internal static class DiagnosticDescriptors
 
     public static readonly DiagnosticDescriptor RulesNotApplied = Rule(
         "ATTN0034", "A stage that scores must apply the pipeline's rules",
-        "'{0}' reads query and key and applies no rules, so it would choose by scores that '{1}' has not changed; use a stage that applies them, such as [TokenCoverage]");
+        "'{0}' reads query and key and applies no rules, so it would choose by scores that '{1}' has not changed; use a stage that applies them, such as [TokenCoverage] or [VerticalSlash]");
 
     public static readonly DiagnosticDescriptor RuleOfNoPipeline = Rule(
         "ATTN0035", "A rule must be a method of a pipeline class",

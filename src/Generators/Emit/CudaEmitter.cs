@@ -77,6 +77,10 @@ internal static class CudaEmitter
         var includes = new SortedSet<string>(System.StringComparer.Ordinal) { "attncompose/attention/hooks.cuh", "attncompose/problem.cuh" };
         if (plan.Graph.Rules.Any)
             includes.Add("attncompose/rules.cuh");
+        if (plan.Graph.Rules.Ranges.Any)
+            includes.Add("attncompose/rule_ranges.cuh");
+        if (plan.Graph.Rules.Ranges.Bounded.Count > 0)
+            includes.Add("attncompose/span_bounds.cuh");
         foreach (StageNode node in plan.Graph.Nodes)
             includes.Add($"attncompose/stages/{node.Device.Assembly}/{node.Device.Header}");
         foreach (string include in includes)
@@ -124,11 +128,16 @@ internal static class CudaEmitter
         RuleNodes rules = plan.Graph.Rules;
         var device = new DeviceRules(rules.Spec, plan.Score!.Arguments.Select(a => a.Member));
         writer.WriteLine("namespace rules = attn::rules;");
+        writer.WriteLineIf(rules.Ranges.Any, "namespace ranges = attn::rules::ranges;");
         writer.WriteLine();
         writer.WriteLine($"// hook: {Literals.Comment(plan.Score.Summary)}");
         using (writer.WriteDeviceBlock("struct Score", "};"))
         {
-            writer.WriteLine("static constexpr bool kIdentity = false;");
+            string Has(bool any) => any ? "true" : "false";
+            RulesSpec spec = rules.Spec;
+            writer.WriteLine($"static constexpr bool kIdentity = {Has(!spec.ChangeScores)}, kMasks = {Has(spec.Masks.Any())};");
+            writer.WriteLine($"static constexpr bool kChanges = {Has(spec.Scores.Any())}, kHasSink = {Has(spec.Sink is not null)};");
+            writer.WriteLineIf(rules.Ranges.Any, "static constexpr bool kHasRanges = true;");
             writer.WriteLine("using Float = rules::Float;");
             writer.WriteLine("using Int = rules::Int;");
             writer.WriteLineIf(rules.Scalars.Count + rules.Spans.Count > 0, "");
@@ -136,13 +145,41 @@ internal static class CudaEmitter
                 writer.WriteLine($"{scalar.Option.Parameter.Type} {scalar.Option.Argument};  // Options.{scalar.Option.Member}");
             foreach (RuleSpanNode span in rules.Spans)
                 writer.WriteLine($"rules::Span<{span.Buffer.Type.Keyword()}> {span.Argument};  // of Run");
+            writer.WriteLineIf(rules.Ranges.Bounded.Count > 0, "rules::SpanBounds bounds;");
             foreach (string line in device.Functions())
                 writer.WriteLine(line);
             writer.WriteLine();
-            foreach (string line in device.Apply(name => rules.ArgumentOf(name)))
+            foreach (string line in device.Hooks(name => rules.ArgumentOf(name)))
                 writer.WriteLine(line);
+            if (rules.Ranges.Any)
+                WriteRanges(writer, rules);
         }
         writer.WriteLine();
+    }
+
+    private static void WriteRanges(SourceWriter writer, RuleNodes rules)
+    {
+        var names = new NameSet(rules.Scalars.Select(s => s.Option.Argument).Concat(rules.Spans.Select(s => s.Argument)).Concat(["at", "bounds"]));
+        MaskRanges ranges = MaskRanges.Of(rules.Spec, p => new RuleVariable(p.Type, rules.ArgumentOf(p.Name)), names, out _)!;
+        writer.WriteLine();
+        writer.WriteLine("// the mask rules over all pairs of a tile");
+        using (writer.WriteDeviceBlock("__device__ rules::Verdict sees(const rules::TileRanges& at) const"))
+        {
+            // Where no span is read at positions, elements are read at one index alone.
+            writer.WriteLineIf(
+                rules.Ranges.Bounded.Count == 0 && ranges.Values.Select(v => v.Value).Append(ranges.Sees).Any(e => e.All.Any(p => p is RuleElement)),
+                "constexpr rules::SpanBounds bounds{};");
+            foreach (string line in RangeText.Statements(ranges, isDevice: true))
+                writer.WriteLine(line);
+        }
+        if (ranges.Bounded.Count == 0)
+            return;
+        writer.WriteLine("template <typename Visit>");
+        using (writer.WriteDeviceBlock("__device__ void for_each_bounded(Visit visit) const"))
+        {
+            for (int i = 0; i < ranges.Bounded.Count; i++)
+                writer.WriteLine($"visit({ranges.Bounded[i]}, {i});");
+        }
     }
 
     private static void WriteTypes(SourceWriter writer, FusionPlan plan)
@@ -240,6 +277,8 @@ internal static class CudaEmitter
 
     private static string PhaseType(FusionPlan plan, KernelNode kernel, StepNode step)
     {
+        if (step.Type.Length > 0)
+            return step.Type;
         string prefix = step.TakesHooks && kernel.Path == KernelPath.Gathered ? FusionPlan.Gathered : "";
         return $"{prefix}{plan.Graph.Nodes[step.Stage].Role}::{Names.Pascal(step.Phase)}";
     }

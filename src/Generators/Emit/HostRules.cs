@@ -21,7 +21,8 @@ internal sealed record HostRules(LaneRules? Lanes, EquatableArray<string> Spans,
         FlatRules? flat = RuleFlattener.Flatten(
             rules.Spec, Parameter, new RuleVariable(RuleType.Float, "score"), new RuleVariable(RuleType.Position, "at"), names, out string why);
         LaneRules? lanes = flat is null ? null : LaneRules.Of(flat, names, out why);
-        string words = lanes is null ? $"one score at a time, because {why}"
+        string words = !rules.Spec.ChangeScores ? "once a row"
+            : lanes is null ? $"one score at a time, because {why}"
             : lanes.NeedsNeighbours ? "in vectors where keys are neighbours, else one score at a time"
             : "in vectors";
         return new HostRules(lanes, spans, words);

@@ -55,6 +55,9 @@ internal static class LaunchEmitter
         writer.WriteLine("/// <inheritdoc/>");
         using (writer.WriteBlock("void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)"))
         {
+            writer.WriteLineIf(
+                plan.Graph.Rules.Ranges.Bounded.Count > 0,
+                $"workspace.AddRuleBounds({plan.Graph.Rules.Ranges.Bounded.Count}, in shape);");
             for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)
             {
                 StageNode node = plan.Graph.Nodes[stage];
@@ -128,6 +131,7 @@ internal static class LaunchEmitter
             ArgumentKind.Heads => "in launch.Heads",
             ArgumentKind.Buffer => $"launch.Buffer(this.{Stage().Field}, {Literals.CSharpString(argument.Member)})",
             ArgumentKind.RuleScalar => $"this._rules.{rules.Scalars.First(s => s.Option.Argument == argument.Name).Option.Identifier}",
+            ArgumentKind.RuleBounds => "in launch.RuleBounds",
             ArgumentKind.RuleSpan => $"in launch.RuleSpan({rules.Spans.TakeWhile(s => s.Argument != argument.Name).Count()})",
             _ => $"this.{Stage().Field}.{Stage().Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
         };

@@ -45,7 +45,7 @@ internal static class PlanEmitter
             for (int i = 0; i < plan.Graph.Nodes.Count; i++)
             {
                 StageNode node = plan.Graph.Nodes[i];
-                writer.WriteLine($"new(global::AttnCompose.StageKind.{node.Stage.Kind}, {Literals.CSharpString(node.Stage.Name)}, {Literals.CSharpString(CudaEmitter.PlacementOf(plan, i))},");
+                writer.WriteLine($"new(global::AttnCompose.StageKind.{node.Stage.Kind}, {Literals.CSharpString(node.Stage.Name)}, {Literals.CSharpString(Placement(plan, i))},");
                 writer.WriteLine("[");
                 using (writer.Indent())
                 {
@@ -58,6 +58,14 @@ internal static class PlanEmitter
         writer.WriteLine("],");
     }
 
+    /// <summary>Where the stage runs, and what its positions count where that is not the sequence.</summary>
+    private static string Placement(FusionPlan plan, int stage)
+    {
+        bool isCompressed = plan.Graph.Nodes[stage].Stage.Kind == StageKind.BlockSelector
+            && plan.Graph.Nodes.Any(node => node.Stage.Kind == StageKind.Compress);
+        return CudaEmitter.PlacementOf(plan, stage) + (isCompressed ? "; blocks, columns and slashes count rows of the compressed sequence" : "");
+    }
+
     private static void WriteParameter(SourceWriter writer, string name, ParameterSpec p) => writer.WriteLine(
         $"new({Literals.CSharpString(name)}, \"{p.Type}\", {(p.IsConstant ? "true" : "false")}, {Literals.CSharpDouble(p.Value)}, {Literals.CSharpDouble(p.Min)}, {Literals.CSharpDouble(p.Max)}),");
 
@@ -67,12 +75,12 @@ internal static class PlanEmitter
         writer.WriteLine("[");
         using (writer.Indent())
         {
-            foreach (RuleSpec rule in rules.Spec.Masks.Concat(rules.Spec.Scores))
+            foreach (RuleSpec rule in rules.Spec.Rules.OrderBy(r => r.Kind))
             {
                 string name = rule.Method.CSharpName.TrimStart('@');
                 var spans = rules.Spans.Where(s => s.Buffer.Rules.Contains(name))
                     .Select(s => Literals.CSharpString($"{s.Buffer.Type.Keyword()} {s.Buffer.Name}"));
-                writer.WriteLine($"new({Literals.CSharpString(name)}, {(rule.IsMask ? "true" : "false")},");
+                writer.WriteLine($"new({Literals.CSharpString(name)}, global::AttnCompose.RuleForm.{rule.Kind},");
                 writer.WriteLine("[");
                 using (writer.Indent())
                 {

@@ -2,6 +2,8 @@ using System.Collections.Generic;
 using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Support;
+using AttnCompose.Generators.Translation;
 
 namespace AttnCompose.Generators.Emit;
 
@@ -22,7 +24,7 @@ internal static class RuleHookEmitter
         RuleNodes rules = graph.Rules;
         HostRules host = HostRules.Of(rules);
         writer.WriteLine();
-        writer.WriteHeading($"rules: {string.Join(", ", Ordered(rules).Select(r => r.Method.CSharpName))}; {host.Words}");
+        writer.WriteHeading($"rules: {string.Join(", ", rules.Spec.Rules.OrderBy(r => r.Kind).Select(r => r.Method.CSharpName))}; {host.Words}");
         using (writer.WriteBlock("private struct ScoreRules : global::AttnCompose.Cpu.IScoreHook"))
         {
             foreach (RuleScalarNode scalar in rules.Scalars)
@@ -30,8 +32,17 @@ internal static class RuleHookEmitter
             foreach (RuleSpanNode span in rules.Spans)
                 writer.WriteLine($"public global::AttnCompose.Cpu.RuleSpan<{span.Buffer.Type.Keyword()}> {span.Member};");
             writer.WriteLineIf(rules.Scalars.Count + rules.Spans.Count > 0, "");
-            writer.WriteLine("public static bool IsIdentity => false;");
+            writer.WriteLine($"public static bool IsIdentity => {(rules.Spec.ChangeScores ? "false" : "true")};");
+            if (rules.Ranges.Any)
+                WriteRanges(writer, rules);
+            if (rules.Spec.Sink is { } sink)
+                WriteSink(writer, graph, sink);
             writer.WriteLine();
+            if (!rules.Spec.ChangeScores)
+            {
+                writer.WriteLine("public readonly void Apply(in global::AttnCompose.Cpu.ScoreSegment at, global::System.Span<float> scores) { }");
+                return;
+            }
             using (writer.WriteBlock("public readonly void Apply(in global::AttnCompose.Cpu.ScoreSegment at, global::System.Span<float> scores)"))
             {
                 for (int i = 0; i < rules.Spans.Count; i++)
@@ -57,8 +68,35 @@ internal static class RuleHookEmitter
         }
     }
 
-    // As the device: what is masked first need not be computed.
-    private static IEnumerable<RuleSpec> Ordered(RuleNodes rules) => rules.Spec.Masks.Concat(rules.Spec.Scores);
+    private static void WriteRanges(SourceWriter writer, RuleNodes rules)
+    {
+        var names = new NameSet(rules.Scalars.Select(s => s.Option.Identifier).Concat(rules.Spans.Select(s => s.Member)).Concat(["at"]));
+        MaskRanges ranges = MaskRanges.Of(rules.Spec, p => new RuleVariable(p.Type, MemberOf(rules, p)), names, out _)!;
+        writer.WriteLine();
+        writer.WriteLine("public static bool HasRanges => true;");
+        writer.WriteLine();
+        writer.WriteLineIf(!rules.Spec.Scores.Any(), "public static bool OnlyMasks => true;");
+        writer.WriteLineIf(!rules.Spec.Scores.Any(), "");
+        using (writer.WriteBlock("public readonly global::AttnCompose.Cpu.RuleVerdict Sees(in global::AttnCompose.Cpu.TileRanges at)"))
+        {
+            foreach (string line in RangeText.Statements(ranges, isDevice: false))
+                writer.WriteLine(line);
+        }
+    }
+
+    private static void WriteSink(SourceWriter writer, StageGraph graph, RuleSpec sink)
+    {
+        IEnumerable<string> rest = sink.Method.Parameters.Skip(sink.Given).Select(p => ", " + MemberOf(graph.Rules, p));
+        writer.WriteLine();
+        writer.WriteLine("public static bool HasSink => true;");
+        writer.WriteLine();
+        writer.WriteLine("public readonly float Sink(in global::AttnCompose.ScorePosition at) =>");
+        writer.WriteLine($"    {graph.Type.Identifier}.{sink.Method.CSharpName}(at{string.Concat(rest)});");
+    }
+
+    private static string MemberOf(RuleNodes rules, RuleParameter parameter) => "this." + (parameter.Type.IsSpan()
+        ? rules.Spans.First(s => s.Buffer.Name == parameter.Name).Member
+        : rules.Scalars.First(s => s.Scalar.Name == parameter.Name).Option.Identifier);
 
     private static void WriteLanes(SourceWriter writer, HostRules host)
     {
@@ -98,7 +136,7 @@ internal static class RuleHookEmitter
 
         string Call(RuleSpec rule, string first)
         {
-            IEnumerable<string> rest = rule.Method.Parameters.Skip(rule.IsMask ? 1 : 2).Select(p => ", " + Argument(p));
+            IEnumerable<string> rest = rule.Method.Parameters.Skip(rule.Given).Select(p => ", " + Argument(p));
             return $"{graph.Type.Identifier}.{rule.Method.CSharpName}({first}{string.Concat(rest)})";
         }
 

@@ -48,10 +48,22 @@ internal sealed record RuleNodes(RulesSpec Spec, EquatableArray<RuleScalarNode> 
     /// <summary>Whether there are any.</summary>
     public bool Any => Spec.Rules.Count > 0;
 
+    /// <summary>What its mask rules say of whole tiles.</summary>
+    public RangeNodes Ranges { get; init; } = new(false, [], "");
+
+    /// <summary>Kernel argument of the bounds of spans.</summary>
+    public const string Bounds = "rule_bounds";
+
     /// <summary>Kernel argument of a parameter, by its name in C#.</summary>
     public string ArgumentOf(string parameter) =>
         Scalars.FirstOrDefault(s => s.Scalar.Name == parameter)?.Option.Argument ?? Spans.First(s => s.Buffer.Name == parameter).Argument;
 }
+
+/// <summary>The mask rules over ranges of positions.</summary>
+/// <param name="Any">Whether they have such a form.</param>
+/// <param name="Bounded">Names of the spans whose bounds a kernel of its own finds first.</param>
+/// <param name="Why">Why there is no such form; empty where there are no mask rules.</param>
+internal sealed record RangeNodes(bool Any, EquatableArray<string> Bounded, string Why);
 
 /// <summary>A scalar parameter of rules.</summary>
 /// <param name="Scalar">What was declared.</param>

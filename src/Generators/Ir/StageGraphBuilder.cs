@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Linq;
 using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Support;
+using AttnCompose.Generators.Translation;
 
 namespace AttnCompose.Generators.Ir;
 
@@ -52,7 +53,7 @@ internal static class StageGraphBuilder
         if (selector is { } s && compress is null)
             problems.Add(new("ATTN0013", s, "", [spec.Stages[s].Name]));
         if (selector is { } t && decompress is null)
-            problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name]));
+            problems.Add(new("ATTN0014", t, "", [spec.Stages[t].Name, WhyNotKeysAlone(spec.Mask)]));
         if (decompress is { } d && selector is null)
             problems.Add(new("ATTN0015", d, "", [spec.Stages[d].Name]));
         if (kernel is { } k && spec.Stages[k].Device is { } loop)
@@ -106,6 +107,11 @@ internal static class StageGraphBuilder
     /// <summary>Token scores and selectors run as declared, before everything else.</summary>
     private static StageKind OrderOf(StageKind kind) => kind == StageKind.TokenScore ? StageKind.TokenSelector : kind;
 
+    // Who leaves the decompress stage out may want keys compressed and every query kept.
+    private static string WhyNotKeysAlone(AttentionMask mask) => mask == AttentionMask.Causal
+        ? ". Keys and values cannot be compressed alone: under the causal mask a query's place among the kept keys follows from its own row, and a query that was dropped has none"
+        : "";
+
     private static void CheckHooks(PipelineSpec spec, List<Problem> problems)
     {
         StageSpec? kernel = spec.Stages.FirstOrDefault(s => s.Kind == StageKind.AttentionKernel);
@@ -153,6 +159,7 @@ internal static class StageGraphBuilder
     {
         if (spec.Rules.Rules.Count == 0)
             return;
+        bool changeScores = spec.Rules.ChangeScores;
         string first = spec.Rules.Rules[0].Method.CSharpName;
         for (int i = 0; i < spec.Stages.Count; i++)
         {
@@ -160,8 +167,8 @@ internal static class StageGraphBuilder
                 continue;
             if (stage.Kind == StageKind.AttentionKernel && (device.Offers & FusionPoint.Score) == 0)
                 problems.Add(new("ATTN0016", i, "", [first, Words(FusionPoint.Score), stage.Name]));
-            bool scores = device.Phases.Any(p => p.Reads.Contains("query") && p.Reads.Contains("key"));
-            if (stage.Kind is not (StageKind.AttentionKernel or StageKind.BlockSelector) && scores && !device.Phases.Any(p => p.AppliesRules))
+            bool scores = new[] { "query", "key" }.All(name => device.Phases.Any(p => p.Reads.Contains(name)));
+            if (changeScores && stage.Kind != StageKind.AttentionKernel && scores && !device.Phases.Any(p => p.AppliesRules))
                 problems.Add(new("ATTN0034", i, "", [stage.Name, first]));
         }
     }
@@ -231,8 +238,9 @@ internal static class StageGraphBuilder
             RulesOf(spec.Rules, ordered, members, arguments));
     }
 
-    // Names of the function that calls the rules on the device.
-    private static readonly string[] s_ruleVariables = ["score", "position", "at"];
+    // Names that the struct has that calls the rules on the device.
+    private static readonly string[] s_ruleVariables =
+        ["score", "position", "at", "bounds", "hides", "change", "apply", "sink", "sees", "visit", "for_each_bounded"];
 
     private static RuleNodes RulesOf(RulesSpec rules, List<StageSpec> stages, NameSet members, NameSet arguments)
     {
@@ -252,9 +260,17 @@ internal static class StageGraphBuilder
             string member = fields.Unique(char.ToUpperInvariant(span.Name[0]) + span.Name.Substring(1));
             spans.Add(new(span, member, Argument(span.Name), RuleUse.AxesOf(rules, span)));
         }
-        return new RuleNodes(rules, scalars.ToEquatableArray(), spans.ToEquatableArray());
+        return new RuleNodes(rules, scalars.ToEquatableArray(), spans.ToEquatableArray()) { Ranges = RangesOf(rules, stages) };
 
         string Argument(string name) => arguments.Unique(Names.Device(Names.Snake(name)), "_");
+    }
+
+    private static RangeNodes RangesOf(RulesSpec rules, List<StageSpec> stages)
+    {
+        if (stages.Any(s => s.Kind == StageKind.BlockSelector))
+            return new RangeNodes(false, [], "a block list says which tiles are visited");
+        MaskRanges? ranges = MaskRanges.Of(rules, p => new RuleVariable(p.Type, p.Name), new NameSet(), out string why);
+        return new RangeNodes(ranges is not null, ranges?.Bounded.ToEquatableArray() ?? [], why);
     }
 
     private static string RoleOf(StageKind kind) => kind switch

@@ -44,15 +44,20 @@ internal static class BindHooks
         }
     }
 
+    private static string Word(RuleSpec rule) => rule.Kind == RuleForm.Mask ? "mask" : "sink";
+
     private static string ScoresOf(RuleNodes rules) => rules.Any
-        ? string.Join(", then ", rules.Spec.Masks.Select(r => $"mask {r.Method.CSharpName}").Concat(rules.Spec.Scores.Select(r => r.Method.CSharpName)))
+        ? string.Join(", then ", rules.Spec.Rules.OrderBy(r => r.Kind).Select(r => r.Kind == RuleForm.Score ? r.Method.CSharpName : $"{Word(r)} {r.Method.CSharpName}"))
         : "scores as they are";
 
     private static IEnumerable<ArgumentNode> ArgumentsOf(RuleNodes rules) => rules.Scalars
         .Select(s => new ArgumentNode(
             ArgumentKind.RuleScalar, s.Option.Argument, s.Option.Argument, s.Option.Parameter.Type, Stage: -1, IsWritten: false))
         .Concat(rules.Spans.Select(s => new ArgumentNode(
-            ArgumentKind.RuleSpan, s.Argument, s.Argument, $"attn::rules::Span<{s.Buffer.Type.Keyword()}>", Stage: -1, IsWritten: false)));
+            ArgumentKind.RuleSpan, s.Argument, s.Argument, $"attn::rules::Span<{s.Buffer.Type.Keyword()}>", Stage: -1, IsWritten: false)))
+        .Concat(rules.Ranges.Bounded.Take(1)
+            .Select(_ => new ArgumentNode(
+                ArgumentKind.RuleBounds, "bounds", RuleNodes.Bounds, "attn::rules::SpanBounds", Stage: -1, IsWritten: false)));
 
     /// <summary>The same hooks, with a row source over what the compress stage gathered.</summary>
     private static EquatableArray<HookNode> Gathered(FusionPlan plan, List<HookNode> hooks)

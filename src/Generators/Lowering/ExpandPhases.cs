@@ -23,6 +23,8 @@ internal static class ExpandPhases
         {
             StageNode node = plan.Graph.Nodes[stage];
             int phases = node.Device.Phases.Count;
+            if (node.Stage.Kind == StageKind.AttentionKernel && plan.Graph.Rules.Ranges.Bounded.Count > 0)
+                kernels.Add(BoundsOf(plan, stage));
             if (node.Device.Gather is not null)
             {
                 gathering.AddRange(KernelsOf(plan, stage, 0, phases, KernelPath.Gathered));
@@ -41,6 +43,16 @@ internal static class ExpandPhases
             }
         }
         return plan with { Kernels = kernels.ToEquatableArray() };
+    }
+
+    // The loop judges key tiles by the bounds of the spans that mask rules read there.
+    private static KernelNode BoundsOf(FusionPlan plan, int stage)
+    {
+        string spans = string.Join(", ", plan.Graph.Rules.Ranges.Bounded);
+        var step = new StepNode(
+            stage, RuleNodes.Bounds, $"bounds of {spans}, by which the loop tells which key tiles the mask rules leave empty", Reads: [],
+            Writes: [RuleNodes.Bounds], Arguments: [], TakesHooks: false, FusionPoint.Score, "attn::SpanBoundsPhase<Score>");
+        return new KernelNode(Entry: "", PhaseScope.KeyTile, [step], SplitReason: "", Arguments: []);
     }
 
     private static IEnumerable<KernelNode> KernelsOf(FusionPlan plan, int stage, int first, int end, KernelPath path)
@@ -75,6 +87,7 @@ internal static class ExpandPhases
     private static IEnumerable<string> ReadThrough(FusionPlan plan, ArgumentNode argument) => argument.Kind switch
     {
         ArgumentKind.Buffer or ArgumentKind.TokenIndex or ArgumentKind.BlockList => [argument.Name],
+        ArgumentKind.RuleBounds => [argument.Name],
         ArgumentKind.TensorMaps when argument.Stage >= 0 && plan.Graph.Nodes[argument.Stage].Device.Gather is { } gather =>
             plan.Buffers.Where(b => b.Stage == argument.Stage && (b.Local == gather.Key || b.Local == gather.Value)).Select(b => b.Name),
         _ => [],

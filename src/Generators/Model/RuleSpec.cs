@@ -18,19 +18,40 @@ internal sealed record RulesSpec(
     public static RulesSpec None { get; } = new([], [], [], []);
 
     /// <summary>Those that mask, which apply first.</summary>
-    public IEnumerable<RuleSpec> Masks => Rules.Where(rule => rule.IsMask);
+    public IEnumerable<RuleSpec> Masks => Rules.Where(rule => rule.Kind == RuleForm.Mask);
 
     /// <summary>Those that change scores.</summary>
-    public IEnumerable<RuleSpec> Scores => Rules.Where(rule => !rule.IsMask);
+    public IEnumerable<RuleSpec> Scores => Rules.Where(rule => rule.Kind == RuleForm.Score);
+
+    /// <summary>The one that gives a row's sink logit; null where there is none.</summary>
+    public RuleSpec? Sink => Rules.FirstOrDefault(rule => rule.Kind == RuleForm.Sink);
+
+    /// <summary>Whether there are any that mask or change scores.</summary>
+    public bool ChangeScores => Rules.Any(rule => rule.Kind != RuleForm.Sink);
 
     /// <summary>Every method, by name.</summary>
     public Dictionary<string, RuleMethod> Methods => Helpers.Concat(Rules.Select(rule => rule.Method)).ToDictionary(method => method.Name);
 }
 
 /// <summary>One rule.</summary>
-/// <param name="IsMask">Whether it is a mask rule; else a score rule.</param>
+/// <param name="Kind">What it decides.</param>
 /// <param name="Method">The method. A score rule's first parameter is the score.</param>
-internal sealed record RuleSpec(bool IsMask, RuleMethod Method);
+internal sealed record RuleSpec(RuleForm Kind, RuleMethod Method)
+{
+    /// <summary>Parameters that every rule of its kind has: the position, and before it the score.</summary>
+    public int Given => Kind == RuleForm.Score ? 2 : 1;
+}
+
+internal static class RuleForms
+{
+    /// <summary>The kind in words.</summary>
+    public static string Words(this RuleForm kind) => kind switch
+    {
+        RuleForm.Mask => "mask rule",
+        RuleForm.Score => "score rule",
+        _ => "sink",
+    };
+}
 
 /// <summary>A method with its body as a tree.</summary>
 /// <param name="Name">Its name; where the class has several of one name, followed by a number.</param>

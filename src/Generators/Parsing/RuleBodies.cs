@@ -33,6 +33,15 @@ internal sealed class RuleBodies(INamedTypeSymbol type, Compilation compilation,
     /// <summary>A rule's method.</summary>
     public RuleMethod? Read(IMethodSymbol rule) => _read.TryGetValue(rule, out RuleMethod? known) ? known : ReadBody(rule);
 
+    /// <summary>Whether a method, or one that it calls, reads a part of the position.</summary>
+    public bool Reads(RuleMethod method, PositionPart part) => method.Body.SelectMany(s => s.All).SelectMany(s => s.Expressions)
+        .SelectMany(e => e.All).Any(e => e switch
+        {
+            RulePosition position => position.Part == part,
+            RuleInvoke invoke => _read.Values.FirstOrDefault(m => m?.Name == invoke.Method) is { } called && Reads(called, part),
+            _ => false,
+        });
+
     /// <summary>A method that a body calls; null where it has no device form, which has been said then.</summary>
     public RuleMethod? Call(IMethodSymbol method, IOperation at)
     {

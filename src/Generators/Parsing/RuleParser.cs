@@ -44,9 +44,9 @@ internal sealed class RuleParser
             []);
     }
 
-    /// <summary>The [ScoreModifier] and [MaskModifier] of a method.</summary>
+    /// <summary>The [ScoreModifier], [MaskModifier] and [SinkLogit] of a method.</summary>
     public static IEnumerable<AttributeData> KindOf(IMethodSymbol method) => method.GetAttributes()
-        .Where(a => a.IsNamed(KnownTypeNames.ScoreModifier) || a.IsNamed(KnownTypeNames.MaskModifier));
+        .Where(a => a.IsNamed(KnownTypeNames.ScoreModifier) || a.IsNamed(KnownTypeNames.MaskModifier) || a.IsNamed(KnownTypeNames.SinkLogit));
 
     /// <summary>What a parameter is; null for what no rule takes.</summary>
     public static RuleType? TypeOf(ITypeSymbol type) => type.SpecialType switch
@@ -69,34 +69,51 @@ internal sealed class RuleParser
 
     private void Add(IMethodSymbol method, RuleBodies bodies)
     {
-        bool isMask = KindOf(method).First().IsNamed(KnownTypeNames.MaskModifier);
-        if (FaultOf(method, isMask) is { } fault)
+        AttributeData attribute = KindOf(method).First();
+        RuleForm kind = attribute.IsNamed(KnownTypeNames.MaskModifier) ? RuleForm.Mask
+            : attribute.IsNamed(KnownTypeNames.ScoreModifier) ? RuleForm.Score
+            : RuleForm.Sink;
+        if (FaultOf(method, kind) is { } fault)
         {
-            _refusals.Add(new DiagnosticInfo(
-                DiagnosticDescriptors.BadRule.Id, PlaceOf(method), [method.Name, isMask ? "mask rule" : "score rule", fault]));
+            Refuse(fault);
             return;
         }
-        int given = isMask ? 1 : 2;
+        int given = kind == RuleForm.Score ? 2 : 1;
         bool isUsable = true;
         foreach (IParameterSymbol parameter in method.Parameters.Skip(given))
             isUsable &= AddParameter(method, parameter);
-        if (isUsable && bodies.Read(method) is { } body)
-            _rules.Add(new RuleSpec(isMask, body));
+        if (!isUsable || bodies.Read(method) is not { } body)
+            return;
+        var rule = new RuleSpec(kind, body);
+        if (kind == RuleForm.Sink && bodies.Reads(body, PositionPart.Key))
+            Refuse("it reads at.Key, and a sink belongs to a row, not to a key");
+        else
+            _rules.Add(rule);
+
+        void Refuse(string why) => _refusals.Add(new DiagnosticInfo(
+            DiagnosticDescriptors.BadRule.Id, PlaceOf(method), [method.Name, kind.Words(), why]));
     }
 
-    private static string? FaultOf(IMethodSymbol method, bool isMask)
+    private string? FaultOf(IMethodSymbol method, RuleForm kind)
     {
-        string form = isMask ? "bool Rule(in ScorePosition at, ...)" : "float Rule(float score, in ScorePosition at, ...)";
+        string form = kind switch
+        {
+            RuleForm.Mask => "bool Rule(in ScorePosition at, ...)",
+            RuleForm.Score => "float Rule(float score, in ScorePosition at, ...)",
+            _ => "float Rule(in ScorePosition at, ...)",
+        };
         if (KindOf(method).Count() > 1)
-            return "it is marked both [ScoreModifier] and [MaskModifier]; keep one of them";
+            return "it is marked as two kinds of rule; keep one of [ScoreModifier], [MaskModifier] and [SinkLogit]";
+        if (kind == RuleForm.Sink && _rules.FirstOrDefault(r => r.Kind == RuleForm.Sink) is { } other)
+            return $"'{other.Method.CSharpName}' is the sink already, and a row has one; add up the two";
         if (!method.IsStatic)
             return $"it is not static; write static {form}";
         if (method.IsGenericMethod)
             return "it is generic";
         if (method.IsAsync || method.ReturnsByRef || method.ReturnsByRefReadonly)
             return $"it does not return a plain value; write static {form}";
-        RuleType returns = isMask ? RuleType.Bool : RuleType.Float;
-        RuleType[] first = isMask ? [RuleType.Position] : [RuleType.Float, RuleType.Position];
+        RuleType returns = kind == RuleForm.Mask ? RuleType.Bool : RuleType.Float;
+        RuleType[] first = kind == RuleForm.Score ? [RuleType.Float, RuleType.Position] : [RuleType.Position];
         bool isOfForm = TypeOf(method.ReturnType) == returns
             && method.Parameters.Take(first.Length).Select(p => TypeOf(p.Type)).SequenceEqual(first.Select(t => (RuleType?)t));
         return isOfForm ? null : $"its form is another; write static {form}";

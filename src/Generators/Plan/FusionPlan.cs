@@ -65,6 +65,7 @@ internal enum KernelPath
 /// <param name="Arguments">What it is given, in the order of its device struct.</param>
 /// <param name="TakesHooks">Whether it is the attention loop, which the hooks become part of.</param>
 /// <param name="Given">Fusion points whose hooks it is given: all of them for the attention loop.</param>
+/// <param name="Type">CUDA type of the phase where it is no stage's; empty where it is the stage's phase of that name.</param>
 internal sealed record StepNode(
     int Stage,
     string Phase,
@@ -73,7 +74,8 @@ internal sealed record StepNode(
     EquatableArray<string> Writes,
     EquatableArray<ArgumentNode> Arguments,
     bool TakesHooks,
-    FusionPoint Given);
+    FusionPoint Given,
+    string Type = "");
 
 /// <summary>Something given to a kernel or a hook.</summary>
 /// <param name="Kind">What it is.</param>
@@ -95,6 +97,7 @@ internal enum ArgumentKind
     Parameter,
     RuleScalar,
     RuleSpan,
+    RuleBounds,
 }
 
 /// <summary>One workspace buffer.</summary>

@@ -18,7 +18,7 @@ internal static class Names
 
     /// <summary>Names that a kernel has anyway: its tensors and what every phase is given.</summary>
     public static readonly string[] Reserved =
-        ["query", "key", "value", "output", "token_index", "block_list", "heads", "tensor_maps", "problem", "shared"];
+        ["query", "key", "value", "output", "token_index", "block_list", "heads", "tensor_maps", "rule_bounds", "problem", "shared"];
 
     /// <summary><c>TokenSparsePrefill</c> becomes <c>token-sparse-prefill</c>.</summary>
     public static string Kebab(string pascal) => Split(pascal, '-');

@@ -131,6 +131,10 @@ internal sealed class DeviceFunction
                 return ($"{Text(choice.Test, 15)} ? {Operand(choice.Then, 15)} : {Operand(choice.Else)}", Choice);
             case RuleCast { Type: RuleType.Int } cast:
                 return ($"rules::to_int({Operand(cast.Operand)})", Primary);
+            case RuleCast { Type: RuleType.Float } known when DistanceOf(known.Operand) is { } exact:
+                return (exact, Primary);
+            case RuleCast { Operand: RuleCall { Function: RuleFunction.Abs } magnitude } when DistanceOf(magnitude.Arguments[0]) is { } exact:
+                return ($"rules::abs({exact})", Primary);
             case RuleCast cast:
                 string to = RuleRange.Of(cast.Operand, _ranges).IsSmall ? "small_to_float" : "to_float";
                 return ($"rules::{to}({Operand(cast.Operand)})", Primary);
@@ -171,6 +175,17 @@ internal sealed class DeviceFunction
         return ($"{left} {symbol} {Text(binary.Right, binding is 5 or 6 ? binding - 1 : inner)}", binding);
     }
 
+    // The loop has the distance of query and key as a float, which is exact.
+    private string? DistanceOf(RuleExpression of) =>
+        of is RuleBinary
+        {
+            Operator: BinaryOperator.Subtract,
+            Left: RulePosition { Part: PositionPart.Query } query,
+            Right: RulePosition { Part: PositionPart.Key } key,
+        } && query.Variable == key.Variable
+            ? $"{NameOf(query.Variable)}.distance"
+            : null;
+
     // Beside another literal nothing would say that it is an Int or Float.
     private string Operand(RuleExpression expression, int binding = Choice) => expression is RuleLiteral { Type: RuleType.Int or RuleType.Float }
         ? $"{TypeOf(expression.Type)}({Text(expression)})"
@@ -183,7 +198,8 @@ internal sealed class DeviceFunction
         return device;
     }
 
-    private static string Literal(RuleLiteral literal) => literal.Type switch
+    /// <summary>A number or bool as it is spelt on the device.</summary>
+    public static string Literal(RuleLiteral literal) => literal.Type switch
     {
         RuleType.Bool => literal.Bits != 0 ? "true" : "false",
         RuleType.Int => RuleText.Int(literal.Bits),

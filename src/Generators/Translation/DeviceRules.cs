@@ -20,7 +20,7 @@ internal sealed class DeviceRules
     public DeviceRules(RulesSpec rules, IEnumerable<string> members)
     {
         _rules = rules;
-        var names = new NameSet(members.Concat(["apply"]));
+        var names = new NameSet(members.Concat(["hides", "change", "apply", "sink", "sees", "bounds", "for_each_bounded"]));
         foreach (RuleMethod method in Methods)
             _functions[method.Name] = names.Unique(Names.Device(Names.Snake(method.Name)), "_");
     }
@@ -35,7 +35,7 @@ internal sealed class DeviceRules
         {
             RuleSpec? rule = _rules.Rules.FirstOrDefault(r => r.Method == method);
             yield return "";
-            yield return $"// {method.CSharpName}{(rule is null ? "" : rule.IsMask ? ", a mask rule" : ", a score rule")}";
+            yield return $"// {method.CSharpName}{(rule is null ? "" : $", a {rule.Kind.Words()}")}";
             foreach (string line in new DeviceFunction(method, _functions).Lines())
                 yield return line;
         }
@@ -43,28 +43,33 @@ internal sealed class DeviceRules
 
     /// <summary>The lines of what the attention loop calls.</summary>
     /// <param name="argument">Name of the member that a parameter of rules is given.</param>
-    public IEnumerable<string> Apply(System.Func<string, string> argument)
+    public IEnumerable<string> Hooks(System.Func<string, string> argument)
     {
+        string At(bool isRead) => isRead ? "const attn::ScorePosition& position" : "const attn::ScorePosition&";
+        string[] masks = _rules.Masks.Select(rule => "!" + Call(rule, "at")).ToArray();
+        yield return $"__device__ bool hides({At(masks.Length > 0)}) const {{";
+        if (masks.Length > 0)
+            yield return "    const rules::Position at(position);";
+        yield return $"    return {(masks.Length > 0 ? string.Join(" || ", masks) : "false")};";
+        yield return "}";
         RuleSpec[] scores = _rules.Scores.ToArray();
-        yield return "__device__ float apply(float score, const attn::ScorePosition& position) const {";
-        yield return "    const rules::Position at(position);";
-        foreach (RuleSpec mask in _rules.Masks)
-            yield return $"    if (!{Call(mask, "at")}) return -attn::kInfinity;";
-        if (scores.Length == 0)
-        {
-            yield return "    return score;";
-        }
-        else
-        {
-            foreach (RuleSpec rule in scores.Take(scores.Length - 1))
-                yield return $"    score = {Call(rule, "score, at")}.value;";
-            yield return $"    return {Call(scores[scores.Length - 1], "score, at")}.value;";
-        }
+        yield return $"__device__ float change(float score, {At(scores.Length > 0)}) const {{";
+        if (scores.Length > 0)
+            yield return "    const rules::Position at(position);";
+        foreach (RuleSpec rule in scores.Take(scores.Length - 1))
+            yield return $"    score = {Call(rule, "score, at")}.value;";
+        yield return scores.Length == 0 ? "    return score;" : $"    return {Call(scores[scores.Length - 1], "score, at")}.value;";
+        yield return "}";
+        yield return "__device__ float apply(float score, const attn::ScorePosition& at) const {";
+        yield return "    return hides(at) ? -attn::kInfinity : change(score, at);";
+        yield return "}";
+        yield return $"__device__ float sink({At(_rules.Sink is not null)}) const {{";
+        yield return _rules.Sink is { } sink ? $"    return {Call(sink, "rules::Position(position)")}.value;" : "    return -attn::kInfinity;";
         yield return "}";
 
         string Call(RuleSpec rule, string first)
         {
-            IEnumerable<string> rest = rule.Method.Parameters.Skip(rule.IsMask ? 1 : 2).Select(p => ", " + argument(p.Name));
+            IEnumerable<string> rest = rule.Method.Parameters.Skip(rule.Given).Select(p => ", " + argument(p.Name));
             return $"{_functions[rule.Method.Name]}({first}{string.Concat(rest)})";
         }
     }

@@ -52,6 +52,12 @@ public sealed record EvaluationRow
 /// <param name="SparseLayers">Layers that ran the pipeline; the others ran dense attention.</param>
 public sealed record EvaluationResult(IReadOnlyList<EvaluationRow> Rows, IReadOnlyList<int> SparseLayers)
 {
+    /// <summary>Layers of the model.</summary>
+    public int Layers { get; init; }
+
+    /// <summary>Query-key pairs looked at over all of the causal mask, in the sparse layers alone; 1 without any.</summary>
+    public double SparsePairs => SparseLayers.Count == 0 ? 1 : 1 - (1 - Total.Pairs) * Layers / SparseLayers.Count;
+
     /// <summary>All kinds together; fractions weighted by prompts.</summary>
     public EvaluationRow Total
     {

@@ -32,6 +32,7 @@ public sealed unsafe class LlamaSession : IDisposable
     private readonly FloatBuffer _logits;
     private readonly LayerReport[] _reports;
     private readonly TokenSelection _selection = new();
+    private readonly BlockMask _blocks = new();
     private readonly LlamaLayerScratch _scratch;
     private FloatBuffer _stream = new(0);
     private FloatBuffer _before = new(0);
@@ -187,6 +188,7 @@ public sealed unsafe class LlamaSession : IDisposable
         }
         int keys = Length + rows, heads = config.QueryHeads, dim = config.HeadDim;
         int keyElements = keys * config.KeyValueHeads * dim;
+        bool choosesBlocks = pipeline.PipelinePlan.Stages.Any(stage => stage.Kind == StageKind.BlockSelector);
         _selection.Reset(0, 0, 0);
         long start = Stopwatch.GetTimestamp();
         pipeline.Run(new AttentionArguments<float, float>
@@ -197,18 +199,18 @@ public sealed unsafe class LlamaSession : IDisposable
             Output = AttentionTensor.FromBlhd(_attended.Span(0, rows * heads * dim), 1, rows, heads, dim),
             Selection = _selection,
             Layer = new(layer, config.Layers),
+            BlockSelection = choosesBlocks ? _blocks : null,
         });
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-        double all = heads * Pairs(keys, keys - rows);
-        if (_selection.Batch == 0)
-            return new LayerReport(seconds, 1, all, all);
-        double kept = 0, pairs = 0;
+        bool selected = _selection.Batch > 0;
+        double all = heads * Pairs(keys, keys - rows), kept = 0, pairs = 0;
         for (int head = 0; head < heads; head++)
         {
-            kept += _selection.KeyCount(0, head);
-            pairs += Pairs(_selection.KeyCount(0, head), _selection.QueryBegin(0, head));
+            (int count, int begin) = selected ? (_selection.KeyCount(0, head), _selection.QueryBegin(0, head)) : (keys, keys - rows);
+            kept += count;
+            pairs += choosesBlocks ? _blocks.CausalPairs(0, head, count - begin, count) : Pairs(count, begin);
         }
-        return new LayerReport(seconds, kept / ((double)heads * keys), pairs, all) { Selected = true };
+        return new LayerReport(seconds, kept / ((double)heads * keys), pairs, all) { Selected = selected };
 
         // Query i of [first, length) sees i + 1 keys.
         static double Pairs(double length, double first) => (length * (length + 1) - first * (first + 1)) / 2;

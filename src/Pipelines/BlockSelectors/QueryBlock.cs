@@ -8,9 +8,12 @@ namespace AttnCompose.Pipelines;
 /// </remarks>
 internal readonly struct QueryBlock
 {
+    private readonly int _blockKey;
+
     /// <summary>The query block of a number below <see cref="Count"/>.</summary>
     public QueryBlock(in RowSet rows, BlockMask blocks, AttentionMask mask, int index)
     {
+        _blockKey = blocks.BlockKey;
         Begin = index * blocks.BlockQuery;
         End = Math.Min(Begin + blocks.BlockQuery, rows.QueryCount);
         FirstDiagonal = rows.QueryBegin + Begin;
@@ -33,6 +36,10 @@ internal readonly struct QueryBlock
 
     /// <summary>Key blocks that hold a key which one of its queries may see: these, from block 0 on.</summary>
     public int KeyBlocks { get; }
+
+    /// <summary>Whether a key block holds the own key of one of the queries.</summary>
+    public bool HoldsDiagonal(int keyBlock) =>
+        (long)keyBlock * _blockKey <= LastDiagonal && FirstDiagonal < ((long)keyBlock + 1) * _blockKey;
 
     /// <summary>Query blocks of a head that have a query.</summary>
     public static int Count(in RowSet rows, BlockMask blocks) => (rows.QueryCount + blocks.BlockQuery - 1) / blocks.BlockQuery;

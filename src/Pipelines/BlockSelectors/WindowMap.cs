@@ -153,14 +153,10 @@ internal readonly unsafe struct WindowMap<T, TScore, TKernel>
                 largest = MathF.Max(largest, exponents[tile * _rows + row]);
             double sum = 0;
             for (int tile = 0; tile < tiles; tile++)
-                sum += factors[tile * _rows + row] * Power(exponents[tile * _rows + row], largest);
+                sum += factors[tile * _rows + row] * ScoreRows.Power(exponents[tile * _rows + row], largest);
             double factor = 1 / (sum * window);
             for (int tile = 0; tile < tiles; tile++)
-                factors[tile * _rows + row] = sum == 0 ? 0 : (float)(Power(exponents[tile * _rows + row], largest) * factor);
+                factors[tile * _rows + row] = sum == 0 ? 0 : (float)(ScoreRows.Power(exponents[tile * _rows + row], largest) * factor);
         }
     }
-
-    // 2^(tile - row), 0 where it is far below float32's range.
-    private static double Power(float tile, float row) =>
-        float.IsNegativeInfinity(tile) ? 0 : float.IsNaN(tile - row) ? double.NaN : Math.ScaleB(1, (int)Math.Max(tile - row, -500));
 }

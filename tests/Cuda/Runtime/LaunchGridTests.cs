@@ -29,6 +29,20 @@ public sealed class LaunchGridTests
     public void Tiles_cover_every_key(int keys, int tiles) =>
         Assert.Equal(tiles, Of(PhaseScope.KeyTile, s_shape with { KeyLength = keys }, 128, "k").X);
 
+    [Theory]
+    [InlineData(64, 32, 512, 4)] // as many as fill the device
+    [InlineData(64, 32, 64, 2)] // as many as the kernel says
+    [InlineData(64, 200, 512, 1)] // at least one a head
+    [InlineData(3, 1, 512, 3)] // no more than there are tiles
+    public void Blocks_that_walk_query_tiles_are_few(int tiles, int heads, int most, int blocks)
+    {
+        ProblemShape shape = s_shape with { QueryHeads = heads, KeyValueHeads = heads, QueryLength = 128 * tiles };
+        var kernel = new LaunchShape(128, 128, 0, Segments: most, Heads: 1, Resident: 1);
+        Assert.Equal(
+            new LaunchGrid(blocks, heads, 3),
+            LaunchGrid.Of(PhaseScope.QueryHeadQueryTile, in shape, in kernel, Multiprocessors, "k"));
+    }
+
     [Fact]
     public void No_keys_are_no_blocks()
     {

@@ -19,7 +19,12 @@ public sealed class RuleLaunchTests
         using CudaTensor<int> document = CudaTensor.From<int>(device, [.. Enumerable.Range(0, 100)]);
         using CudaTensor<Half> tensor = CudaTensor.AllocateBhld<Half>(device, 1, 2, 100, 64), output = CudaTensor.AllocateBhld<Half>(device, 1, 2, 100, 64);
         pipeline.Run(tensor, tensor, tensor, output, document);
-        Assert.Equal(new DeviceSpan(document.Pointer, 100), Argument<DeviceSpan>(driver, "packed_attention_attend", fromEnd: 1));
+        Assert.Equal(new DeviceSpan(document.Pointer, 100), Argument<DeviceSpan>(driver, "packed_attention_attend", fromEnd: 2));
+        // One block of 4096 elements holds the bounds of all.
+        var bounds = Argument<DeviceSpan>(driver, "packed_attention_attend", fromEnd: 1);
+        Assert.Equal(bounds, Argument<DeviceSpan>(driver, "packed_attention_rule_bounds", fromEnd: 1));
+        Assert.Equal(1, bounds.Length);
+        Assert.NotEqual(0, bounds.Data);
 
         using CudaTensor<int> shorter = CudaTensor.From<int>(device, [.. Enumerable.Range(0, 99)]);
         Assert.Contains("99 elements", Assert.Throws<ArgumentException>("document", () => pipeline.Run(tensor, tensor, tensor, output, shorter)).Message, StringComparison.Ordinal);
@@ -51,14 +56,14 @@ public sealed class RuleLaunchTests
     {
         var driver = new FakeDriver { Capability = (8, 0), ReadsCubins = true };
         using var device = new CudaDevice(driver, 0);
-        using SoftCapAttention pipeline = SoftCapAttention.Create(device, new() { Cap = 20, Fast = true });
+        using SlidingWindowAttention pipeline = SlidingWindowAttention.Create(device, new() { Window = 20, Sinks = 3 });
         using CudaTensor<Half> tensor = CudaTensor.AllocateBhld<Half>(device, 1, 2, 100, 64), output = CudaTensor.AllocateBhld<Half>(device, 1, 2, 100, 64);
         pipeline.Run(tensor, tensor, tensor, output);
-        Assert.Equal(20, Argument<float>(driver, "soft_cap_attention_attend", fromEnd: 2));
-        Assert.True(Argument<bool>(driver, "soft_cap_attention_attend", fromEnd: 1));
-        pipeline.Configure(new() { Cap = 30 });
+        Assert.Equal(20, Argument<int>(driver, "sliding_window_attention_attend", fromEnd: 2));
+        Assert.Equal(3, Argument<int>(driver, "sliding_window_attention_attend", fromEnd: 1));
+        pipeline.Configure(new() { Window = 30 });
         pipeline.Run(tensor, tensor, tensor, output);
-        Assert.Equal(30, Argument<float>(driver, "soft_cap_attention_attend", fromEnd: 2));
+        Assert.Equal(30, Argument<int>(driver, "sliding_window_attention_attend", fromEnd: 2));
     }
 
     [Theory]

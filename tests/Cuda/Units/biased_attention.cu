@@ -11,15 +11,17 @@ struct Config {
 
 // Score rule: attention falls off with distance. Mask rule: a query sees its own document.
 struct Score {
-    static constexpr bool kIdentity = false;
+    static constexpr bool kIdentity = false, kMasks = true, kChanges = true, kHasSink = false;
 
     float slope;
     const int* document;  // [key length]
 
+    __device__ bool hides(const attn::ScorePosition& at) const { return document[at.query] != document[at.key]; }
+    __device__ float change(float score, const attn::ScorePosition& at) const { return score - slope * at.distance; }
     __device__ float apply(float score, const attn::ScorePosition& at) const {
-        if (document[at.query] != document[at.key]) return -attn::kInfinity;
-        return score - slope * static_cast<float>(at.query - at.key);
+        return hides(at) ? -attn::kInfinity : change(score, at);
     }
+    __device__ float sink(const attn::ScorePosition&) const { return -attn::kInfinity; }
 };
 using RowSource = attn::GatherTokens<Config>;
 using Destination = attn::ScatterTokens<Config>;

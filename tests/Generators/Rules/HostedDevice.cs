@@ -6,6 +6,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using abstractions::AttnCompose;
+using abstractions::AttnCompose.Cpu;
 using AttnCompose.Cuda;
 using AttnCompose.Testing;
 
@@ -43,29 +44,68 @@ internal static class HostedDevice
         inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
         template <typename T> constexpr T least(T a, T b) { return a < b ? a : b; }
         template <typename T> constexpr T largest(T a, T b) { return a < b ? b : a; }
-        struct ScorePosition { int batch, query_head, key_value_head, query, key; };
+        struct ScorePosition { int batch, query_head, key_value_head, query, key; float distance; };
         namespace ptx {
         inline float tanh(float x) { return std::tanh(x); }
+        inline float exp2(float x) { return std::exp2(x); }
+        inline float reciprocal(float x) { return 1 / x; }
         inline float min_nan(float a, float b) { return a != a || b != b ? a + b : a < b || (a == b && std::signbit(a)) ? a : b; }
         inline float max_nan(float a, float b) { return a != a || b != b ? a + b : a > b || (a == b && std::signbit(b)) ? a : b; }
         }  // namespace ptx
         }  // namespace attn
         """;
 
+    // Bounds as the kernel finds them, of spans of one block.
+    private const string Judging = """
+        struct Tile { int rule, batch, query_head, key_value_head, query_low, query_high, key_low, key_high; };
+        template <typename T> void fill(const rules::Span<T>& span, int number, rules::SpanBounds bounds) {
+            const auto of = [&](long long i) { const int bits = ranges::bits_of(span.data[i]); return rules::SpanBounds::Entry{bits, bits}; };
+            auto all = of(0);
+            for (long long i = 1; i < span.length; i++) all = ranges::join<T>(all, of(i));
+            *bounds.near(number) = *bounds.far(number) = all;
+        }
+        template <typename S> int judge(S score, const Tile& t) {
+            static rules::SpanBounds::Entry entries[3 * 65];
+            if constexpr (requires { score.bounds; }) {
+                score.bounds = {entries, 1};
+                score.for_each_bounded([&](const auto& span, int number) { fill(span, number, score.bounds); });
+            }
+            const auto verdict = score.sees({{t.batch, t.batch}, {t.query_head, t.query_head}, {t.key_value_head, t.key_value_head},
+                                             {t.query_low, t.query_high}, {t.key_low, t.key_high}});
+            return (verdict.can_hold ? 1 : 0) + (verdict.can_fail ? 2 : 0);
+        }
+
+        """;
+
     /// <summary>Results of cases, in order.</summary>
-    public static float[] Run(IReadOnlyList<LoadedRules> rules, IReadOnlyList<(int Rule, float Score, ScorePosition At)> cases)
+    public static float[] Run(IReadOnlyList<LoadedRules> rules, IReadOnlyList<(int Rule, float Score, ScorePosition At)> cases) =>
+        MemoryMarshal.Cast<byte, float>(Run(rules, Apply(rules), [.. cases.SelectMany(Bytes)])).ToArray();
+
+    /// <summary>What the mask rules say of tiles, in order.</summary>
+    public static RuleVerdict[] Judge(IReadOnlyList<LoadedRules> rules, IReadOnlyList<(int Rule, TileRanges At)> tiles)
+    {
+        int[] numbers =
+        [
+            .. tiles.SelectMany(t => (int[])[t.Rule, t.At.Batch.Low, t.At.QueryHead.Low, t.At.KeyValueHead.Low, t.At.Query.Low, t.At.Query.High, t.At.Key.Low, t.At.Key.High]),
+        ];
+        byte[] results = Run(rules, Judging + Program("Tile", "int", rules, i => $"judge(r{i}::Score{s_members}, c)"), MemoryMarshal.AsBytes<int>(numbers).ToArray());
+        return [.. MemoryMarshal.Cast<byte, int>(results).ToArray().Select(bits => new RuleVerdict((bits & 1) != 0, (bits & 2) != 0))];
+    }
+
+    private static byte[] Run(IReadOnlyList<LoadedRules> rules, string program, byte[] input)
     {
         string folder = Directory.CreateTempSubdirectory("attncompose-rules-").FullName;
         try
         {
             Directory.CreateDirectory(Path.Combine(folder, "attncompose", "attention"));
             File.WriteAllText(Path.Combine(folder, "attncompose", "attention", "hooks.cuh"), StandIn);
-            File.Copy(Repository.PathOf("src/Cuda/Device/attncompose/rules.cuh"), Path.Combine(folder, "attncompose", "rules.cuh"));
-            File.WriteAllText(Path.Combine(folder, "rules.cpp"), Program(rules));
-            File.WriteAllBytes(Path.Combine(folder, "in"), [.. cases.SelectMany(Bytes)]);
+            foreach (string header in (string[])["rules.cuh", "rule_ranges.cuh"])
+                File.Copy(Repository.PathOf($"src/Cuda/Device/attncompose/{header}"), Path.Combine(folder, "attncompose", header));
+            File.WriteAllText(Path.Combine(folder, "rules.cpp"), Text(rules) + program);
+            File.WriteAllBytes(Path.Combine(folder, "in"), input);
             Start(folder, "c++", "-std=c++20", "-O1", "-ffp-contract=off", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-I.", "rules.cpp", "-o", "rules");
             Start(folder, Path.Combine(folder, "rules"));
-            return MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(Path.Combine(folder, "out"))).ToArray();
+            return File.ReadAllBytes(Path.Combine(folder, "out"));
         }
         finally
         {
@@ -73,25 +113,55 @@ internal static class HostedDevice
         }
     }
 
-    private static string Program(IReadOnlyList<LoadedRules> rules)
+    /// <summary>Compiles a program of the folder Hosted with the device's headers and runs it; it ends with 0 where all is well.</summary>
+    public static void RunProgram(string name)
     {
-        var text = new StringBuilder("#include <attncompose/rules.cuh>\n#include <cstdio>\nnamespace rules = attn::rules;\n");
+        string folder = Directory.CreateTempSubdirectory("attncompose-hosted-").FullName;
+        try
+        {
+            Start(
+                folder, "c++", "-std=c++20", "-O1", "-pthread", "-I", Repository.PathOf("src/Cuda/Device"),
+                Repository.PathOf($"tests/Generators/Rules/Hosted/{name}.cpp"), "-o", name);
+            Start(folder, Path.Combine(folder, name));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static string Text(IReadOnlyList<LoadedRules> rules)
+    {
+        var text = new StringBuilder(
+            "#include <attncompose/rule_ranges.cuh>\n#include <cstdio>\nnamespace rules = attn::rules;\nnamespace ranges = attn::rules::ranges;\n");
         for (int i = 0; i < rules.Count; i++)
             text.Append(CultureInfo.InvariantCulture, $"namespace r{i} {{\n{rules[i].Device}\n}}\n");
         string Numbers<T>(ReadOnlySpan<T> values, Func<T, string> form) => string.Join(", ", values.ToArray().Select(form));
         text.Append(CultureInfo.InvariantCulture, $"const float table[] = {{{Numbers(LoadedRules.Table, v => $"__builtin_bit_cast(float, {BitConverter.SingleToUInt32Bits(v)}u)")}}};\n");
         text.Append(CultureInfo.InvariantCulture, $"const int ids[] = {{{Numbers(LoadedRules.Ids, v => v.ToString(CultureInfo.InvariantCulture))}}};\n");
         text.Append(CultureInfo.InvariantCulture, $"const bool flags[] = {{{Numbers(LoadedRules.Flags, v => v ? "true" : "false")}}};\n");
-        text.Append("struct Case { int rule; float score; attn::ScorePosition at; };\n");
-        text.Append("template <typename S> float apply(const Case& c) {\n");
-        string a = $"__builtin_bit_cast(float, {BitConverter.SingleToInt32Bits(LoadedRules.A)})";
-        text.Append(CultureInfo.InvariantCulture, $"    return S{{{a}, {LoadedRules.N}, {(LoadedRules.F ? "true" : "false")}, ");
-        text.Append(CultureInfo.InvariantCulture, $"{{table, {RuleWriter.SpanLength}}}, {{ids, {RuleWriter.SpanLength}}}, {{flags, {RuleWriter.SpanLength}}}}}.apply(c.score, c.at);\n}}\n");
-        text.Append("int main() {\n    FILE* in = fopen(\"in\", \"rb\");\n    FILE* out = fopen(\"out\", \"wb\");\n    Case c;\n");
-        text.Append("    while (fread(&c, sizeof c, 1, in) == 1) {\n        float result = 0;\n        switch (c.rule) {\n");
+        return text.ToString();
+    }
+
+    // Members of every Score: options, then spans.
+    private static readonly string s_members = string.Create(
+        CultureInfo.InvariantCulture,
+        $"{{__builtin_bit_cast(float, {BitConverter.SingleToInt32Bits(LoadedRules.A)}), {LoadedRules.N}, {(LoadedRules.F ? "true" : "false")}, "
+        + $"{{table, {RuleWriter.SpanLength}}}, {{ids, {RuleWriter.SpanLength}}}, {{flags, {RuleWriter.SpanLength}}}}}");
+
+    private static string Apply(IReadOnlyList<LoadedRules> rules) =>
+        "struct Case { int rule; float score; int batch, query_head, key_value_head, query, key; };\n"
+        + Program("Case", "float", rules, i =>
+            $"r{i}::Score{s_members}.apply(c.score, {{c.batch, c.query_head, c.key_value_head, c.query, c.key, static_cast<float>(c.query - c.key)}})");
+
+    private static string Program(string item, string result, IReadOnlyList<LoadedRules> rules, Func<int, string> call)
+    {
+        var text = new StringBuilder("int main() {\n    FILE* in = fopen(\"in\", \"rb\");\n    FILE* out = fopen(\"out\", \"wb\");\n");
+        text.Append(CultureInfo.InvariantCulture, $"    {item} c;\n    while (fread(&c, sizeof c, 1, in) == 1) {{\n        {result} result = 0;\n");
+        text.Append("        switch (c.rule) {\n");
         for (int i = 0; i < rules.Count; i++)
-            text.Append(CultureInfo.InvariantCulture, $"            case {i}: result = apply<r{i}::Score>(c); break;\n");
-        return text.Append("        }\n        fwrite(&result, 4, 1, out);\n    }\n    return fclose(out);\n}\n").ToString();
+            text.Append(CultureInfo.InvariantCulture, $"            case {i}: result = {call(i)}; break;\n");
+        return text.Append("        }\n        fwrite(&result, sizeof result, 1, out);\n    }\n    return fclose(out);\n}\n").ToString();
     }
 
     private static byte[] Bytes((int Rule, float Score, ScorePosition At) c) =>

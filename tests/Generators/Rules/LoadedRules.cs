@@ -19,6 +19,8 @@ internal sealed unsafe class LoadedRules
     private delegate bool MaskMethod(
         in ScorePosition at, ReadOnlySpan<float> table, ReadOnlySpan<int> ids, ReadOnlySpan<bool> flags, float a, int n, bool f);
 
+    private delegate RuleVerdict SeesMethod(in TileRanges at);
+
     private delegate void ApplyMethod(in ScoreSegment at, Span<float> scores);
 
     public const float A = 0.3f;
@@ -29,9 +31,10 @@ internal sealed unsafe class LoadedRules
     private static readonly int* s_ids = Allocate<int>();
     private static readonly bool* s_flags = Allocate<bool>();
 
-    private readonly RuleMethod _rule;
+    private readonly RuleMethod? _rule;
     private readonly MaskMethod? _mask;
     private readonly ApplyMethod _apply;
+    private readonly SeesMethod? _sees;
 
     static LoadedRules()
     {
@@ -45,7 +48,7 @@ internal sealed unsafe class LoadedRules
         (Source, HasLanes) = (source, generated.Contains("RuleLanes.Store", StringComparison.Ordinal));
         Form = generated.Split("// -- rules: ")[1].Split('\n')[0];
         const BindingFlags Any = BindingFlags.Static | BindingFlags.NonPublic;
-        _rule = type.GetMethod("Rule", Any)!.CreateDelegate<RuleMethod>();
+        _rule = type.GetMethod("Rule", Any)?.CreateDelegate<RuleMethod>();
         _mask = type.GetMethod("Mask", Any)?.CreateDelegate<MaskMethod>();
         Type hook = type.GetNestedType("ScoreRules", BindingFlags.NonPublic)!;
         object boxed = Activator.CreateInstance(hook)!;
@@ -56,6 +59,7 @@ internal sealed unsafe class LoadedRules
         hook.GetField("Ids")!.SetValue(boxed, SpanOf(s_ids));
         hook.GetField("Flags")!.SetValue(boxed, SpanOf(s_flags));
         _apply = hook.GetMethod("Apply")!.CreateDelegate<ApplyMethod>(boxed);
+        _sees = hook.GetMethod("Sees")?.CreateDelegate<SeesMethod>(boxed);
     }
 
     public static ReadOnlySpan<float> Table => new(s_table, RuleWriter.SpanLength);
@@ -77,9 +81,15 @@ internal sealed unsafe class LoadedRules
     public required string Device { get; init; }
 
     /// <summary>Rules of seeds from one on.</summary>
-    public static IReadOnlyList<LoadedRules> Of(int seed, int count, bool loops, bool keyTables)
+    public static IReadOnlyList<LoadedRules> Of(int seed, int count, bool loops, bool keyTables) =>
+        Of(seed, [.. Enumerable.Range(seed, count).Select(s => new RuleWriter(new Random(s)).Pipeline($"R{s}", loops, keyTables))]);
+
+    /// <summary>Mask rules of the shapes that ranges of positions tell something of.</summary>
+    public static IReadOnlyList<LoadedRules> Shapes(int seed, int count) =>
+        Of(seed, [.. Enumerable.Range(seed, count).Select(s => new RuleWriter(new Random(s)).Shape($"R{s}"))]);
+
+    private static IReadOnlyList<LoadedRules> Of(int seed, string[] sources)
     {
-        string[] sources = [.. Enumerable.Range(seed, count).Select(s => new RuleWriter(new Random(s)).Pipeline($"R{s}", loops, keyTables))];
         CSharpCompilation compilation = Compiler.Compile([.. sources.Select(s => "using System;\n" + s)]);
         Compilation generated = Compiler.GenerateInto(compilation, out var diagnostics);
         Assert.True(diagnostics.IsEmpty, string.Join("\n", diagnostics) + sources.ElementAtOrDefault(0));
@@ -87,7 +97,7 @@ internal sealed unsafe class LoadedRules
         Assembly assembly = context.LoadFromStream(new MemoryStream([.. Compiler.Emit(generated)]));
         return
         [
-            .. Enumerable.Range(0, count).Select(i =>
+            .. Enumerable.Range(0, sources.Length).Select(i =>
             {
                 string Text(string kind) =>
                     generated.SyntaxTrees.Single(t => t.FilePath.EndsWith($"R{seed + i}.{kind}.g.cs", StringComparison.Ordinal)).ToString();
@@ -106,7 +116,26 @@ internal sealed unsafe class LoadedRules
     public float Method(float score, in ScorePosition at) =>
         _mask is not null && !_mask(in at, Table, Ids, Flags, A, N, F)
             ? float.NegativeInfinity
-            : _rule(score, in at, Table, Ids, Flags, A, N, F);
+            : _rule?.Invoke(score, in at, Table, Ids, Flags, A, N, F) ?? score;
+
+    /// <summary>What the generated hook says of a tile; null where the rules have no form over ranges.</summary>
+    public RuleVerdict? Sees(in TileRanges at) => _sees?.Invoke(in at);
+
+    /// <summary>What the mask method says of the pairs of a tile, asked one by one.</summary>
+    public RuleVerdict SeesEach(in TileRanges at)
+    {
+        var verdict = new RuleVerdict(false, false);
+        for (int query = at.Query.Low; query <= at.Query.High; query++)
+        {
+            for (int key = at.Key.Low; key <= at.Key.High; key++)
+            {
+                var position = new ScorePosition(at.Batch.Low, at.QueryHead.Low, at.KeyValueHead.Low, query, key);
+                bool sees = _mask!(in position, Table, Ids, Flags, A, N, F);
+                verdict = new(verdict.CanHold || sees, verdict.CanFail || !sees);
+            }
+        }
+        return verdict;
+    }
 
     /// <summary>What the generated hook makes of a run of scores.</summary>
     public void Apply(in ScoreSegment at, Span<float> scores) => _apply(in at, scores);

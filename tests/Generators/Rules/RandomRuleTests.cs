@@ -50,6 +50,67 @@ public sealed class RandomRuleTests
         Assert.True(loops || lanes > Count / 2, $"{lanes} of {Count} have a vector form: {string.Join(", ", all.Select(r => r.Form))}");
     }
 
+    [Theory]
+    [InlineData(5001)]
+    public void The_cpu_skips_no_pair_that_a_mask_shows_and_asks_of_every_pair_that_it_may_hide(int seed)
+    {
+        IReadOnlyList<LoadedRules> all = [.. LoadedRules.Of(seed, Count, loops: false, keyTables: true), .. LoadedRules.Shapes(seed, Count)];
+        int plain = 0, known = 0, decided = 0;
+        var random = new Random(seed);
+        foreach (LoadedRules rules in all)
+        {
+            for (int round = 0; round < 60; round++)
+            {
+                TileRanges tile = Tile(random);
+                if (rules.Sees(in tile) is not { } verdict)
+                    break;
+                RuleVerdict truth = rules.SeesEach(in tile);
+                AssertSound(rules, truth, verdict, tile);
+                bool isShape = rules.Source.Contains("int distance", StringComparison.Ordinal);
+                plain += isShape ? 0 : 1;
+                known += isShape && truth != RuleVerdict.Any ? 1 : 0;
+                decided += isShape && verdict != RuleVerdict.Any ? 1 : 0;
+            }
+        }
+        Assert.True(plain > 200, $"{plain} tiles of rules of every kind were judged");
+        Assert.True(decided > known * 2 / 3, $"of {known} tiles that are empty or full, ranges tell of {decided}");
+    }
+
+    [CppTheory]
+    [InlineData(6001)]
+    public void The_device_skips_no_pair_that_a_mask_shows_and_asks_of_every_pair_that_it_may_hide(int seed)
+    {
+        LoadedRules[] all =
+        [
+            .. LoadedRules.Of(seed, Count, loops: false, keyTables: true).Where(rules => rules.Sees(Tile(new Random(1))) is not null),
+            .. LoadedRules.Shapes(seed, Count),
+        ];
+        var random = new Random(seed);
+        (int Rule, TileRanges At)[] tiles = [.. Enumerable.Range(0, all.Length * 60).Select(i => (i % all.Length, Tile(random)))];
+        RuleVerdict[] verdicts = HostedDevice.Judge(all, tiles);
+        for (int i = 0; i < tiles.Length; i++)
+            AssertSound(all[tiles[i].Rule], all[tiles[i].Rule].SeesEach(in tiles[i].At), verdicts[i], tiles[i].At);
+        Assert.True(verdicts.Count(v => !v.CanHold) > tiles.Length / 20, "hardly a tile is found to be empty");
+        Assert.True(verdicts.Count(v => !v.CanFail) > tiles.Length / 20, "hardly a tile is found to be full");
+    }
+
+    // A walk is taken by a whole warp, so a program of its own plays one.
+    [CppTheory]
+    [InlineData("ruled_walk")]
+    public void The_walk_of_a_mask_rule_takes_what_the_rule_leaves(string program) => HostedDevice.RunProgram(program);
+
+    private static TileRanges Tile(Random random)
+    {
+        int query = random.Next(60), key = random.Next(60);
+        return new(
+            RuleRanges.Of(random.Next(3)), RuleRanges.Of(random.Next(8)), RuleRanges.Of(random.Next(4)),
+            new(query, Math.Min(63, query + random.Next(12))), new(key, Math.Min(63, key + random.Next(12))));
+    }
+
+    private static void AssertSound(LoadedRules rules, RuleVerdict truth, RuleVerdict verdict, TileRanges tile) => Assert.True(
+        (verdict.CanHold || !truth.CanHold) && (verdict.CanFail || !truth.CanFail),
+        $"{verdict}, the truth {truth}, of {tile} in\n{rules.Source}\n{rules.Device}");
+
     [CppTheory]
     [InlineData(3001)]
     public void The_device_text_computes_what_the_methods_compute(int seed)
@@ -72,7 +133,7 @@ public sealed class RandomRuleTests
     [InlineData("sm_90a")]
     public void The_device_text_compiles(string architecture)
     {
-        var text = new StringBuilder("#include <attncompose/rules.cuh>\nnamespace rules = attn::rules;\n");
+        var text = new StringBuilder("#include <attncompose/rule_ranges.cuh>\nnamespace rules = attn::rules;\nnamespace ranges = attn::rules::ranges;\n");
         IReadOnlyList<LoadedRules> all = LoadedRules.Of(4001, Count, loops: true, keyTables: true);
         for (int i = 0; i < all.Count; i++)
         {

@@ -16,6 +16,10 @@ public sealed class RuleDiagnosticsTests
         { "ATTN0030", "[ScoreModifier] static float «R»<T>(float score, in ScorePosition at) => score;", Score + ") => score;" },
         { "ATTN0030", "[MaskModifier] static float «R»(in ScorePosition at) => 0;", "[MaskModifier] static bool R(in ScorePosition at) => true;" },
         { "ATTN0030", "[MaskModifier, ScoreModifier] static bool «R»(in ScorePosition at) => true;", "[MaskModifier] static bool R(in ScorePosition at) => true;" },
+        { "ATTN0030", "[SinkLogit] static float «S»(float score, in ScorePosition at) => 0;", "[SinkLogit] static float S(in ScorePosition at) => 0;" },
+        { "ATTN0030", "[SinkLogit] static float «S»(in ScorePosition at) => at.Key;", "[SinkLogit] static float S(in ScorePosition at) => at.QueryHead;" },
+        { "ATTN0030", "static float H(in ScorePosition at) => at.Key; [SinkLogit] static float «S»(in ScorePosition at) => H(at);", "static float H(in ScorePosition at) => at.Query; [SinkLogit] static float S(in ScorePosition at) => H(at);" },
+        { "ATTN0030", "[SinkLogit] static float S(in ScorePosition at) => 0; [SinkLogit] static float «T»(in ScorePosition at) => 0;", "[SinkLogit] static float S(in ScorePosition at) => 0;" },
         { "ATTN0031", Score + ", float «slope») => score;", Score + ", float slope = 1) => score;" },
         { "ATTN0031", Score + ", double «slope» = 1) => score;", Score + ", [RuntimeParameter(1)] float slope) => score;" },
         { "ATTN0031", Score + ", [RuntimeParameter(1)] float «slope» = 1) => score;", Score + ", int slope = 1) => score;" },
@@ -91,6 +95,9 @@ public sealed class RuleDiagnosticsTests
     [InlineData("[AttentionPipeline, «ClosedAttend»]", "ATTN0016")]
     [InlineData("[AttentionPipeline, «TestSelect», TestGather, FlashAttention, TestScatter]", "ATTN0034")]
     [InlineData("[AttentionPipeline, «TestSelect», TokenCoverage, TestGather, FlashAttention, TestScatter]", "ATTN0034 ATTN0019")]
+    [InlineData("[AttentionPipeline, «AntiDiagonal», BlockSparseAttention]", "ATTN0034")]
+    [InlineData("[AttentionPipeline, «PooledTopK», BlockSparseAttention]", "ATTN0034")]
+    [InlineData("[AttentionPipeline, TokenCoverage, GatherTokens, «PooledCoverage», BlockSparseAttention, ScatterTokens]", "ATTN0034")]
     public void Rules_need_stages_that_apply_them(string attributes, string ids)
     {
         (string source, string marked) = Diagnosed.Split(attributes + " partial class P { " + Score.Replace("R(", "Bias(", StringComparison.Ordinal) + ") => score; }");
@@ -102,6 +109,14 @@ public sealed class RuleDiagnosticsTests
         Assert.Contains("Bias", first.GetMessage(), StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("[AttentionPipeline, StreamingBlocks, BlockSparseAttention]")]
+    [InlineData("[AttentionPipeline, VerticalSlash, BlockSparseAttention]")]
+    [InlineData("[AttentionPipeline, FlexPrefill, BlockSparseAttention]")]
+    public void Block_selectors_that_score_nothing_or_apply_rules_take_them(string attributes) =>
+        Assert.Empty(Compiler.Generate(Compiler.Compile(
+            $"using System;\n{attributes} partial class P {{ {Score}) => score; }}")).Diagnostics);
+
     [Fact]
     public void A_rule_of_no_pipeline_has_no_effect()
     {
@@ -112,7 +127,9 @@ public sealed class RuleDiagnosticsTests
     }
 
     [Theory]
-    [InlineData("score + (at.Query - at.Key)", "score + rules::small_to_float(at.query - at.key)")]
+    [InlineData("score + (at.Query - at.Key)", "score + at.distance")]
+    [InlineData("score + (at.Key - at.Query)", "score + rules::small_to_float(at.key - at.query)")]
+    [InlineData("score * Math.Abs(at.Query - at.Key)", "score * rules::abs(at.distance)")]
     [InlineData("score + at.Query * at.Key", "score + rules::to_float(at.query * at.key)")]
     [InlineData("score + (float)Math.Min(n, 9) * Math.Abs(at.Key - 7)", "score + rules::to_float(rules::min(n, Int(9))) * rules::small_to_float(rules::abs(at.key - 7))")]
     [InlineData("score * (n > 3 ? 1 : 2f) / -3", "score * (n > 3 ? Float(1.0f) : Float(2.0f)) / -3.0f")]
@@ -125,6 +142,28 @@ public sealed class RuleDiagnosticsTests
         Compilation compilation = Compiler.Compile(Pipeline(Score + $", int n = 4) => {csharp};"));
         string text = Compiler.Generate(compilation).GeneratedTrees.Single(t => t.FilePath.EndsWith("Kernels.g.cs", StringComparison.Ordinal)).ToString();
         Assert.Contains($"return {cuda};\n", text, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("at.Query - at.Key < n", "ranges::less(ranges::subtract(at.query, at.key), ranges::of(Int(n)))")]
+    [InlineData("at.Key >= 3 || !f", "ranges::either(ranges::less_or_equal(ranges::of(Int(3)), at.key), ranges::invert(ranges::of(f)))")]
+    [InlineData("ids[at.Key] != ids[at.Batch]", "ranges::invert(ranges::equal(ranges::element(ids, bounds, 0, at.key), ranges::element(ids, bounds, 0, at.batch)))")]
+    [InlineData("at.Key / n == 1 & true", "ranges::both(ranges::equal(ranges::divide(at.key, ranges::of(Int(n))), ranges::of(Int(1))), ranges::of(true))")]
+    [InlineData("MathF.Exp(at.Key) > 2", "ranges::less(ranges::of(Float(2.0f)), ranges::any_float())")]
+    public void A_mask_rule_reads_over_ranges_as_in_csharp(string csharp, string cuda)
+    {
+        Compilation compilation = Compiler.Compile(Pipeline($"[MaskModifier] static bool M(in ScorePosition at, ReadOnlySpan<int> ids, int n = 4, bool f = true) => {csharp};"));
+        string text = Compiler.Generate(compilation).GeneratedTrees.Single(t => t.FilePath.EndsWith("Kernels.g.cs", StringComparison.Ordinal)).ToString();
+        Assert.Contains($"return {cuda};\n", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_mask_rule_with_a_loop_is_asked_pair_by_pair()
+    {
+        Compilation compilation = Compiler.Compile(Pipeline(
+            "[MaskModifier] static bool M(in ScorePosition at) { int x = at.Key; for (int i = 0; i < 3; i++) x /= 2; return x < 9; }"));
+        Assert.All(Compiler.Generate(compilation).GeneratedTrees, tree =>
+            Assert.DoesNotContain("Ranges", tree.ToString(), StringComparison.Ordinal));
     }
 
     private static string Pipeline(string methods) => $"using System;\n[AttentionPipeline, FlashAttention] partial class P {{ {methods} }}";

@@ -32,6 +32,53 @@ internal sealed class RuleWriter(Random random)
         return _text.Append("}\n").ToString();
     }
 
+    /// <summary>A pipeline with a mask rule out of comparisons of positions, as masks of the literature are.</summary>
+    public string Shape(string name) => $$"""
+        [AttentionPipeline, FlashAttention]
+        public sealed partial class {{name}}
+        {
+            [MaskModifier]
+            internal static bool Mask(in ScorePosition at, {{Parameters}})
+            {
+                int distance = at.Query - at.Key;
+                return {{Condition(2)}};
+            }
+        }
+
+        """;
+
+    private string Condition(int depth)
+    {
+        if (depth > 0 && random.Next(4) > 0)
+        {
+            string left = Condition(depth - 1), right = Condition(depth - 1);
+            return random.Next(8) switch
+            {
+                0 => $"!({left})",
+                1 => $"({left} ? {right} : {Condition(depth - 1)})",
+                2 => $"({left} != {right})",
+                < 6 => $"({left} && {right})",
+                _ => $"({left} || {right})",
+            };
+        }
+        string number = Pick("n", "3", "17", "30");
+        string leaf = random.Next(12) switch
+        {
+            0 or 1 => $"distance {Pick("<", "<=", ">=")} {number}",
+            2 => $"Math.Abs(distance) <= {number}",
+            3 => $"at.Key {Pick("<", ">=")} {number}",
+            4 => $"at.Query / {number} == at.Key / {number}",
+            5 => $"at.Query / {number} - at.Key / {number} <= 1",
+            6 => $"at.Key % {number} < 2",
+            7 => "ids[at.Query] == ids[at.Key]",
+            8 => $"flags[at.{Pick("Query", "Key", "Batch")}]",
+            9 => "table[at.Key] * 0.5f < a - distance",
+            10 => $"at.Key < ids[at.{Pick("Batch", "QueryHead", "Query")}]",
+            _ => $"(at.Key & 31) >> 2 < Math.Min(at.Query, {number})",
+        };
+        return $"({leaf})";
+    }
+
     private void Method(string signature, string returns, bool keyTables, bool inHelper)
     {
         _inHelper = inHelper;

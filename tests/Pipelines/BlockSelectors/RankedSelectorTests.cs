@@ -75,9 +75,19 @@ public sealed class RankedSelectorTests
     {
         var inputs = new SelectorCase(5);
         inputs.Poison();
-        BlockMask chosen = inputs.Choose(new FlexPrefillAttribute { Gamma = 0.1, Tau = 0.1, MinBudget = 0 });
-        foreach ((int b, int h, BlockHead head) in inputs.Heads())
-            inputs.AssertVisits(head.Where((_, _) => true), chosen, b, h);
+        BlockSelectorAttribute[] selectors =
+        [
+            new FlexPrefillAttribute { Gamma = 0.1, Tau = 0.1, MinBudget = 0 },
+            new AntiDiagonalAttribute { Threshold = 0.1, Stride = 16 },
+            new PooledTopKAttribute { TopK = 0 },
+            new PooledCoverageAttribute { Tau = 0.1, Theta = -1 },
+        ];
+        foreach (BlockSelectorAttribute selector in selectors)
+        {
+            BlockMask chosen = inputs.Choose(selector);
+            foreach ((int b, int h, BlockHead head) in inputs.Heads())
+                inputs.AssertVisits(head.Where((_, _) => true), chosen, b, h);
+        }
     }
 
     [Fact]
@@ -136,5 +146,8 @@ public sealed class RankedSelectorTests
         new StreamingBlocksAttribute { Sink = 10, Local = 20 },
         new VerticalSlashAttribute { VerticalSize = 9, SlashSize = 9, ForcedVertical = 2, ForcedSlash = 3, LastQueries = 64 },
         new FlexPrefillAttribute { Gamma = 0.5, Tau = 0.2, MinBudget = 0 },
+        new AntiDiagonalAttribute { Threshold = 0.5, Stride = 16 },
+        new PooledTopKAttribute { TopK = 1 },
+        new PooledCoverageAttribute { Tau = 0.5, Theta = 0.05 },
     ];
 }

@@ -12,6 +12,7 @@ public sealed class SampleRuleTests
     private static readonly int[] s_queryLengths = [Queries, 101];
     private static readonly int[] s_document = [.. Enumerable.Range(0, Keys).Select(i => i * i / 2000)];
     private static readonly float[] s_slopes = AlibiAttention.Slopes(Heads);
+    private static readonly float[] s_sinks = [-1, 0.5f, 3, float.NegativeInfinity];
     private static readonly int[] s_prefixes = [60, 0];
     private static readonly float[] s_bias = [.. Enumerable.Range(0, Heads * RelativeBiasAttention.Buckets).Select(i => i % 17 / 8f - 1)];
 
@@ -23,12 +24,26 @@ public sealed class SampleRuleTests
         AttentionMask.Causal, static device => AlibiAttention.Create(device), static (p, in a) => p.Run(in a, s_slopes),
         static (score, _, head, query, key) => score - Math.Pow(2, -8.0 * (head + 1) / Heads) * (query - key));
 
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Soft_cap(bool fast) => Check(
-        AttentionMask.Causal, device => SoftCapAttention.Create(device, new() { Cap = 2, Fast = fast }), static (p, in a) => p.Run(in a),
+    [Fact]
+    public void Soft_cap() => Check(
+        AttentionMask.Causal, static device => SoftCapAttention.Create(device, new() { Cap = 2 }), static (p, in a) => p.Run(in a),
         static (score, _, _, _, _) => 2 * Math.Tanh(score / 2));
+
+    [Fact]
+    public void Fast_soft_cap() => Check(
+        AttentionMask.Causal, static device => FastSoftCapAttention.Create(device, new() { Cap = 2 }), static (p, in a) => p.Run(in a),
+        static (score, _, _, _, _) => 2 * Math.Tanh(score / 2));
+
+    [Fact]
+    public void Sinks() => Check(
+        AttentionMask.Causal, static device => SinkAttention.Create(device), static (p, in a) => p.Run(in a, s_sinks),
+        static (score, _, _, _, _) => score, static head => s_sinks[head]);
+
+    [Fact]
+    public void Sinks_beside_a_selection_that_keeps_all_and_a_window() => Check(
+        AttentionMask.Causal, static device => SparseSinkAttention.Create(device, new() { Coverage = 0, Span = 40 }),
+        static (p, in a) => p.Run(in a, s_sinks),
+        static (score, _, _, query, key) => query - key < 40 ? score : double.NegativeInfinity, static head => s_sinks[head]);
 
     [Fact]
     public void Sliding_window() => Check(
@@ -94,8 +109,8 @@ public sealed class SampleRuleTests
         using var device = AttentionDevice.Cpu(1);
         Assert.Throws<ArgumentOutOfRangeException>("Cap", () => SoftCapAttention.Create(device, new() { Cap = 0.5f }));
         Assert.Equal(50, new SoftCapAttention.Options().Cap);
-        Assert.Equal(["Cap", "Fast"], SoftCapAttention.Plan.Parameters.Select(p => p.Name));
-        using IAttentionPipeline byName = SoftCapAttention.Descriptor.Create(device, [new("Cap", "2"), new("Fast", "true")]);
+        Assert.Equal(["Window", "Sinks"], SlidingWindowAttention.Plan.Parameters.Select(p => p.Name));
+        using IAttentionPipeline byName = SoftCapAttention.Descriptor.Create(device, [new("Cap", "2")]);
         using SoftCapAttention pipeline = SoftCapAttention.Create(device);
         Tensors named = new(), first = new(), second = new();
         byName.Run(named.Arguments);
@@ -122,7 +137,8 @@ public sealed class SampleRuleTests
     private static int Bucket(int distance) =>
         distance < 16 ? distance : Math.Min(31, 16 + (int)(Math.Log(distance / 16.0) / Math.Log(8) * 16 + 1e-6));
 
-    private static void Check<T>(AttentionMask mask, Func<AttentionDevice, T> create, Call<T> call, Definition definition)
+    private static void Check<T>(
+        AttentionMask mask, Func<AttentionDevice, T> create, Call<T> call, Definition definition, Func<int, double>? sink = null)
         where T : IAttentionPipeline
     {
         using var device = AttentionDevice.Cpu(2);
@@ -153,7 +169,8 @@ public sealed class SampleRuleTests
                     AttentionOracle.Attend(
                         query.Span, key.Span, value.Span, Dim, s_keyLengths[b] - s_queryLengths[b], keys.AsSpan(0, s_keyLengths[b]),
                         keys.AsSpan(0, s_queryLengths[b]), mask == AttentionMask.Causal, 1 / Math.Sqrt(Dim),
-                        (score, i, j) => definition(score, b, h, i, j), output.AsSpan(), logSumExp.AsSpan());
+                        (score, i, j) => definition(score, b, h, i, j), output.AsSpan(), logSumExp.AsSpan(),
+                        sink: sink?.Invoke(h) ?? double.NegativeInfinity);
                     return output;
                 }
             }

@@ -82,7 +82,8 @@ struct LaunchShape {
     int box_columns, box_rows;  // of key and value; 0 where no tensor map is read
     int team;                   // most blocks that share a head or sequence (team.cuh)
     int held_keys;              // most keys that a block of a team holds, in 4 bytes each behind shared_bytes
-    int segments;               // most segments of the keys of a head, for the scope that is cut into them;
+    int segments;               // most segments of the keys of a head, for the scope that is cut into them; most blocks of a
+                                // sequence for the scope of query tiles, which they then walk, and 0 where each has one
     int heads, resident;        // query heads of such a block, at most; blocks of it that a multiprocessor runs at once
     int waits;                  // 1: the kernel waits for the one before it by itself, and may start before its end
 };

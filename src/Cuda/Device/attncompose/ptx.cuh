@@ -118,6 +118,13 @@ __device__ inline float exp2(float x) {
     return y;
 }
 
+// 1 / x to a relative error of 2^-23.
+__device__ inline float reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // tanh to a relative error of 2^-11.
 __device__ inline float tanh(float x) {
     float y;

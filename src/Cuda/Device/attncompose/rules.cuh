@@ -6,8 +6,8 @@
 //   bool    the language's own
 //   Span    reads 0 outside its elements, where C# throws
 //
-// Equal to C# to the bit but for exp, log, log2, pow and tanh, which are within 2 units in the last place (pow: 4), and for the
-// payload of NaN.
+// Equal to C# to the bit but for exp, log, log2, pow and tanh, which are within 2 units in the last place (pow and tanh: 4), and for
+// the payload of NaN.
 #pragma once
 
 #include <attncompose/attention/hooks.cuh>
@@ -180,8 +180,16 @@ __device__ inline Float log2(Float a) {
 __device__ inline Float pow(Float a, Float b) {
     return powf(a.value, b.value);
 }
+// Within 4 units and without a branch: the polynomial of the host's vectors near 0, 1 - 2 / (e^2|a| + 1) elsewhere.
 __device__ inline Float tanh(Float a) {
-    return tanhf(a.value);
+    const float x = fabsf(a.value), square = x * x;
+    float p = fmaf(-0.00609671418f, square, 0.0209971797f);
+    p = fmaf(p, square, -0.0538509078f);
+    p = fmaf(p, square, 0.133327693f);
+    p = fmaf(p, square, -0.333333284f);
+    const float near = fmaf(p * square, x, x);
+    const float far = fmaf(ptx::reciprocal(ptx::exp2(x * 2.88539008f) + 1), -2, 1);
+    return copysignf(x < 0.625f ? near : far, a.value);
 }
 __device__ inline Float fast_tanh(Float a) {
     return ptx::tanh(a.value);
@@ -209,9 +217,15 @@ __device__ inline Int clamp(Int a, Int low, Int high) {
 // Where a score stands, as the rule sees it.
 struct Position {
     Int batch, query_head, key_value_head, query, key;
+    Float distance;  // query - key
 
     __device__ explicit Position(const ScorePosition& at)
-        : batch(at.batch), query_head(at.query_head), key_value_head(at.key_value_head), query(at.query), key(at.key) {}
+        : batch(at.batch),
+          query_head(at.query_head),
+          key_value_head(at.key_value_head),
+          query(at.query),
+          key(at.key),
+          distance(at.distance) {}
 };
 
 // A span argument of float, int or bool; the host mirrors it byte for byte. Its elements do not change while a kernel runs.

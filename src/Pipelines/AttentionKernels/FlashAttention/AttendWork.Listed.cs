@@ -64,6 +64,7 @@ internal unsafe partial struct AttendWork<T, TOut, TRows, TBlocks, TScore, TDest
                 Count = count,
                 Visible = count,
                 Kind = RunKind.Columns,
+                Hides = true,
                 Positions = packed.Positions,
                 Numbers = numbers,
             };

@@ -79,7 +79,12 @@ internal unsafe partial struct AttendWork<T, TOut, TRows, TBlocks, TScore, TDest
         if (TBlocks.IsEvery)
         {
             for (int firstKey = 0; firstKey < keys; firstKey += IMicroKernel.TileKeys)
-                Visit(in at, in rows, firstKey, Math.Min(IMicroKernel.TileKeys, keys - firstKey), causal);
+            {
+                int count = Math.Min(IMicroKernel.TileKeys, keys - firstKey);
+                RuleVerdict verdict = TScore.HasRanges ? Judge(in at, in rows, firstKey, count) : RuleVerdict.Any;
+                if (verdict.CanHold)
+                    Visit(in at, in rows, firstKey, count, causal, hides: verdict.CanFail);
+            }
         }
         else
         {
@@ -108,10 +113,25 @@ internal unsafe partial struct AttendWork<T, TOut, TRows, TBlocks, TScore, TDest
         new Span<float>(at.Output, Layout.OutputFloats).Clear();
         new Span<float>(at.Maxima, Layout.StateFloats).Fill(float.NegativeInfinity);
         new Span<float>(at.Sums, Layout.StateFloats).Clear();
+        for (int r = 0; TScore.HasSink && r < at.Count; r++)
+        {
+            float sink = Scores.Sink(new(at.Batch, at.Head, at.KeyHead, rows.Position(at.Begin + r), 0));
+            if (float.IsNegativeInfinity(sink))
+                continue;
+            // As a first key, whose value is 0.
+            int state = r / TKernel.Rows * TKernel.Lanes + r % TKernel.Rows;
+            (at.Maxima[state], at.Sums[state]) = (sink * Log2E, 1);
+        }
     }
 
+    // What the mask rules say of the pairs of a tile. Positions ascend, whether or not rows were left out.
+    private RuleVerdict Judge(in Tile at, in RowSet rows, int firstKey, int keys) => Scores.Sees(new TileRanges(
+        RuleRanges.Of(at.Batch), RuleRanges.Of(at.Head), RuleRanges.Of(at.KeyHead),
+        new(rows.Position(at.Begin), rows.Position(at.Begin + at.Count - 1)),
+        new(rows.Position(firstKey), rows.Position(firstKey + keys - 1))));
+
     // Consecutive keys of one packed tile.
-    private void Visit(in Tile at, in RowSet rows, int firstKey, int keys, bool causal, RunKind kind = RunKind.Whole)
+    private void Visit(in Tile at, in RowSet rows, int firstKey, int keys, bool causal, RunKind kind = RunKind.Whole, bool hides = true)
     {
         (int tile, int offset) = Math.DivRem(firstKey, IMicroKernel.TileKeys);
         var run = new KeyRun
@@ -123,6 +143,7 @@ internal unsafe partial struct AttendWork<T, TOut, TRows, TBlocks, TScore, TDest
             Visible = causal ? at.Begin - firstKey + 1 : keys,
             Step = causal ? 1 : 0,
             Kind = kind,
+            Hides = hides,
             First = firstKey,
             Positions = rows.IsIndexed ? rows.Positions.Slice(firstKey, keys) : default,
         };
@@ -207,7 +228,8 @@ internal unsafe partial struct AttendWork<T, TOut, TRows, TBlocks, TScore, TDest
                 FirstKey = run.First,
                 Keys = run.Positions.IsEmpty ? default : run.Positions[..count],
             };
-            Scores.Apply(in segment, new Span<float>(row, count));
+            if (!TScore.OnlyMasks || run.Hides)
+                Scores.Apply(in segment, new Span<float>(row, count));
             TKernel.Multiply(row, count, Log2E);
         }
     }
@@ -265,6 +287,7 @@ internal unsafe partial struct AttendWork<T, TOut, TRows, TBlocks, TScore, TDest
         public int Offset, Count; // in the tile
         public int Visible, Step; // row r sees Visible + r * Step of them
         public RunKind Kind;
+        public bool Hides; // whether mask rules may hide some of them
         public int First; // the first one's number among the rows that take part
         public ReadOnlySpan<int> Positions; // in the original sequence; empty where they are consecutive
         public int* Numbers; // of columns, among the rows that take part

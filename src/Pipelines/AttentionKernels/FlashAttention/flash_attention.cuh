@@ -3,6 +3,7 @@
 #pragma once
 
 #include <attncompose/attention/main_loop.cuh>
+#include <attncompose/attention/ruled_blocks.cuh>
 
 namespace attn {
 
@@ -10,7 +11,8 @@ namespace attn {
 template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination>
 struct FlashAttention {
     struct Attend {
-        using Loop = MainLoop<Config, Rows, Score, Destination, EveryBlock<Config>>;
+        using Blocks = decltype(key_blocks_of<Config>(*static_cast<const Score*>(nullptr)));
+        using Loop = MainLoop<Config, Rows, Score, Destination, Blocks>;
         struct Arguments {};
 
         static constexpr int kThreads = Loop::kThreads;
@@ -19,7 +21,7 @@ struct FlashAttention {
 
         static __device__ void run(const Problem& problem, const Rows& rows, const Score& score,
                                    const Destination& destination, const Arguments&, unsigned char* shared) {
-            Loop::run(problem, rows, score, destination, EveryBlock<Config>{}, shared);
+            Loop::run(problem, rows, score, destination, key_blocks_of<Config>(score), shared);
         }
     };
 };

@@ -145,8 +145,7 @@ internal readonly unsafe struct FlexPrefillHeads<T, TScore, TKernel> : IHeadChoi
                 // Bands of the diagonals between the block's queries and keys; below 0 lie keys that no query may see.
                 int firstKey = j * _blocks.BlockKey, lastKey = Math.Min(firstKey + _blocks.BlockKey, rows.KeyCount) - 1;
                 int first = Math.Max(block.FirstDiagonal - lastKey, 0), last = block.LastDiagonal - firstKey;
-                bool isDiagonal = firstKey <= block.LastDiagonal && block.FirstDiagonal <= lastKey;
-                if (j == 0 || isDiagonal || BlockWords.Has(vertical, j)
+                if (j == 0 || block.HoldsDiagonal(j) || BlockWords.Has(vertical, j)
                     || (last >= 0 && BlockWords.Any(slash, first / _blocks.BlockKey, last / _blocks.BlockKey, keyBlocks)))
                     BlockWords.Set(visit, j);
             }

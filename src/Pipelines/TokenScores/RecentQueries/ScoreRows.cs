@@ -59,6 +59,12 @@ internal static unsafe class ScoreRows
         return exponent;
     }
 
+    /// <summary>2^(exponent - largest), what exponentials in units of 2^exponent count for; 0 far below float32's range.</summary>
+    public static double Power(float exponent, float largest) =>
+        float.IsNegativeInfinity(exponent) ? 0
+        : float.IsNaN(exponent - largest) ? double.NaN
+        : Math.ScaleB(1, (int)Math.Max(exponent - largest, -500));
+
     /// <summary>sums[t] = sum over rows of factors[row] * values[row, t], for all columns of a tile.</summary>
     public static void SumColumns(float* values, float* factors, int rows, float* sums)
     {

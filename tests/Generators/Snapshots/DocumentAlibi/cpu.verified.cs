@@ -25,6 +25,13 @@ partial class DocumentAlibi : global::AttnCompose.Cpu.ICpuPipeline
 
         public static bool IsIdentity => false;
 
+        public static bool HasRanges => true;
+
+        public readonly global::AttnCompose.Cpu.RuleVerdict Sees(in global::AttnCompose.Cpu.TileRanges at)
+        {
+            return global::AttnCompose.Cpu.RuleRanges.Equal(global::AttnCompose.Cpu.RuleRanges.Element(this.Document, at.Query), global::AttnCompose.Cpu.RuleRanges.Element(this.Document, at.Key));
+        }
+
         public readonly void Apply(in global::AttnCompose.Cpu.ScoreSegment at, global::System.Span<float> scores)
         {
             global::System.ReadOnlySpan<int> @document = this.Document;

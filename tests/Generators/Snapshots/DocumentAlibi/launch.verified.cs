@@ -21,17 +21,27 @@ partial class DocumentAlibi : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
+        workspace.AddRuleBounds(1, in shape);
     }
 
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 1: one block a tile of queries of a query head --------------------------------------------
+        // -- kernel 1 of 2: one block a tile of keys ---------------------------------------------------------------
+        launch.Begin("document_alibi_rule_bounds", global::AttnCompose.PhaseScope.KeyTile);
+        launch.Pass(in launch.Problem);
+        launch.Pass(this._rules.Slope);
+        launch.Pass(in launch.RuleSpan(0));
+        launch.Pass(in launch.RuleBounds);
+        launch.Run();
+
+        // -- kernel 2 of 2: one block a tile of queries of a query head --------------------------------------------
         launch.Begin("document_alibi_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(this._rules.Slope);
         launch.Pass(in launch.RuleSpan(0));
+        launch.Pass(in launch.RuleBounds);
         launch.Run();
     }
 }

@@ -20,7 +20,8 @@ namespace rules = attn::rules;
 
 // hook: Bias, then Double
 struct Score {
-    static constexpr bool kIdentity = false;
+    static constexpr bool kIdentity = false, kMasks = false;
+    static constexpr bool kChanges = true, kHasSink = false;
     using Float = rules::Float;
     using Int = rules::Int;
 
@@ -72,10 +73,19 @@ struct Score {
         return odd && !(score >= 0.0f) ? Float(-attn::kInfinity) : score + rules::to_float(~default_) * rules::to_float(rules::to_int(score));
     }
 
-    __device__ float apply(float score, const attn::ScorePosition& position) const {
+    __device__ bool hides(const attn::ScorePosition&) const {
+        return false;
+    }
+    __device__ float change(float score, const attn::ScorePosition& position) const {
         const rules::Position at(position);
         score = bias(score, at, table, muted, buckets).value;
         return double_(score, at).value;
+    }
+    __device__ float apply(float score, const attn::ScorePosition& at) const {
+        return hides(at) ? -attn::kInfinity : change(score, at);
+    }
+    __device__ float sink(const attn::ScorePosition&) const {
+        return -attn::kInfinity;
     }
 };
 

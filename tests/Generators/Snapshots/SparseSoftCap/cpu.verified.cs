@@ -35,6 +35,13 @@ partial class SparseSoftCap : global::AttnCompose.Cpu.ICpuPipeline
 
         public static bool IsIdentity => false;
 
+        public static bool HasRanges => true;
+
+        public readonly global::AttnCompose.Cpu.RuleVerdict Sees(in global::AttnCompose.Cpu.TileRanges at)
+        {
+            return global::AttnCompose.Cpu.RuleRanges.Either(global::AttnCompose.Cpu.RuleRanges.Less(at.Key, global::AttnCompose.Cpu.RuleRanges.Of(4)), global::AttnCompose.Cpu.RuleRanges.Less(global::AttnCompose.Cpu.RuleRanges.Subtract(at.Query, at.Key), global::AttnCompose.Cpu.RuleRanges.Of(this.SlidingWindowWindow)));
+        }
+
         public readonly void Apply(in global::AttnCompose.Cpu.ScoreSegment at, global::System.Span<float> scores)
         {
             unchecked

@@ -16,6 +16,7 @@
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>
+#include <attncompose/rule_ranges.cuh>
 #include <attncompose/rules.cuh>
 #include <attncompose/stages/AttnCompose.Pipelines/flash_attention.cuh>
 #include <attncompose/stages/AttnCompose.Pipelines/gather_tokens.cuh>
@@ -36,10 +37,13 @@ struct SelectorConfig : Config {
 };
 
 namespace rules = attn::rules;
+namespace ranges = attn::rules::ranges;
 
 // hook: mask SlidingWindow, then SoftCap
 struct Score {
-    static constexpr bool kIdentity = false;
+    static constexpr bool kIdentity = false, kMasks = true;
+    static constexpr bool kChanges = true, kHasSink = false;
+    static constexpr bool kHasRanges = true;
     using Float = rules::Float;
     using Int = rules::Int;
 
@@ -58,10 +62,24 @@ struct Score {
         return at.key < 4 || at.query - at.key < window;
     }
 
-    __device__ float apply(float score, const attn::ScorePosition& position) const {
+    __device__ bool hides(const attn::ScorePosition& position) const {
         const rules::Position at(position);
-        if (!sliding_window(at, sliding_window_window)) return -attn::kInfinity;
+        return !sliding_window(at, sliding_window_window);
+    }
+    __device__ float change(float score, const attn::ScorePosition& position) const {
+        const rules::Position at(position);
         return soft_cap(score, at, cap, fast).value;
+    }
+    __device__ float apply(float score, const attn::ScorePosition& at) const {
+        return hides(at) ? -attn::kInfinity : change(score, at);
+    }
+    __device__ float sink(const attn::ScorePosition&) const {
+        return -attn::kInfinity;
+    }
+
+    // the mask rules over all pairs of a tile
+    __device__ rules::Verdict sees(const rules::TileRanges& at) const {
+        return ranges::either(ranges::less(at.key, ranges::of(Int(4))), ranges::less(ranges::subtract(at.query, at.key), ranges::of(Int(sliding_window_window))));
     }
 };
 

@@ -55,14 +55,28 @@ inline constexpr int kMostKeyTile = 128;
 // Where a score stands.
 struct ScorePosition {
     int batch, query_head, key_value_head, query, key;
+    float distance;  // query - key, which is exact; a loop that steps over keys has it for one addition
+
+    // At a key, where nothing is known beforehand.
+    __device__ void set_key(int position) {
+        key = position;
+        // Exact and cheap where both lie below 2^22, as they do wherever there are rules: 1.5 * 2^23 and a whole number.
+        distance = __int_as_float(0x4B400000 + (query - position)) - 12582912.0f;
+    }
 };
 
-// apply() gets a scaled score in natural-log units and returns it changed; -inf masks the key. kIdentity says that it
-// does nothing, and the loop leaves it out. It is called for valid keys and queries only.
+// Rules of two kinds: hides() says whether a query does not see a key, change() gets a scaled score in natural-log units and
+// returns it changed, where -inf masks the key too. kMasks and kChanges say which there are; kIdentity that there are none, and
+// the loop leaves the hook out. apply() is both. They are called for valid keys and queries only. kHasSink says that sink() gives
+// a logit that the softmax of a row has beside those of its keys, without a value.
 template <typename T>
 concept ScoreHook = requires(const T hook, ScorePosition at) {
-    requires T::kIdentity || !T::kIdentity;
+    requires T::kIdentity == !(T::kMasks || T::kChanges);
+    requires T::kHasSink || !T::kHasSink;
+    { hook.hides(at) } -> SameAs<bool>;
+    { hook.change(0.0f, at) } -> SameAs<float>;
     { hook.apply(0.0f, at) } -> SameAs<float>;
+    { hook.sink(at) } -> SameAs<float>;
 };
 
 // rows() of one head say to which query row computed row i belongs, query_row(i), and for which query rows in [begin,
@@ -95,9 +109,24 @@ struct MappedRows {
     }
 };
 
-struct NoScore {
-    static constexpr bool kIdentity = true;
+// A score after the rules, the mask rules among them where kAsked says so.
+template <bool kAsked, ScoreHook T>
+__device__ inline float after_rules(const T& hook, float score, const ScorePosition& at) {
+    if constexpr (kAsked && T::kMasks) {
+        if (hook.hides(at)) return -kInfinity;
+    }
+    if constexpr (T::kChanges)
+        return hook.change(score, at);
+    else
+        return score;
+}
 
+struct NoScore {
+    static constexpr bool kIdentity = true, kMasks = false, kChanges = false, kHasSink = false;
+
+    __device__ bool hides(const ScorePosition&) const { return false; }
+    __device__ float change(float score, const ScorePosition&) const { return score; }
+    __device__ float sink(const ScorePosition&) const { return -kInfinity; }
     __device__ float apply(float score, const ScorePosition&) const { return score; }
 };
 

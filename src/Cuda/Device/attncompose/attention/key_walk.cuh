@@ -29,12 +29,16 @@ struct KeyStep {
 };
 
 // What a walk is about: the queries [begin, end) of a head. The first key tiles up to `tiles` hold all keys that any of them
-// sees; of these, every query sees all of the first whole_tiles.
+// sees under the pipeline's mask; of these, every query sees all of the first whole_tiles.
 struct WalkRange {
-    int b, h;
+    int b, h, g;
     int begin, end;
     int first_diagonal;  // of query `begin`
     int tiles, whole_tiles;
+    int keys;              // that take part
+    const int* positions;  // of them in the original sequence; null where all take part
+
+    __device__ int position(int j) const { return positions ? positions[j] : j; }
 };
 
 struct Columns {
@@ -47,10 +51,10 @@ struct Columns {
 
 // Says in which order the query tiles of a head are taken up, tile_of(), and gives the walk of one of them. kListed says that
 // there is a list; then kColumns and kSlashes say what it may hold beside blocks, and hides() which pairs of a tile of those
-// do not count, apart from the mask.
+// do not count, apart from the mask. kProven says that a tile without a mask was shown to need no mask rule either.
 template <typename T>
 concept KeyBlocks = requires(const T blocks, const Problem& problem, const WalkRange& range) {
-    requires T::kListed || !T::kListed;
+    requires !(T::kListed && T::kProven);
     { blocks.tile_of(problem, 0, 0, 0, 1) } -> SameAs<int>;
     { blocks.template walk<64, 64>(range).next() } -> SameAs<KeyStep>;
 };
@@ -58,7 +62,7 @@ concept KeyBlocks = requires(const T blocks, const Problem& problem, const WalkR
 // Every key tile, from the diagonal to the first key.
 template <typename Config>
 struct EveryBlock {
-    static constexpr bool kListed = false, kColumns = false, kSlashes = false;
+    static constexpr bool kListed = false, kColumns = false, kSlashes = false, kProven = false;
     template <int kQueryTile>
     static constexpr int kParts = 1;
 

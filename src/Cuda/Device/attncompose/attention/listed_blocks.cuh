@@ -8,7 +8,7 @@ namespace attn {
 // Config: kBlockQuery, kBlockKey. Selector: kColumns, kSlashes.
 template <typename Config, typename Selector>
 struct ListedBlocks {
-    static constexpr bool kListed = true, kColumns = Selector::kColumns, kSlashes = Selector::kSlashes;
+    static constexpr bool kListed = true, kProven = false, kColumns = Selector::kColumns, kSlashes = Selector::kSlashes;
     static constexpr int kBlockQuery = Config::kBlockQuery, kBlockKey = Config::kBlockKey;
     static_assert((kBlockQuery == 64 || kBlockQuery == 128) && (kBlockKey == 64 || kBlockKey == 128));
 

@@ -51,6 +51,10 @@ struct MmaLoop {
     static_assert(kSharedBytes <= 99 * 1024);
     static constexpr int kMainLoop = 80, kBoxColumns = 0, kBoxRows = 0;
 
+    // Whether mask rules are asked in tiles that need no mask, and whether rules may leave nothing of a row there.
+    static constexpr bool kAsksEverywhere = Score::kMasks && !Blocks::kProven;
+    static constexpr bool kGuardsEverywhere = kAsksEverywhere || Score::kChanges;
+
     using Softmax = OnlineSoftmax<kRowTiles>;
     using Scores = float[kRowTiles][kKeyTile / 8][4];
     using Results = float[kRowTiles][kDim / 8][4];
@@ -100,11 +104,14 @@ struct MmaLoop {
         const int end = least(tile_begin + kQueryTile, rows.query_count);
         const WalkRange range{b,
                               h,
+                              g,
                               tile_begin,
                               end,
                               tile_begin + rows.key_count - rows.query_count,
                               divide_up(largest(last_key(end - 1) + 1, 0), kKeyTile),
-                              largest(last_key(tile_begin) + 1, 0) / kKeyTile};
+                              largest(last_key(tile_begin) + 1, 0) / kKeyTile,
+                              rows.key_count,
+                              kIndexed ? rows.positions : nullptr};
         auto walk = blocks.template walk<kQueryTile, kKeyTile>(range);
         // The tile at hand, and those of which something is on its way.
         constexpr int kAhead = kIndexed ? 3 : 1;
@@ -124,6 +131,7 @@ struct MmaLoop {
         ptx::commit_copies();
 
         Softmax softmax;
+        start_with_sinks(softmax);
         Results o = {};
         for (int n = 0; at[0].is_tile(); n++) {
             if (at[1].is_tile()) {
@@ -210,21 +218,39 @@ struct MmaLoop {
                                                           key_tile(n % kStages));
         apply_score_and_mask<kMasked>(s, n, at);
         // The masked tiles, which come first, may lie beyond a row's diagonal.
-        softmax.template update<kMasked || !Score::kIdentity>(s, o);
+        softmax.template update<kMasked || kGuardsEverywhere>(s, o, softmax_factor());
         multiply_by_values(o, s, value_tile(n % kStages));
+    }
+
+    // A rule wants scores in natural-log units; the change of base is then left to the exponents.
+    static __device__ constexpr float softmax_factor() { return Score::kChanges ? kLog2E : 1; }
+
+    // A sink is as a first key, whose value is 0.
+    __device__ void start_with_sinks(Softmax& softmax) const {
+        if constexpr (Score::kHasSink) {
+#pragma unroll
+            for (int a = 0; a < kRowTiles; a++) {
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    const int i = least(tile_begin + first_row_of_warp() + lane_id() / 4 + 16 * a + 8 * half, rows.query_count - 1);
+                    const ScorePosition at{b, h, g, rows.first_query + rows.query_row(i)};
+                    softmax.start_with(a, half, score.sink(at) * (kLog2E / softmax_factor()));
+                }
+            }
+        }
     }
 
     template <bool kMasked>
     __device__ void apply_score_and_mask(Scores& s, int nth, const KeyStep& tile) const {
         const int first_row = ptx::recomputed(tile_begin + first_row_of_warp() + lane_id() / 4);
-        const float factor = Score::kIdentity ? problem.scale * kLog2E : problem.scale;
+        const float factor = Score::kChanges ? problem.scale : problem.scale * kLog2E;
 #pragma unroll
         for (int a = 0; a < kRowTiles; a++) {
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const int i = first_row + 16 * a + 8 * half;
                 const int last = last_key(i);
-                ScorePosition at{b, h, g, 0, 0};
+                ScorePosition at{b, h, g};
                 if constexpr (!Score::kIdentity)
                     at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
 #pragma unroll
@@ -238,8 +264,8 @@ struct MmaLoop {
                         if (kMasked && is_masked(tile, i, last, row)) {
                             value = -kInfinity;
                         } else if constexpr (!Score::kIdentity) {
-                            at.key = key_position(nth, tile, row);
-                            value = score.apply(value, at) * kLog2E;
+                            at.set_key(key_position(nth, tile, row));
+                            value = after_rules<kMasked || kAsksEverywhere>(score, value, at);
                         }
                     }
                 }
@@ -312,7 +338,7 @@ struct MmaLoop {
                 }
                 const int i = tile_begin + first_row_of_warp() + 16 * a + 8 * half + lane_id() / 4;
                 if (problem.log_sum_exp && lane_id() % 4 == 0 && i < rows.query_count)
-                    store_log_sum_exp(rows_of_output.query_row(i), softmax.log_sum_exp(a, half));
+                    store_log_sum_exp(rows_of_output.query_row(i), softmax.log_sum_exp(a, half, softmax_factor()));
             }
         }
         if constexpr (kSame<Output, float>)

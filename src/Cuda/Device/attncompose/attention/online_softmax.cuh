@@ -31,14 +31,21 @@ struct OnlineSoftmax {
         }
     }
 
-    // Turns the scores of a tile into 2^(s - m) and rescales o. kGuarded where all of a row's scores so far may be
+    // Before the first tile: a term of the sum that has no value, at m in units of s. One lane of a row has it in its share.
+    __device__ void start_with(int a, int b, float logit) {
+        if (logit == -kInfinity) return;
+        m[a][b] = logit;
+        l[a][b] = lane_id() % 4 == 0 ? 1 : 0;
+    }
+
+    // Turns the scores of a tile into 2^(factor (s - m)) and rescales o. kGuarded where all of a row's scores so far may be
     // -inf, which would make -inf - -inf; the caller leaves it out where the mask alone cannot do that.
     template <bool kGuarded, int kColumns, int kDim>
-    __device__ void update(float (&s)[kRowTiles][kColumns][4], float (&o)[kRowTiles][kDim][4]) {
+    __device__ void update(float (&s)[kRowTiles][kColumns][4], float (&o)[kRowTiles][kDim][4], float factor) {
 #pragma unroll
         for (int a = 0; a < kRowTiles; a++) {
             float rescale[2];
-            weigh<kGuarded>(a, s[a], 1, rescale);
+            weigh<kGuarded>(a, s[a], factor, rescale);
             attn::rescale(o[a], rescale);
         }
     }

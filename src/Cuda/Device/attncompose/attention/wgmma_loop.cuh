@@ -77,6 +77,10 @@ struct WgmmaLoop {
     static constexpr int kFilledRows = kProducerRegisters < 40 ? kConsumerRows : kQueryTile;
     using ResultRows = WgmmaResultRows<Config, Destination, Ring, kFillingWarps, kFilledRows>;
 
+    // Whether mask rules are asked in tiles that need no mask, and whether rules may leave nothing of a row there.
+    static constexpr bool kAsksEverywhere = Score::kMasks && !Blocks::kProven;
+    static constexpr bool kGuardsEverywhere = kAsksEverywhere || Score::kChanges;
+
     using Softmax = OnlineSoftmax<1>;
     using Scores = float[kKeyTile / 8][4];
     using Results = float[kHeadDim / 8][4];
@@ -153,11 +157,14 @@ struct WgmmaLoop {
         const int end = least(tile_begin + kQueryTile, rows.query_count);
         const WalkRange range{b,
                               h,
+                              g,
                               tile_begin,
                               end,
                               tile_begin + rows.key_count - rows.query_count,
                               divide_up(largest(last_key(end - 1) + 1, 0), kKeyTile),
-                              largest(last_key(tile_begin) + 1, 0) / kKeyTile};
+                              largest(last_key(tile_begin) + 1, 0) / kKeyTile,
+                              rows.key_count,
+                              kIndexed ? rows.positions : nullptr};
         const Producer producer{problem, source, rows, ring, columns(), b, h, g, thread};
         producer.run(blocks.template walk<kQueryTile, kKeyTile>(range), range.tiles);
     }
@@ -191,6 +198,7 @@ struct WgmmaLoop {
         for (int n = 0; n < kHeadDim / 8; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++) state.o[n][e] = 0;
+        start_with_sinks(state);
         if (Tuning::kTakeTurns && consumer == kConsumers - 1) pass_turn(consumer);
 
         Header header = wait_for_keys(state);
@@ -377,24 +385,40 @@ struct WgmmaLoop {
         apply_score_and_mask<kMasked>(s, state, header);
         if constexpr (kKeepsPositions) release(Ring::kKeysFree, state.keys);
         // The first tiles may lie beyond a row's diagonal.
-        state.softmax.template weigh<kMasked || !Score::kIdentity>(0, s, softmax_factor(), state.rescale);
+        state.softmax.template weigh<kMasked || kGuardsEverywhere>(0, s, softmax_factor(), state.rescale);
     }
 
     // The scale is left to the softmax, as a factor of its exponents, where nothing stands between and where it keeps the
-    // order of scores and turns no -inf into NaN.
-    __device__ bool scale_in_softmax() const { return Score::kIdentity && problem.scale > 0; }
-    __device__ float softmax_factor() const { return scale_in_softmax() ? problem.scale * kLog2E : 1; }
+    // order of scores and turns no -inf into NaN, nor a sink in units of unscaled scores into one that is not finite. A rule wants
+    // scores in natural-log units: then the change of base is left to it.
+    static constexpr float kLeastScale = Score::kHasSink ? 1e-20f : 0;
+    __device__ bool scale_in_softmax() const { return !Score::kChanges && problem.scale > kLeastScale; }
+    __device__ float softmax_factor() const {
+        return Score::kChanges ? kLog2E : scale_in_softmax() ? problem.scale * kLog2E : 1;
+    }
+
+    // A sink is as a first key, whose value is 0.
+    __device__ void start_with_sinks(State& state) const {
+        if constexpr (Score::kHasSink) {
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const int i = least(state.first_row + 8 * half, rows.query_count - 1);
+                const ScorePosition at{b, h, g, rows.first_query + rows.query_row(i)};
+                state.softmax.start_with(0, half, score.sink(at) * (kLog2E / softmax_factor()));
+            }
+        }
+    }
 
     template <bool kMasked>
     __device__ void apply_score_and_mask(Scores& s, const State& state, const Header& header) const {
         if (!scale_in_softmax()) {
-            const float factor = Score::kIdentity ? problem.scale * kLog2E : problem.scale;
+            const float factor = Score::kChanges ? problem.scale : problem.scale * kLog2E;
 #pragma unroll
             for (int n = 0; n < kKeyTile / 8; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) s[n][e] *= factor;
         }
-        if constexpr (kMasked || !Score::kIdentity) apply_rule_and_mask<kMasked>(s, state, header);
+        if constexpr (kMasked || kGuardsEverywhere) apply_rule_and_mask<kMasked>(s, state, header);
     }
 
     template <bool kMasked>
@@ -405,9 +429,10 @@ struct WgmmaLoop {
             const int first_column = 2 * (lane_id() % 4);
             const int last = last_key(i) - header.key_base - first_column;
             const bool single = (header.flags & (KeyStep::kColumns | KeyStep::kSlashes)) != 0;
-            ScorePosition at{b, h, g, 0, 0};
+            ScorePosition at{b, h, g};
             if constexpr (!Score::kIdentity)
                 at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
+            const auto first_distance = static_cast<float>(at.query - header.key_base - first_column);
 #pragma unroll
             for (int n = 0; n < kKeyTile / 8; n++) {
 #pragma unroll
@@ -418,8 +443,10 @@ struct WgmmaLoop {
                     } else if (kMasked && kHasSingles && single && is_hidden(header, i, first_column + 8 * n + e)) {
                         value = -kInfinity;
                     } else if constexpr (!Score::kIdentity) {
-                        at.key = key_position(state, header, first_column + 8 * n + e);
-                        value = score.apply(value, at) * kLog2E;
+                        at.set_key(key_position(state, header, first_column + 8 * n + e));
+                        // Neighbours are a whole number apart: one addition instead of a conversion.
+                        if constexpr (!kIndexed && !Blocks::kColumns) at.distance = first_distance - static_cast<float>(8 * n + e);
+                        value = after_rules<kMasked || kAsksEverywhere>(score, value, at);
                     }
                 }
             }

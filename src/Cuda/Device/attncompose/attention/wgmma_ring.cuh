@@ -48,6 +48,15 @@ template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
 struct WgmmaTuningChoice {
     using Type = WgmmaTuning<Config::kHeadDim, kMapped, kHasRule>;
 };
+
+// A producer that judges tiles by a mask rule needs registers for the rule.
+template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
+    requires Blocks::kProven
+struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
+    struct Type : WgmmaTuning<Config::kHeadDim, kMapped, kHasRule> {
+        static constexpr int kProducerRegisters = kMapped ? 56 : 64;
+    };
+};
 template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
     requires Blocks::kListed
 struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {

@@ -8,6 +8,7 @@
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/selection/block_reduce.cuh>
+#include <attncompose/selection/score_order.cuh>
 
 namespace attn {
 
@@ -73,10 +74,11 @@ struct PooledRows {
         mean(end - begin, row_of, scratch, to);
     }
 
-    // A row of the map: softmax of scale query . keys[j] over j < count. `query` is shared, [kHeadDim]; `keys` and `row` are
-    // global. `scratch` holds a float for each warp.
-    static __device__ void map_row(const float* query, const float* keys, int count, float scale, float* scratch,
-                                   float* row) {
+    // A row of scores between means in base 2: row[j] = scale query . keys[j] for j < count where counts(j), -inf elsewhere.
+    // Returns the largest. `query` is shared, [kHeadDim]; `keys` and `row` are global. `scratch` holds a float for each warp.
+    template <typename Counts>
+    static __device__ float score_row(const float* query, const float* keys, int count, float scale, Counts counts,
+                                      float* scratch, float* row) {
         constexpr int kPerLane = divide_up(kHeadDim, kWarp);
         float q[kPerLane];
 #pragma unroll
@@ -84,20 +86,34 @@ struct PooledRows {
             const int d = i * kWarp + lane_id();
             q[i] = d < kHeadDim ? query[d] * (scale * kLog2E) : 0;
         }
+        constexpr int kAtOnce = 4;  // keys of a warp under way
         float highest = -kInfinity;
-        for (int j = warp_id(); j < count; j += kThreads / kWarp) {
-            const float* key = keys + static_cast<long long>(j) * kHeadDim;
-            float sum = 0;
+        for (int first = warp_id() * kAtOnce; first < count; first += kThreads / kWarp * kAtOnce) {
+            float sums[kAtOnce] = {};
 #pragma unroll
-            for (int i = 0; i < kPerLane; i++) {
-                const int d = i * kWarp + lane_id();
-                if (kHeadDim % kWarp == 0 || d < kHeadDim) sum += q[i] * key[d];
+            for (int n = 0; n < kAtOnce; n++) {
+                const float* key = keys + static_cast<long long>(least(first + n, count - 1)) * kHeadDim;
+#pragma unroll
+                for (int i = 0; i < kPerLane; i++) {
+                    const int d = i * kWarp + lane_id();
+                    if (kHeadDim % kWarp == 0 || d < kHeadDim) sums[n] += q[i] * key[d];
+                }
             }
-            sum = warp_reduce(sum, Sum{});
-            if (lane_id() == 0) row[j] = sum;
-            highest = fmaxf(highest, sum);
+#pragma unroll
+            for (int n = 0; n < kAtOnce; n++) {
+                const int j = first + n;
+                const float sum = warp_reduce(sums[n], Sum{});
+                if (j >= count) break;
+                const float score = counts(j) ? sum : -kInfinity;
+                if (lane_id() == 0) row[j] = score;
+                highest = fmaxf(highest, score);
+            }
         }
-        highest = block_reduce<kThreads>(highest, scratch, [](float a, float b) { return fmaxf(a, b); });
+        return block_reduce<kThreads>(highest, scratch, [](float a, float b) { return fmaxf(a, b); });
+    }
+
+    // Softmax of such a row in place, given its largest element.
+    static __device__ void softmax_row(float highest, int count, float* scratch, float* row) {
         float total = 0;
         for (int j = static_cast<int>(threadIdx.x); j < count; j += kThreads) {
             row[j] = ptx::exp2(row[j] - highest);
@@ -106,6 +122,21 @@ struct PooledRows {
         total = block_reduce<kThreads>(total, scratch, Sum{});
         for (int j = static_cast<int>(threadIdx.x); j < count; j += kThreads) row[j] /= total;
         __syncthreads();
+    }
+
+    // A row of the map: softmax of scale query . keys[j] over j < count.
+    static __device__ void map_row(const float* query, const float* keys, int count, float scale, float* scratch,
+                                   float* row) {
+        const float highest = score_row(query, keys, count, scale, [](int) { return true; }, scratch, row);
+        softmax_row(highest, count, scratch, row);
+    }
+
+    // Whether every element of a row is a number, the same for all threads.
+    static __device__ bool is_finite_row(int count, float* scratch, const float* row) {
+        unsigned finite = 1;
+        for (int j = static_cast<int>(threadIdx.x); j < count; j += kThreads) finite &= is_finite(row[j]);
+        return block_reduce<kThreads>(finite, reinterpret_cast<unsigned*>(scratch),
+                                      [](unsigned a, unsigned b) { return a & b; }) != 0;
     }
 };
 
@@ -129,17 +160,27 @@ struct PooledKeys {
         return (static_cast<long long>(b) * problem.query_heads + head) * blocks * Config::kHeadDim;
     }
 
-    static __device__ void run(const Problem& problem, const Rows& source, const Score&, const Arguments& arguments,
-                               unsigned char* shared) {
+    using HeadRowsOf = HeadRows<Rows::kIndexed>;
+
+    // visit(b, g, h, j, begin, end, rows) for each query head whose means this block computes: of the keys [begin, end), key
+    // block j.
+    template <typename Visit>
+    static __device__ void for_each_block(const Problem& problem, const Rows& source, Visit visit) {
         const int b = static_cast<int>(blockIdx.z), g = static_cast<int>(blockIdx.y), j = static_cast<int>(blockIdx.x);
         const int group = problem.query_heads / problem.key_value_heads;
         for (int h = g * group; h < (Rows::kIndexed ? (g + 1) * group : g * group + 1); h++) {
-            const auto rows = source.rows(problem, sequence_of(problem, b), b, h);
+            const HeadRowsOf rows = source.rows(problem, sequence_of(problem, b), b, h);
             const int begin = j * kTile, end = least(begin + kTile, rows.key_count);
-            if (begin >= end) continue;
+            if (begin < end) visit(b, g, h, j, begin, end, rows);
+        }
+    }
+
+    static __device__ void run(const Problem& problem, const Rows& source, const Score&, const Arguments& arguments,
+                               unsigned char* shared) {
+        for_each_block(problem, source, [&](int b, int g, int h, int j, int begin, int end, const HeadRowsOf& rows) {
             float* to = arguments.pooled_keys + place(problem, b, h) + static_cast<long long>(j) * Config::kHeadDim;
             Means::mean_key(problem, rows, b, g, begin, end, reinterpret_cast<float*>(shared), to);
-        }
+        });
     }
 };
 

@@ -31,6 +31,17 @@ struct QueryBlock {
     }
 };
 
+// Scores of all pairs of blocks, [batch, query heads, query blocks, key blocks]. Config: kBlockQuery, kBlockKey.
+template <typename Config>
+struct BlockScores {
+    // Where those of a query block begin.
+    static __device__ long long place(const Problem& problem, int b, int h, int query_block) {
+        const long long head = static_cast<long long>(b) * problem.query_heads + h;
+        return (head * divide_up(problem.query_length, Config::kBlockQuery) + query_block) *
+               divide_up(problem.key_length, Config::kBlockKey);
+    }
+};
+
 // Whether one of the bits [first, last] is set, those below `count`; bits below 0 are not.
 __device__ inline bool any_bit(const unsigned long long* words, int first, int last, int count) {
     first = largest(first, 0);

@@ -136,7 +136,7 @@ struct WindowMap {
             for (int half = 0; half < 2; half++) {
                 const int r = window_row(row_begin, half);
                 const int last = r < window ? rows.key_count - window + r : -1;
-                ScorePosition at{b, h, g, 0, 0};
+                ScorePosition at{b, h, g};
                 if constexpr (!Score::kIdentity)
                     if (last >= 0) at.query = rows.first_query + rows.query_row(rows.query_count - window + r);
 #pragma unroll
@@ -150,7 +150,7 @@ struct WindowMap {
                         } else {
                             value *= factor;
                             if constexpr (!Score::kIdentity) {
-                                at.key = rows.key_position(j);
+                                at.set_key(rows.key_position(j));
                                 value = score.apply(value, at) * kLog2E;
                             }
                         }

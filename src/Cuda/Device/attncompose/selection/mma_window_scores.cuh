@@ -108,7 +108,7 @@ struct WindowScores {
         for (int half = 0; half < 2; half++) {
             const int r = first_row + 8 * half;
             const int last = r < rows ? sequence.key_length - rows + r - key_begin - column_begin : -1;
-            ScorePosition at{b, h, g, sequence.key_length - rows + r, 0};
+            ScorePosition at{b, h, g, sequence.key_length - rows + r};
 #pragma unroll
             for (int n = 0; n < kColumns / 8; n++) {
 #pragma unroll
@@ -119,7 +119,7 @@ struct WindowScores {
                     if (column > last) {
                         value = -kInfinity;
                     } else if constexpr (!Score::kIdentity) {
-                        at.key = key_begin + column_begin + column;
+                        at.set_key(key_begin + column_begin + column);
                         value = hook.apply(value, at) * kLog2E;
                     }
                 }
