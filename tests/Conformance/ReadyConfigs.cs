@@ -146,6 +146,7 @@ public static class ReadyConfigs
             MinTokens = config.MinTokens % 64,
             GatherHeads = number / Texts % 2 * 2,
             Count = isFixed ? (config.Window + keyLength) / 2 : 0,
+            Score = default, Budget = default, Scope = default, Pool = 7,
         };
     }
 

@@ -38,7 +38,7 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0018", "[AttentionPipeline, «ArgAttend(1)»] partial class P; class ArgAttendAttribute(int x) : TestAttendAttribute { public int X => x; }", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0018", "[AttentionPipeline, LostAttend(«X = 1»)] partial class P; class LostAttendAttribute : TestAttendAttribute { public int X { get; set; } }", "[AttentionPipeline, TestAttend] partial class P;" },
         { "ATTN0019", "[AttentionPipeline, TestSelect, «TestSelect», TestGather, TestAttend, TestScatter] partial class P;", "[AttentionPipeline, TestSelect, TestPrune, TestGather, TestAttend, TestScatter] partial class P;" },
-        { "ATTN0019", "[AttentionPipeline, TokenCoverage, «FixedCount», GatherTokens, FlashAttention, ScatterTokens] partial class P;", "[AttentionPipeline, FixedCount, GatherTokens, FlashAttention, ScatterTokens] partial class P;" },
+        { "ATTN0050", "[AttentionPipeline, TokenCoverage, «FixedCount», GatherTokens, FlashAttention, ScatterTokens] partial class P;", "[AttentionPipeline, RecentQueries, FixedCount, GatherTokens, FlashAttention, ScatterTokens] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(«HeadDim = 12»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 16), TestAttend] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(«HeadDim = 264»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 256), TestAttend] partial class P;" },
         { "ATTN0020", "[AttentionPipeline(Mask = AttentionMask.Causal, «HeadDim = -8»), TestAttend] partial class P;", "[AttentionPipeline(HeadDim = 8), TestAttend] partial class P;" },
