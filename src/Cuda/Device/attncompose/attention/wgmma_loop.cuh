@@ -110,8 +110,8 @@ struct WgmmaLoop {
         const int busy = divide_up(rows.query_count, kQueryTile);
         const int filling = kMapped ? largest(busy, divide_up(tiles, kMostRanges)) : tiles;
         if (tile >= filling) return;
-        const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows, tile *
-                             kQueryTile, {ptx::shared_address(shared)}, static_cast<int>(threadIdx.x) % kWarpgroup};
+        const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows,
+                             tile * kQueryTile, {ptx::shared_address(shared)}, static_cast<int>(threadIdx.x) % kWarpgroup};
         if (threadIdx.x == 0) {
             loop.ring.init_barriers();
             loop.ring.put_work(b, h);
