@@ -22,7 +22,7 @@ struct WgmmaTuning {
     // What a rule needs is the user's, so a consumer that runs one has the registers of two.
     static constexpr int kConsumers = kHeadDim <= 96 && !kHasRule ? 3 : 2;
     static constexpr bool kWideTile = kHeadDim == 128 || (kHeadDim == 64 && kMapped && !kHasRule);
-    static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim == 256 ? 80 : 96;
+    static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim < 256 ? 96 : kHasRule ? 64 : 80;
     static constexpr int kStages = kHeadDim <= 128 && !kMapped ? 3 : 2;
     // The softmax of one tile beside the value product of the one before.
     static constexpr bool kOverlap = kHeadDim > 128 && !kHasRule;
@@ -49,12 +49,13 @@ struct WgmmaTuningChoice {
     using Type = WgmmaTuning<Config::kHeadDim, kMapped, kHasRule>;
 };
 
-// A producer that judges tiles by a mask rule needs registers for the rule.
+// A producer that judges tiles by a mask rule needs registers for the rule, where consumers of the largest heads do not need them
+// more.
 template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
     requires Blocks::kProven
 struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
     struct Type : WgmmaTuning<Config::kHeadDim, kMapped, kHasRule> {
-        static constexpr int kProducerRegisters = kMapped ? 56 : 64;
+        static constexpr int kProducerRegisters = kMapped || Config::kHeadDim == 256 ? 56 : 64;
     };
 };
 template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
