@@ -2,6 +2,7 @@
 
     dotnet publish src/Cli -c Release -r linux-x64 --self-contained -p:TrimmedProgram=true -o PROGRAM
     python3 eng/verify-mutants.py PROGRAM [WORD ...]
+    python3 eng/verify-mutants.py --check       # needs no GPU: is each text in the device code?
 
 The texts of the kernels are resources of the published assemblies, so a mutant is a copy of the program in which a piece of
 text has another of the same length. It runs without a cache of kernels, over the configurations that have the broken code; where
@@ -28,10 +29,11 @@ def where(values, count, delays=False):
 
 FAR = ["--suite", "far"], False
 SELECTION = ["--suite", "selection"], True
-WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False blocks=False"
-WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0"
-WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1"
-MMA_DENSE, MMA_SPARSE = "d=40 sparse=False blocks=False", "d=32 sparse=True"
+# Each of one kernel text, so that a mutant is compiled once.
+WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False blocks=False selector=None rule=None"
+WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0 selector=None rule=None"
+WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1 count=0 selector=None rule=None"
+MMA_DENSE, MMA_SPARSE = "d=40 sparse=False blocks=False rule=None", "d=32 sparse=True rule=None"
 
 # Name, assembly, text, what stands there instead, how it is looked for. The first two hang on an H200, so they
 # begin first.
@@ -107,7 +109,23 @@ def run(program, mutant):
         return name, done.returncode == 1 and failed != "", took + (failed[:150] or done.stderr[-150:])
 
 
+def check():
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src")
+    headers = {"Cuda": "", "Pipelines": ""}
+    for assembly in headers:
+        for folder, _, files in os.walk(os.path.join(root, assembly)):
+            for name in sorted(name for name in files if name.endswith(".cuh")):
+                with open(os.path.join(folder, name), encoding="utf-8-sig") as file:
+                    headers[assembly] += file.read()
+    stale = [name for name, assembly, text, other, _ in MUTANTS if len(text) != len(other) or text not in headers[assembly]]
+    for name in stale:
+        print(f"the text of '{name}' is not in the device code, or its mutant is of another length")
+    sys.exit(1 if stale else 0)
+
+
 def main():
+    if sys.argv[1:] == ["--check"]:
+        check()
     program, words = sys.argv[1], sys.argv[2:]
     mutants = [mutant for mutant in MUTANTS if not words or any(word in mutant[0] for word in words)]
     missed = 0
