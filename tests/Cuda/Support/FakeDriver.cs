@@ -360,7 +360,7 @@ internal sealed unsafe class FakeDriver : CudaDriverApi
     public override CudaResult GraphLaunch(nint executable, nint stream)
     {
         CudaResult result = Note(nameof(GraphLaunch));
-        if (result != CudaResult.Success)
+        if (result != CudaResult.Success || !Records)
             return result;
         foreach (var (kernel, config, arguments) in ((FakeGraph)_handles[(int)executable]).Nodes)
             kernel.Launch(config, arguments);
