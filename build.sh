@@ -74,7 +74,7 @@ test_project() { # runs one test project; its exit code goes into a file beside 
 run_tests() {
     get_nvrtc
     build AttnCompose.sln
-    # Most of the slowest project's time is one thread's, so it runs beside the others and speaks when they are done.
+    # The slowest project waits for compilers most of its time, so it runs beside the others and speaks when they are done.
     local results=artifacts/test-results slowest=AttnCompose.Cuda.Tests
     rm -rf "$results"
     mkdir -p "$results"
