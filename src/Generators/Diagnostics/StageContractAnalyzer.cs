@@ -6,6 +6,7 @@ using System.Linq;
 using System.Threading;
 using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Parsing;
+using AttnCompose.Generators.Support;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
 using Microsoft.CodeAnalysis.Diagnostics;
@@ -26,7 +27,8 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
     public override ImmutableArray<DiagnosticDescriptor> SupportedDiagnostics { get; } =
     [
         DiagnosticDescriptors.NoParameterKind, DiagnosticDescriptors.NoHeader, DiagnosticDescriptors.BadParameter,
-        DiagnosticDescriptors.UnknownName, DiagnosticDescriptors.NotDeclared, DiagnosticDescriptors.RuleOfNoPipeline,
+        DiagnosticDescriptors.UnknownName, DiagnosticDescriptors.BadTensor, DiagnosticDescriptors.NotDeclared,
+        DiagnosticDescriptors.RuleOfNoPipeline,
     ];
 
     /// <inheritdoc/>
@@ -61,6 +63,8 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
                 CheckNames(context, stage, attribute, "The hook");
             else if (attribute.IsNamed(KnownTypeNames.DeviceGather))
                 CheckNames(context, stage, attribute, "The gathered row source");
+            else if (attribute.IsNamed(KnownTypeNames.TensorArgument))
+                CheckTensor(context, stage, attribute);
         }
     }
 
@@ -128,19 +132,32 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
         Report(context, DiagnosticDescriptors.NoHeader, place, StageParser.NameOf(stage), header);
     }
 
+    private static void CheckTensor(SymbolAnalysisContext context, INamedTypeSymbol stage, AttributeData attribute)
+    {
+        string[] constants = StageParser.ParameterProperties(stage)
+            .Where(p => p.Type.SpecialType == SpecialType.System_Int32 && p.GetAttributes().Any(a => a.IsNamed(KnownTypeNames.ConstantParameter)))
+            .Select(p => p.Name).ToArray();
+        if (StageParser.FaultOfTensor(attribute, constants, [.. Names.Reserved, .. BuffersOf(stage)]) is { } fault)
+            Report(context, DiagnosticDescriptors.BadTensor, PlaceOf(attribute, context.CancellationToken), attribute.ConstructorArgument(0, ""), fault);
+    }
+
+    private static IEnumerable<string> BuffersOf(INamedTypeSymbol stage) => NamesOf(stage, KnownTypeNames.DeviceBuffer);
+
+    private static IEnumerable<string> NamesOf(INamedTypeSymbol stage, string attribute) => StageParser.DeviceAttributes(stage)
+        .Where(a => a.IsNamed(attribute))
+        .Select(a => a.ConstructorArgument(0, ""));
+
     private static void CheckNames(SymbolAnalysisContext context, INamedTypeSymbol stage, AttributeData attribute, string who)
     {
-        IEnumerable<string> buffers = StageParser.DeviceAttributes(stage)
-            .Where(a => a.IsNamed(KnownTypeNames.DeviceBuffer))
-            .Select(a => a.ConstructorArgument(0, ""));
-        var tensors = new HashSet<string>(s_tensors.Concat(buffers), StringComparer.Ordinal);
+        var written = new HashSet<string>(s_tensors.Concat(BuffersOf(stage)), StringComparer.Ordinal);
         if (StageParser.DerivesFrom(stage, KnownTypeNames.TokenBudget))
-            tensors.Add(BufferSpec.RawScores); // of the score before it
+            written.Add(BufferSpec.RawScores); // of the score before it
+        var read = new HashSet<string>(written.Concat(NamesOf(stage, KnownTypeNames.TensorArgument)), StringComparer.Ordinal);
         var parameters = new HashSet<string>(
             StageParser.ParameterProperties(stage).Where(p => StageParser.ParameterAttributes(p).Any()).Select(p => p.Name),
             StringComparer.Ordinal);
-        CheckList("Reads", tensors);
-        CheckList("Writes", tensors);
+        CheckList("Reads", read);
+        CheckList("Writes", written);
         CheckList("Parameters", parameters);
 
         void CheckList(string list, HashSet<string> known)
