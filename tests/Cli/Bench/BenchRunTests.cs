@@ -49,6 +49,15 @@ public sealed class BenchRunTests : IDisposable
     }
 
     [Fact]
+    public void Tensors_that_a_stage_takes_are_drawn()
+    {
+        CliResult result = CliResult.Run(["bench", .. s_small, "--pipeline", "gate-weights,token-sparse-gate-weights"]);
+        Assert.True(result.Code == 0, result.Output + result.Error);
+        Assert.Contains("| gate-weights |", result.Output);
+        Assert.DoesNotContain("query_gate", result.Output + result.Error);
+    }
+
+    [Fact]
     public void The_full_mask_has_a_pipeline_of_its_own()
     {
         CliResult result = CliResult.Run(["bench", .. s_small, "--mask", "full"]);

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using AttnCompose.Conformance;
 using AttnCompose.Pipelines;
 
 namespace AttnCompose.Cuda.Tests.Runtime;
@@ -185,7 +186,12 @@ public sealed class ReadyPipelineTests
         using CudaTensor<T> value = CudaTensor.AllocateBhld<T>(device, 2, 2, 400, headDim);
         using CudaTensor<TOut> output = CudaTensor.AllocateBlhd<TOut>(device, 2, 300, 4, headDim);
         using CudaBlockMask? blocks = pipeline is BlockSparse ? new CudaBlockMask(device, 1, 4, 300, 400, 128, 128) : null;
-        pipeline.Run(new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output, Blocks = blocks, Layer = new(1, 4) });
+        var shape = new ProblemShape(2, 4, 2, 300, 400, headDim);
+        using DrawnTensors.OnDevice tensors = new DrawnTensors(pipeline.PipelinePlan.Tensors, in shape, seed: 1).CopyTo(device);
+        pipeline.Run(new CudaAttentionArguments<T, TOut>
+        {
+            Query = query, Key = key, Value = value, Output = output, Blocks = blocks, Layer = new(1, 4), Tensors = tensors.Tensors,
+        });
     }
 
     /// <summary>
