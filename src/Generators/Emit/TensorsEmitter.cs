@@ -9,8 +9,11 @@ internal static class TensorsEmitter
 {
     public static void Emit(SourceWriter writer, StageGraph graph)
     {
-        Write(writer, graph, "Tensors", "in host memory", "global::AttnCompose.StageTensors", "global::System.Numerics.Tensors.Tensor");
-        Write(writer, graph, "CudaTensors", "in device memory", "global::AttnCompose.Cuda.CudaStageTensors", "global::AttnCompose.Cuda.CudaTensor");
+        Write(
+            writer, graph, "Tensors", "in host memory", "global::AttnCompose.StageTensors", "global::System.Numerics.Tensors.Tensor");
+        Write(
+            writer, graph, "CudaTensors", "in device memory", "global::AttnCompose.Cuda.CudaStageTensors",
+            "global::AttnCompose.Cuda.CudaTensor");
     }
 
     private static void Write(SourceWriter writer, StageGraph graph, string name, string where, string parent, string tensorType)

@@ -16,8 +16,8 @@ internal static class PipelineParser
     /// <summary>What generated code declares in the class, stage fields aside.</summary>
     internal static readonly string[] GeneratedMembers =
     [
-        "Plan", "Descriptor", "Create", "Configure", "Warmup", "Run", "Options", "Tensors", "CudaTensors", "Device", "Dispose", "CheckOptions", "MakeStages",
-        "CudaText", "s_program", "_cpu", "_cuda", "ScoreRules", "_rules",
+        "Plan", "Descriptor", "Create", "Configure", "Warmup", "Run", "Options", "Device", "Dispose", "CheckOptions", "MakeStages",
+        "Tensors", "CudaTensors", "CudaText", "s_program", "_cpu", "_cuda", "ScoreRules", "_rules",
     ];
 
     public static ParsedPipeline? Parse(GeneratorAttributeSyntaxContext context, CancellationToken cancellation)

@@ -195,7 +195,8 @@ internal static class StageParser
     /// What is wrong with a tensor argument, whose shape may name some constants of its stage besides sizes of the problem and
     /// numbers; null where nothing is.
     /// </summary>
-    public static string? FaultOfTensor(AttributeData attribute, IReadOnlyCollection<string> constants, IReadOnlyCollection<string> taken)
+    public static string? FaultOfTensor(
+        AttributeData attribute, IReadOnlyCollection<string> constants, IReadOnlyCollection<string> taken)
     {
         string name = attribute.ConstructorArgument(0, ""), element = attribute.ConstructorArgument(1, "");
         if (name.Length == 0 || name[0] is < 'a' or > 'z' || !name.All(c => c is >= 'a' and <= 'z' or >= '0' and <= '9' or '_')
@@ -210,10 +211,12 @@ internal static class StageParser
         EquatableArray<string> shape = attribute.Strings("Shape");
         if (shape.Count == 0)
             return "it has no Shape";
-        string? unknown = shape.FirstOrDefault(extent => !ExtentSpec.Sizes.Contains(extent) && !constants.Contains(extent) && !(CountOf(extent) > 0));
+        string? unknown = shape.FirstOrDefault(
+            extent => !ExtentSpec.Sizes.Contains(extent) && !constants.Contains(extent) && CountOf(extent) == 0);
         return unknown is null
             ? null
-            : $"its Shape names '{unknown}', which is neither {string.Join(", ", ExtentSpec.Sizes)}, a [ConstantParameter] of type int nor a whole number above 0";
+            : $"its Shape names '{unknown}', which is neither {string.Join(", ", ExtentSpec.Sizes)}, a [ConstantParameter] of type int "
+                + "nor a whole number above 0";
     }
 
     private static TensorSpec ParseTensor(AttributeData attribute, EquatableArray<ParameterSpec> parameters) => new(

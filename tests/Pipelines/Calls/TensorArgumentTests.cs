@@ -25,7 +25,7 @@ public sealed class TensorArgumentTests : IDisposable
     public void A_call_reads_the_weights_that_it_is_given()
     {
         var chosen = new BlockMask();
-        // Block 0 is forced, and block 2 is the diagonal's: what a gate chooses for the last queries is block 1, or it and no other.
+        // The last queries visit blocks 0 and 2 anyway; the gate decides on block 1.
         Run(Weights(1), chosen);
         float[] first = [.. _output];
         Assert.True(chosen.Visits(0, 0, 2, 1));
