@@ -6,7 +6,6 @@ using System.Linq;
 using System.Threading;
 using AttnCompose.Generators.Model;
 using AttnCompose.Generators.Parsing;
-using AttnCompose.Generators.Support;
 using Microsoft.CodeAnalysis;
 using Microsoft.CodeAnalysis.CSharp.Syntax;
 using Microsoft.CodeAnalysis.Diagnostics;
@@ -134,25 +133,20 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
 
     private static void CheckTensor(SymbolAnalysisContext context, INamedTypeSymbol stage, AttributeData attribute)
     {
-        string[] constants = StageParser.ParameterProperties(stage)
-            .Where(p => p.Type.SpecialType == SpecialType.System_Int32 && p.GetAttributes().Any(a => a.IsNamed(KnownTypeNames.ConstantParameter)))
-            .Select(p => p.Name).ToArray();
-        if (StageParser.FaultOfTensor(attribute, constants, [.. Names.Reserved, .. BuffersOf(stage)]) is { } fault)
-            Report(context, DiagnosticDescriptors.BadTensor, PlaceOf(attribute, context.CancellationToken), attribute.ConstructorArgument(0, ""), fault);
+        if (StageParser.FaultOfTensor(stage, attribute) is { } fault)
+        {
+            Report(context, DiagnosticDescriptors.BadTensor, PlaceOf(attribute, context.CancellationToken),
+                attribute.ConstructorArgument(0, ""), fault);
+        }
     }
-
-    private static IEnumerable<string> BuffersOf(INamedTypeSymbol stage) => NamesOf(stage, KnownTypeNames.DeviceBuffer);
-
-    private static IEnumerable<string> NamesOf(INamedTypeSymbol stage, string attribute) => StageParser.DeviceAttributes(stage)
-        .Where(a => a.IsNamed(attribute))
-        .Select(a => a.ConstructorArgument(0, ""));
 
     private static void CheckNames(SymbolAnalysisContext context, INamedTypeSymbol stage, AttributeData attribute, string who)
     {
-        var written = new HashSet<string>(s_tensors.Concat(BuffersOf(stage)), StringComparer.Ordinal);
+        var written = new HashSet<string>(s_tensors.Concat(StageParser.NamesOf(stage, KnownTypeNames.DeviceBuffer)), StringComparer.Ordinal);
         if (StageParser.DerivesFrom(stage, KnownTypeNames.TokenBudget))
             written.Add(BufferSpec.RawScores); // of the score before it
-        var read = new HashSet<string>(written.Concat(NamesOf(stage, KnownTypeNames.TensorArgument)), StringComparer.Ordinal);
+        var read = new HashSet<string>(
+            written.Concat(StageParser.NamesOf(stage, KnownTypeNames.TensorArgument)), StringComparer.Ordinal);
         var parameters = new HashSet<string>(
             StageParser.ParameterProperties(stage).Where(p => StageParser.ParameterAttributes(p).Any()).Select(p => p.Name),
             StringComparer.Ordinal);

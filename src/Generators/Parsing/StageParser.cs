@@ -28,7 +28,8 @@ internal static class StageParser
             kind, NameOf(type), type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat), ParseDevice(type), parameters)
         {
             IsBudget = DerivesFrom(type, KnownTypeNames.TokenBudget),
-            Tensors = DeviceAttributes(type).Where(a => a.IsNamed(KnownTypeNames.TensorArgument))
+            // Others are reported in the stage's own project.
+            Tensors = DeviceAttributes(type).Where(a => a.IsNamed(KnownTypeNames.TensorArgument) && FaultOfTensor(type, a) is null)
                 .Select(a => ParseTensor(a, parameters)).ToEquatableArray(),
         };
     }
@@ -191,12 +192,8 @@ internal static class StageParser
         };
     }
 
-    /// <summary>
-    /// What is wrong with a tensor argument, whose shape may name some constants of its stage besides sizes of the problem and
-    /// numbers; null where nothing is.
-    /// </summary>
-    public static string? FaultOfTensor(
-        AttributeData attribute, IReadOnlyCollection<string> constants, IReadOnlyCollection<string> taken)
+    /// <summary>What is wrong with a tensor argument of a stage; null where nothing is.</summary>
+    public static string? FaultOfTensor(INamedTypeSymbol stage, AttributeData attribute)
     {
         string name = attribute.ConstructorArgument(0, ""), element = attribute.ConstructorArgument(1, "");
         if (name.Length == 0 || name[0] is < 'a' or > 'z' || !name.All(c => c is >= 'a' and <= 'z' or >= '0' and <= '9' or '_')
@@ -204,13 +201,16 @@ internal static class StageParser
             return "its name is not in snake case, such as query_gate";
         if (s_tensorMembers.Contains(Names.Pascal(name)))
             return $"the generated Tensors has a member {Names.Pascal(name)} of another meaning";
-        if (taken.Contains(name))
+        if (Names.Reserved.Contains(name) || NamesOf(stage, KnownTypeNames.DeviceBuffer).Contains(name))
             return "a tensor of the problem or a [DeviceBuffer] of the stage has that name";
         if (!TensorSpec.ElementTypes.Contains(element))
             return $"its elements are '{element}', and they may be {string.Join(" or ", TensorSpec.ElementTypes)}";
         EquatableArray<string> shape = attribute.Strings("Shape");
         if (shape.Count == 0)
             return "it has no Shape";
+        var constants = new HashSet<string>(ParameterProperties(stage)
+            .Where(p => p.Type.SpecialType == SpecialType.System_Int32 && p.GetAttributes().Any(a => a.IsNamed(KnownTypeNames.ConstantParameter)))
+            .Select(p => p.Name));
         string? unknown = shape.FirstOrDefault(
             extent => !ExtentSpec.Sizes.Contains(extent) && !constants.Contains(extent) && CountOf(extent) == 0);
         return unknown is null
@@ -218,6 +218,10 @@ internal static class StageParser
             : $"its Shape names '{unknown}', which is neither {string.Join(", ", ExtentSpec.Sizes)}, a [ConstantParameter] of type int "
                 + "nor a whole number above 0";
     }
+
+    /// <summary>First arguments of a stage's attributes of a name, those of its bases before its own.</summary>
+    public static IEnumerable<string> NamesOf(INamedTypeSymbol stage, string attribute) =>
+        DeviceAttributes(stage).Where(a => a.IsNamed(attribute)).Select(a => a.ConstructorArgument(0, ""));
 
     private static TensorSpec ParseTensor(AttributeData attribute, EquatableArray<ParameterSpec> parameters) => new(
         attribute.ConstructorArgument(0, ""), attribute.ConstructorArgument(1, ""),
