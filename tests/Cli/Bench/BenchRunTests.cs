@@ -51,10 +51,17 @@ public sealed class BenchRunTests : IDisposable
     [Fact]
     public void Tensors_that_a_stage_takes_are_drawn()
     {
-        CliResult result = CliResult.Run(["bench", .. s_small, "--pipeline", "gate-weights,token-sparse-gate-weights"]);
+        string json = _folder.PathOf("gates.json");
+        CliResult result = CliResult.Run(
+            ["bench", .. s_small, "--pipeline", "gate-weights,token-sparse-gate-weights", "--keep", "0.8", "--json", json]);
         Assert.True(result.Code == 0, result.Output + result.Error);
-        Assert.Contains("| gate-weights |", result.Output);
         Assert.DoesNotContain("query_gate", result.Output + result.Error);
+        BenchReport report = BenchJson.Read(json);
+        Assert.Equal(4, report.Rows.Count);
+        Assert.All(report.Rows, row => Assert.True(row.IsMeasured));
+        // The share is that of the tokens, not of the blocks.
+        Assert.All(report.Rows.Where(row => row.Implementation == "token-sparse-gate-weights"), row =>
+            Assert.InRange((double)row.Case.Kept!.Value / row.Case.Length, 0.75, 0.85));
     }
 
     [Fact]
