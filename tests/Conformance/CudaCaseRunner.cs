@@ -59,7 +59,7 @@ public sealed class CudaCaseRunner : IDisposable
         using CudaTensor<int>? queryLengths = inputs.QueryLengths is { } q ? CudaTensor.From<int>(_device, q) : null;
         using CudaBlockMask? blocks = inputs.Blocks is { } mask ? CudaBlockMask.From(_device, mask) : null;
         using CudaBlockMask? chosenBlocks = config.BlockSelector == BlockSelectorKind.None ? null : new CudaBlockMask(
-            _device, batch, heads, queries, keys, SelectorSettings.Block, SelectorSettings.Block,
+            _device, batch, heads, queries, keys, config.BlockQuery, config.BlockKey,
             columns: config.BlockSelector == BlockSelectorKind.VerticalSlash);
         var selection = new CudaTokenSelection(
             positions.Dense(batch, heads, keys), keyCounts.Dense(batch, heads), queryBegins.Dense(batch, heads));
@@ -68,7 +68,7 @@ public sealed class CudaCaseRunner : IDisposable
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = logSumExp.Dense(batch, heads, queries), KeyLengths = keyLengths, QueryLengths = queryLengths,
             Selection = config.Sparse ? selection : null, Blocks = blocks,
-            BlockSelection = chosenBlocks, Layer = config.Layer,
+            BlockSelection = chosenBlocks, DenseHeads = config.DenseHeads, Layer = config.Layer,
         };
         _workspace.Copies = true;
         pipeline.Run(in arguments);
@@ -113,7 +113,7 @@ public sealed class CudaCaseRunner : IDisposable
             QueryBegins = [.. rows.Select(row => chosen.QueryBegin(row.B, row.H))],
             Scores = hasScores ? Floats("scores") : null,
             RawScores = hasScores ? Floats("raw_scores") : null,
-            LaterRawScores = hasScores && config.Budget == TokenBudgetKind.Pruned
+            LaterRawScores = hasScores && config.Pruned
                 ? Floats($"{nameof(RecentQueriesAttribute)}.raw_scores")
                 : null,
         };
