@@ -11,13 +11,15 @@ public static class PairConfigs
 
     private const long FewMultiplyAdds = 1L << 21, UsualMultiplyAdds = 1L << 24, ManyMultiplyAdds = 1L << 27;
 
-    // Head dim, element type, float output: a kernel text of each pipeline, by turns with and without wgmma.
+    // Head dim, element type, float output: with wgmma and without.
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_kernels =
     [
         (64, ElementType.Float16, true), (128, ElementType.BFloat16, false), (80, ElementType.Float16, false),
         (128, ElementType.Float16, false), (64, ElementType.BFloat16, true), (40, ElementType.BFloat16, true),
         (96, ElementType.BFloat16, false),
     ];
+
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_kernelOf = AssignKernels();
 
     /// <summary>All of them.</summary>
     /// <param name="seed">Which.</param>
@@ -43,7 +45,7 @@ public static class PairConfigs
     {
         PipelinePlan plan = PairPipelines.All[pipeline].Plan;
         var random = new Random(SeedOf(pipeline, number, seed));
-        var kernel = s_kernels[pipeline % s_kernels.Length];
+        var kernel = s_kernelOf[pipeline];
         // An orthogonal array of strength two: in its eight runs every two columns have all four pairs of values.
         (bool a, bool b, bool c) = ((number & 1) != 0, (number & 2) != 0, (number & 4) != 0);
         (bool varies, bool isLater, bool gathersAhead) = (a, b, c);
@@ -81,6 +83,34 @@ public static class PairConfigs
         bool isExact = config is { Rule: RuleKind.None } and not { Blocks: true, Sparse: true }
             && (config.Mask == AttentionMask.Causal || config.Sparse);
         return config with { Content = (TensorContent)((pipeline + 3 * number) % (isExact ? 6 : 5)) };
+    }
+
+    /// <summary>One kernel text for each pipeline, so that what is declared meets each element type, output and loop.</summary>
+    private static (int HeadDim, ElementType Element, bool FloatOutput)[] AssignKernels()
+    {
+        var met = new HashSet<(object, object)>();
+        var uses = new int[s_kernels.Length];
+        return [.. PairPipelines.All.Select(pipeline =>
+        {
+            PipelineConfig c = Declared(pipeline.Plan);
+            object[] declared =
+            [
+                (c.Sparse, c.Score, c.HasPair), (c.HasPair, c.Budget, c.Count > 0), c.Scope, (c.Blocks, c.BlockSelector),
+                (c.BlockQuery, c.BlockKey), c.Rule, c.Mask,
+            ];
+            int best = Enumerable.Range(0, s_kernels.Length)
+                .OrderByDescending(kernel => Meetings(kernel).Count(pair => !met.Contains(pair))).ThenBy(kernel => uses[kernel]).First();
+            met.UnionWith(Meetings(best));
+            uses[best]++;
+            return s_kernels[best];
+
+            IEnumerable<(object, object)> Meetings(int kernel)
+            {
+                (int dim, ElementType element, bool isFloat) = s_kernels[kernel];
+                return declared.SelectMany(value => (IEnumerable<(object, object)>)
+                    [(value, element), (value, ("float output", isFloat)), (value, ("wgmma", dim is 64 or 96 or 128))]);
+            }
+        })];
     }
 
     /// <summary>What the declaration says.</summary>
