@@ -18,7 +18,7 @@ public sealed partial class AlibiAttention
 [FlashAttention]
 public sealed partial class SoftCapAttention
 {
-    // One division for all scores: that of each would cost more than the tangent.
+    // What depends on the options alone is computed once: a division a score would cost more than the tangent.
     [ScoreModifier]
     private static float SoftCap(float score, in ScorePosition at, [RuntimeParameter(50, Min = 1)] float cap) =>
         cap * MathF.Tanh(score * (1 / cap));
