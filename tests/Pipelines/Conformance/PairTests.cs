@@ -93,19 +93,75 @@ public sealed class PairTests : IDisposable
         Assert.True(failures.Count == 0, $"{failures.Count} failures\n{string.Join('\n', failures.Take(10))}");
     }
 
+    [Fact]
+    public void The_smallest_call_is_right() => Assert.Empty(s_all.DistinctBy(config => config.Declaration).SelectMany(config => Failures(config with
+    {
+        Batch = 1, QueryHeads = 1, KeyValueHeads = 1, QueryLength = 1, KeyLength = 1, VaryLengths = false,
+    })));
+
+    [Theory]
+    [InlineData(RuleKind.Distance)]
+    [InlineData(RuleKind.SoftCap)]
+    [InlineData(RuleKind.MaskFifths)]
+    [InlineData(RuleKind.Window)]
+    [InlineData(RuleKind.Documents)]
+    [InlineData(RuleKind.Sink)]
+    public void The_judge_notices_that_a_rule_is_missing(RuleKind rule)
+    {
+        PipelineConfig config = Find(c => c.Rule == rule && c.Blocks && c.Content == TensorContent.Normal);
+        PipelineResult result = Run(config, out PipelineCase inputs);
+        Assert.Empty(inputs.Check(result));
+        Assert.NotEmpty(new PipelineCase(config with { Rule = RuleKind.None }).Check(result));
+    }
+
+    [Fact]
+    public void The_judge_notices_that_a_block_of_a_dense_head_is_missing()
+    {
+        PipelineConfig config = Find(c => c is { HasDenseHeads: true, BlockSelector: not BlockSelectorKind.None } && c.IsDense(0));
+        PipelineResult result = Run(config, out PipelineCase inputs);
+        result.Blocks!.Visit(0, 0, 0)[0] &= ~1UL;
+        Assert.Contains(inputs.Check(result), failure => failure.Contains("leaves out key block 0", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void The_judge_notices_that_a_token_of_a_second_pair_is_missing()
+    {
+        var noticed = new HashSet<TokenBudgetKind>();
+        foreach (PipelineConfig config in s_all.Where(c => c.Pruned && c.QueryLength == c.KeyLength && !c.VaryLengths))
+        {
+            PipelineResult result = Run(config, out PipelineCase inputs);
+            // The first of what is kept, given up for nothing.
+            result.Positions![0] = result.Positions[0][1..];
+            IReadOnlyList<string> failures = inputs.Check(result);
+            Assert.NotEmpty(failures);
+            if (failures.Any(failure => failure.Contains("is dropped, whose score") || failure.Contains("are right")))
+                noticed.Add(config.Budget);
+        }
+        Assert.InRange(noticed.Count, 3, 5);
+    }
+
     public void Dispose()
     {
         foreach (CpuDevice device in _devices.Values)
             device.Dispose();
     }
 
+    private static PipelineConfig Find(Func<PipelineConfig, bool> holds) =>
+        PairConfigs.All(seed: 1, small: true).Concat(s_all).First(config => !config.VaryLengths && holds(config));
+
     private IEnumerable<string> Failures(PipelineConfig config)
+    {
+        PipelineResult result = Run(config, out PipelineCase inputs);
+        return inputs.Check(result);
+    }
+
+    private PipelineResult Run(PipelineConfig config, out PipelineCase inputs)
     {
         if (!_devices.TryGetValue(config.Threads, out CpuDevice? device))
             _devices[config.Threads] = device = AttentionDevice.Cpu(config.Threads);
         using IAttentionPipeline pipeline = ReadyConfigs.Create(config, device);
-        var inputs = new PipelineCase(config);
-        return inputs.Check(inputs.Run(pipeline));
+        inputs = new PipelineCase(config);
+        return inputs.Run(pipeline);
     }
 
     private static IEnumerable<string> Missing(
