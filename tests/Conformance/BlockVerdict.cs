@@ -23,6 +23,7 @@ internal static class BlockVerdict
             Key = Gather(inputs.KeyHead(inputs.Key, batch, head), keys, config.HeadDim),
             Dim = config.HeadDim, BlockQuery = chosen.BlockQuery, BlockKey = chosen.BlockKey,
             Causal = config.Mask == AttentionMask.Causal, Scale = inputs.Scale, ScoreError = scoreError,
+            Gate = inputs.Tensors.Any ? (inputs.Tensors.Of("query_gate", head), inputs.Tensors.Of("key_gate", head)) : ([], []),
         };
         int firstQuery = inputs.Sequence(batch).FirstQuery;
         if (inputs.Rule is { } rule) // which counts positions in the original sequence

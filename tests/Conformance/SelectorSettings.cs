@@ -30,6 +30,8 @@ public sealed record SelectorSettings
         MapTau = random.Next(6) switch { 0 => 0, 1 => 1, _ => random.NextDouble() };
         // From blocks that are all trusted to none; unrelated rows of a block of n have a similarity near 1 / n.
         Theta = PipelineConfig.Pick(random, -1, 0, 0.005, 0.02, 0.3, 1);
+        GateCount = random.Next(2) == 0 ? 0 : random.Next(1, 8);
+        GateThreshold = random.Next(6) switch { 0 => 0, 1 => 1, _ => 0.4 * random.NextDouble() };
     }
 
     public int Sink { get; }
@@ -45,6 +47,8 @@ public sealed record SelectorSettings
     public int TopK { get; }
     public double MapTau { get; }
     public double Theta { get; }
+    public int GateCount { get; }
+    public double GateThreshold { get; }
 
     /// <summary>The ready pipeline of a configuration with a block selector.</summary>
     public static PipelineDescriptor PipelineOf(PipelineConfig config)
@@ -64,6 +68,8 @@ public sealed record SelectorSettings
             (BlockSelectorKind.PooledTopK, true) => Pipelines.TokenSparsePooledTopK.Descriptor,
             (BlockSelectorKind.PooledCoverage, false) => Pipelines.PooledCoverage.Descriptor,
             (BlockSelectorKind.PooledCoverage, true) => Pipelines.TokenSparsePooledCoverage.Descriptor,
+            (BlockSelectorKind.GateWeights, false) => Pipelines.GateWeights.Descriptor,
+            (BlockSelectorKind.GateWeights, true) => Pipelines.TokenSparseGateWeights.Descriptor,
             _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
         };
     }
@@ -77,6 +83,7 @@ public sealed record SelectorSettings
         BlockSelectorKind.AntiDiagonal => BlockSelectionOracle.AntiDiagonal(head, Stride, Threshold),
         BlockSelectorKind.PooledTopK => BlockSelectionOracle.PooledTopK(head, TopK),
         BlockSelectorKind.PooledCoverage => BlockSelectionOracle.PooledCoverage(head, MapTau, Theta),
+        BlockSelectorKind.GateWeights => BlockSelectionOracle.GateWeights(head, GateCount, GateThreshold),
         _ => BlockSelectionOracle.FlexPrefill(head, Gamma, Tau, MinBudget),
     };
 

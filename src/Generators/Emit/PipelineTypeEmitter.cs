@@ -20,6 +20,8 @@ internal static class PipelineTypeEmitter
             RuleRunEmitter.Emit(writer, graph.Rules);
         WriteDispose(writer);
         WriteOptions(writer, graph);
+        if (graph.Tensors.Any())
+            TensorsEmitter.Emit(writer, graph);
     }
 
     private static void WriteFields(SourceWriter writer, StageGraph graph)

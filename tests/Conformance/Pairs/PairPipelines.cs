@@ -15,7 +15,8 @@ internal static class PairPipelines
         Pair37.Descriptor, Pair38.Descriptor, Pair39.Descriptor, Pair40.Descriptor, Pair41.Descriptor, Pair42.Descriptor,
         Pair43.Descriptor, Pair44.Descriptor, Pair45.Descriptor, Pair46.Descriptor, Pair47.Descriptor, Pair48.Descriptor,
         Pair49.Descriptor, Pair50.Descriptor, Pair51.Descriptor, Pair52.Descriptor, Pair53.Descriptor, Pair54.Descriptor,
-        Pair55.Descriptor, Pair56.Descriptor, Pair57.Descriptor,
+        Pair55.Descriptor, Pair56.Descriptor, Pair57.Descriptor, Pair58.Descriptor, Pair59.Descriptor, Pair60.Descriptor,
+        Pair61.Descriptor, Pair62.Descriptor,
     ];
 }
 
@@ -503,3 +504,32 @@ internal sealed partial class Pair57
     [MaskModifier]
     internal static bool Window(in ScorePosition at) => at.Query - at.Key < RulePipelines.Window;
 }
+
+[AttentionPipeline(Mask = AttentionMask.Full)]
+[Accumulated(Heads = HeadScope.QueryHead), Coverage, RecentQueries(Pool = 1), TopP, GatherTokens]
+[GateWeights, BlockSparseAttention(BlockQuery = 64, BlockKey = 64), ScatterTokens]
+internal sealed partial class Pair58
+{
+    [SinkLogit]
+    internal static float Sink(in ScorePosition at) => RulePipelines.FirstSink + RulePipelines.SinkStep * at.QueryHead;
+}
+
+[AttentionPipeline(Mask = AttentionMask.Full)]
+[RandomTokens(Heads = HeadScope.KeyValueHeadMean), DepthSchedule, GatherTokens]
+[GateWeights, BlockSparseAttention(BlockQuery = 64, BlockKey = 128), ScatterTokens]
+internal sealed partial class Pair59;
+
+[AttentionPipeline(Mask = AttentionMask.Full)]
+[RecentQueries(Heads = HeadScope.KeyValueHeadMax), FixedCount, GatherTokens]
+[GateWeights, BlockSparseAttention(BlockQuery = 128, BlockKey = 64), ScatterTokens]
+internal sealed partial class Pair60;
+
+[AttentionPipeline(Mask = AttentionMask.Full)]
+[Accumulated(Heads = HeadScope.KeyValueHeadSum), FixedRatio, GatherTokens]
+[GateWeights, BlockSparseAttention(BlockQuery = 64, BlockKey = 64), ScatterTokens]
+internal sealed partial class Pair61;
+
+[AttentionPipeline(Mask = AttentionMask.Full)]
+[Accumulated(Heads = HeadScope.Layer), TopP, GatherTokens]
+[GateWeights, BlockSparseAttention(BlockQuery = 64, BlockKey = 64), ScatterTokens]
+internal sealed partial class Pair62;
