@@ -88,15 +88,8 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         for (int head = 0; head < _config.QueryHeads; head++)
         {
             double[] raw = RawScores<double>(_config, batch, head, prefix);
-            float[] single = RawScores<float>(_config, batch, head, prefix);
             truth[head] = SelectionOracle.Pool(raw, _config.Pool);
-            double yardstick = 0;
-            for (int t = 0; t < prefix; t++)
-            {
-                if (raw[t] > AbsoluteScoreError)
-                    yardstick = Math.Max(yardstick, Math.Abs(single[t] - raw[t]) / raw[t]);
-            }
-            relative = Math.Max(relative, 2 * yardstick + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head)));
+            relative = Math.Max(relative, RelativeError(_config, batch, head, raw));
         }
         int group = _config.QueryHeads / _config.KeyValueHeads;
         truth = SelectionOracle.Join(truth, group, _config.Scope);
@@ -107,6 +100,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             // The second pair scores as [RecentQueries] does.
             PipelineConfig second = _config with { Score = TokenScoreKind.Recent };
             double[][] raw = [.. Enumerable.Range(0, _config.QueryHeads).Select(head => RawScores<double>(second, batch, head, prefix))];
+            relative = raw.Select((scores, head) => RelativeError(second, batch, head, scores)).Append(relative).Max();
             int[][] positions = result.Positions![(batch * _config.QueryHeads)..((batch + 1) * _config.QueryHeads)];
             foreach (string failure in new TokenSettings(_config).PruningFailures(
                 _config, truth, raw, positions, sequence.KeyLength, relative, AbsoluteScoreError))
@@ -137,6 +131,19 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             if (ThresholdFailure(truth[head], kept, result.Positions![batch * _config.QueryHeads + head], relative) is { } failure)
                 yield return $"batch {batch} head {head}: {failure}";
         }
+    }
+
+    // How far float32 scores of a head may be from the truth, each in relation to itself.
+    private double RelativeError(PipelineConfig config, int batch, int head, double[] truth)
+    {
+        float[] single = RawScores<float>(config, batch, head, truth.Length);
+        double yardstick = 0;
+        for (int t = 0; t < truth.Length; t++)
+        {
+            if (truth[t] > AbsoluteScoreError)
+                yardstick = Math.Max(yardstick, Math.Abs(single[t] - truth[t]) / truth[t]);
+        }
+        return 2 * yardstick + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head));
     }
 
     private static string? ThresholdFailure(double[] scores, int kept, int[] positions, double relative)

@@ -33,7 +33,10 @@ internal static class VerifyCommand
             HelpName = "name",
             DefaultValueFactory = _ => RandomSuite,
         };
-        var count = new Option<int>("--count") { Description = $"Configurations of {RandomSuite}; those of {PairSuite} are given.", DefaultValueFactory = _ => 200 };
+        var count = new Option<int>("--count")
+        {
+            Description = $"Configurations of {RandomSuite}; those of {PairSuite} are given.", DefaultValueFactory = _ => 200,
+        };
         var seed = new Option<int>("--seed") { Description = "Which ones.", DefaultValueFactory = _ => 1 };
         var where = new Option<string?>("--where")
         {
@@ -65,15 +68,15 @@ internal static class VerifyCommand
                 throw new UsageException($"There is no suite '{name}'. There are: {string.Join(", ", SuiteNames)}.");
             string? line = parsed.GetValue(replay);
             string values = parsed.GetValue(where) ?? "";
-            if (line is not null && name is PairSuite or AllSuites)
+            if (line is not null && name is not RandomSuite)
                 throw new UsageException($"--replay runs one configuration; got --suite {name} beside it.");
             using AttentionDevice opened = CommonOptions.OpenDevice(parsed.GetValue(device)!);
             if (name is not (RandomSuite or PairSuite) && opened is not CudaDevice)
                 throw new UsageException($"--suite {name} needs a CUDA device; got '{parsed.GetValue(device)}'.");
             PipelineConfig[] configs =
             [
-                .. line is not null ? [Parsed("--replay", () => PipelineConfig.Parse(line))]
-                    : name is PairSuite ? []
+                .. name is not (RandomSuite or AllSuites) ? []
+                    : line is not null ? [Parsed("--replay", () => PipelineConfig.Parse(line))]
                     : Draw(parsed.GetValue(count), parsed.GetValue(seed), values, parsed.GetValue(small)),
                 .. name is PairSuite or AllSuites ? DrawPairs(parsed.GetValue(seed), values, parsed.GetValue(small)) : [],
             ];

@@ -29,13 +29,13 @@ partial class AlibiAttention : global::AttnCompose.Cpu.ICpuPipeline
             global::System.ReadOnlySpan<float> @slopes = this.Slopes;
             unchecked
             {
-                global::System.Numerics.Vector<float> c = global::System.Numerics.Vector.Create(@slopes[at.QueryHead]);
+                global::System.Numerics.Vector<float> c = global::System.Numerics.Vector.Create((-(@slopes[at.QueryHead])));
                 global::System.Numerics.Vector<int> c2 = global::System.Numerics.Vector.Create(at.Query);
                 for (int i = 0; i < scores.Length; i += global::System.Numerics.Vector<float>.Count)
                 {
                     global::System.Numerics.Vector<float> score = global::AttnCompose.Cpu.RuleLanes.Load<float>(scores, i);
                     global::System.Numerics.Vector<int> key = global::AttnCompose.Cpu.RuleLanes.Keys(in at, i);
-                    global::AttnCompose.Cpu.RuleLanes.Store<float>((score - (c * global::System.Numerics.Vector.ConvertToSingle((c2 - key)))), scores, i);
+                    global::AttnCompose.Cpu.RuleLanes.Store<float>(global::System.Numerics.Vector.FusedMultiplyAdd(c, global::System.Numerics.Vector.ConvertToSingle((c2 - key)), score), scores, i);
                 }
             }
         }

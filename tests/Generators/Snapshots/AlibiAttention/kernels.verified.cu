@@ -29,7 +29,7 @@ struct Score {
 
     // Alibi, a score rule
     static __device__ Float alibi(Float score, const rules::Position& at, rules::Span<float> slopes) {
-        return score - slopes[at.query_head] * at.distance;
+        return rules::fused_multiply_add(-slopes[at.query_head], at.distance, score);
     }
 
     __device__ bool hides(const attn::ScorePosition&) const {
