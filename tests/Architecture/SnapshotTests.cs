@@ -1,8 +1,9 @@
+using System.Text.RegularExpressions;
 using AttnCompose.Testing;
 
 namespace AttnCompose.Architecture;
 
-public sealed class SnapshotTests : IDisposable
+public sealed partial class SnapshotTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("attncompose-snapshot-").FullName;
 
@@ -72,10 +73,24 @@ public sealed class SnapshotTests : IDisposable
     public void A_source_that_is_not_in_the_checkout_is_an_error() =>
         Assert.Throws<FileNotFoundException>(() => Snapshot.Locate("/_/tests/Nowhere/Missing.cs", Repository.Root));
 
+    [Fact]
+    public void Each_ready_pipeline_and_each_of_the_samples_has_its_kernel_text_for_reviewers()
+    {
+        string[] missing = [.. Files.Under("src/Pipelines/Ready", ".cs").Concat(Files.Under("samples", ".cs"))
+            .SelectMany(file => Declaration().Matches(File.ReadAllText(file)))
+            .Select(match => $"tests/Generators/Snapshots/{match.Groups[1].Value}/kernels.verified.cu")
+            .Where(file => !File.Exists(Path.Combine(Repository.Root, file)))];
+        Assert.Empty(missing);
+    }
+
     private string Verified => Path.Combine(_folder, "Scenario", "plan.verified.txt");
 
     private string Received => Path.Combine(_folder, "Scenario", "plan.received.txt");
 
     private void Match(string text, bool accept = false) =>
         Snapshot.MatchIn(Path.Combine(_folder, "Scenario"), "plan.txt", text, accept);
+
+    // From the attribute to the name of the class, over the stages between.
+    [GeneratedRegex(@"^\[AttentionPipeline\b[^;{]*?\bclass (\w+)", RegexOptions.Multiline)]
+    private static partial Regex Declaration();
 }

@@ -45,6 +45,18 @@ public sealed class CompareTests : IDisposable
         Assert.Contains("| streaming | not reached |", result.Output);
     }
 
+    [Fact]
+    public void Without_names_every_pipeline_that_runs_alone_is_compared_and_swept()
+    {
+        CliResult result = CliResult.Run(
+            "compare", "--length", "200", "--heads", "2", "--kv-heads", "1", "--head-dim", "32", "--samples", "1", "--sweep");
+        Assert.True(result.Code == 0, result.Error);
+        string[][] rows = [.. Rows(result.Output).Where(row => row.Length > 5)];
+        string[] names = [.. ReadyPipelines.All.Where(CommonOptions.RunsAlone).Select(pipeline => pipeline.Name)];
+        Assert.Equal(names.Order(), rows.Select(row => row[0]).Distinct().Order());
+        Assert.All(names.Except(["dense-attention"]), name => Assert.True(rows.Count(row => row[0] == name) > 1, $"{name} is not swept."));
+    }
+
     [Theory]
     [InlineData("--set", "Nonsense=1", "Nonsense")]
     [InlineData("--values", "Gamma=1", "--sweep")]

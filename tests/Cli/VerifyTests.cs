@@ -35,6 +35,18 @@ public sealed class VerifyTests
     }
 
     [Fact]
+    public void Pairs_are_a_suite_of_their_own()
+    {
+        CliResult result = CliResult.Run("verify", "--suite", "pairs", "--small", "--where", "pipeline=pair05");
+        Assert.True(result.Code == 0, result.Output + result.Error);
+        Assert.Contains($"{PairConfigs.PerPipeline} of {PairConfigs.PerPipeline} configurations, 0 failed", result.Output);
+        Assert.Contains("no configuration of pairs has 'pipeline=pair00'",
+            CliResult.Run("verify", "--suite", "pairs", "--where", "pipeline=pair00").FailedWith(CommandLine.WrongUsage));
+        Assert.Contains("--replay runs one configuration",
+            CliResult.Run("verify", "--suite", "pairs", "--replay", ReadyConfigs.Random(5).ToString()).FailedWith(CommandLine.WrongUsage));
+    }
+
+    [Fact]
     public void Small_configurations_have_every_kernel_text()
     {
         PipelineConfig[] configs = [.. Enumerable.Range(0, ReadyConfigs.Texts).Select(i => ReadyConfigs.Small(i, 100 + i))];
@@ -56,7 +68,7 @@ public sealed class VerifyTests
     [InlineData("--device", "tpu", "'tpu'")]
     [InlineData("--where", "dim=64", "'dim=64'")]
     [InlineData("--where", "d=7", "hardly any configuration")]
-    [InlineData("--suite", "slow", "There is no suite 'slow'. There are: random, reference,")]
+    [InlineData("--suite", "slow", "There is no suite 'slow'. There are: random, pairs, reference,")]
     [InlineData("--suite", "far", "needs a CUDA device")]
     [InlineData("--suite", "all", "needs a CUDA device")]
     public void What_cannot_be_verified_is_wrong_usage(string option, string value, string said) =>

@@ -10,6 +10,13 @@ public static partial class BlockSelectionOracle
     public static bool[,] Streaming(BlockHead head, int sink, int local) =>
         head.Where((d, key) => key < sink || (d - key < local && (head.Causal || key - d < local)));
 
+    /// <summary>Every block that the mask leaves, as in a dense head; exact.</summary>
+    public static BlockChoiceBand Everything(BlockHead head)
+    {
+        bool[,] visits = head.Where((d, key) => true);
+        return new() { Must = visits, May = visits };
+    }
+
     /// <summary>Columns and diagonals of the last queries.</summary>
     public static BlockChoiceBand VerticalSlash(
         BlockHead head, int lastQueries, int verticalSize, int slashSize, int forcedVertical, int forcedSlash)

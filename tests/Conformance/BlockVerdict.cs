@@ -25,7 +25,13 @@ internal static class BlockVerdict
             Causal = config.Mask == AttentionMask.Causal, Scale = inputs.Scale, ScoreError = scoreError,
             Gate = inputs.Tensors.Any ? (inputs.Tensors.Of("query_gate", head), inputs.Tensors.Of("key_gate", head)) : ([], []),
         };
-        if (new SelectorSettings(config).Expected(config.BlockSelector, rows) is not { } expected)
+        int firstQuery = inputs.Sequence(batch).FirstQuery;
+        if (inputs.Rule is { } rule) // which counts positions in the original sequence
+            rows = rows with { Rule = (score, d, key) => rule(score, firstQuery + queries[d - rows.FirstDiagonal], keys[key]) };
+        BlockChoiceBand? choice = config.IsDense(head)
+            ? BlockSelectionOracle.Everything(rows)
+            : new SelectorSettings(config).Expected(config.BlockSelector, rows);
+        if (choice is not { } expected)
             yield break;
         for (int i = 0; i < rows.QueryBlocks; i++)
         {

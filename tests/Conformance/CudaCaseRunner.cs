@@ -59,7 +59,7 @@ public sealed class CudaCaseRunner : IDisposable
         using CudaTensor<int>? queryLengths = inputs.QueryLengths is { } q ? CudaTensor.From<int>(_device, q) : null;
         using CudaBlockMask? blocks = inputs.Blocks is { } mask ? CudaBlockMask.From(_device, mask) : null;
         using CudaBlockMask? chosenBlocks = config.BlockSelector == BlockSelectorKind.None ? null : new CudaBlockMask(
-            _device, batch, heads, queries, keys, SelectorSettings.Block, SelectorSettings.Block,
+            _device, batch, heads, queries, keys, config.BlockQuery, config.BlockKey,
             columns: config.BlockSelector == BlockSelectorKind.VerticalSlash);
         Poison(chosenBlocks);
         using DrawnTensors.OnDevice tensors = inputs.Tensors.CopyTo(_device);
@@ -70,7 +70,7 @@ public sealed class CudaCaseRunner : IDisposable
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = logSumExp.Dense(batch, heads, queries), KeyLengths = keyLengths, QueryLengths = queryLengths,
             Selection = config.Sparse ? selection : null, Blocks = blocks,
-            BlockSelection = chosenBlocks, Layer = config.Layer, Tensors = tensors.Tensors,
+            BlockSelection = chosenBlocks, DenseHeads = config.DenseHeads, Layer = config.Layer, Tensors = tensors.Tensors,
         };
         _workspace.Copies = true;
         pipeline.Run(in arguments);
@@ -115,7 +115,7 @@ public sealed class CudaCaseRunner : IDisposable
             QueryBegins = [.. rows.Select(row => chosen.QueryBegin(row.B, row.H))],
             Scores = hasScores ? Floats("scores") : null,
             RawScores = hasScores ? Floats("raw_scores") : null,
-            LaterRawScores = hasScores && config.Budget == TokenBudgetKind.Pruned
+            LaterRawScores = hasScores && config.Pruned
                 ? Floats($"{nameof(RecentQueriesAttribute)}.raw_scores")
                 : null,
         };

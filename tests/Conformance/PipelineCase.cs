@@ -20,7 +20,8 @@ public sealed class PipelineCase
             for (int b = 0; b < config.Batch; b++)
             {
                 KeyLengths[b] = random.Next(0, config.KeyLength + 1);
-                int most = config.Mask == AttentionMask.Causal || config.Sparse
+                // A query before the first key has no document.
+                int most = config.Mask == AttentionMask.Causal || config.Sparse || config.Rule == RuleKind.Documents
                     ? Math.Min(config.QueryLength, KeyLengths[b])
                     : config.QueryLength;
                 QueryLengths[b] = config.QueryLength == config.KeyLength && random.Next(2) == 0 ? most : random.Next(0, most + 1);
@@ -36,7 +37,7 @@ public sealed class PipelineCase
         var shape = new ProblemShape(
             config.Batch, config.QueryHeads, config.KeyValueHeads, config.QueryLength, config.KeyLength, config.HeadDim);
         Tensors = new DrawnTensors(
-            config.BlockSelector == BlockSelectorKind.GateWeights ? SelectorSettings.PlanOf(config).Tensors : [], in shape, config.Seed);
+            config.BlockSelector == BlockSelectorKind.GateWeights ? ReadyConfigs.PlanOf(config).Tensors : [], in shape, config.Seed);
     }
 
     /// <summary>The configuration.</summary>
@@ -203,7 +204,7 @@ public sealed class PipelineCase
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = AttentionTensor.LogSumExp(logSumExp.Elements, batch, heads, length),
             KeyLengths = KeyLengths, QueryLengths = QueryLengths, Selection = config.Sparse ? selection : null, Blocks = Blocks,
-            BlockSelection = chosen, Layer = config.Layer, Tensors = Tensors.Host(),
+            BlockSelection = chosen, DenseHeads = config.DenseHeads, Layer = config.Layer, Tensors = Tensors.Host(),
         });
         string[] faults = [.. output.Strays("output").Concat(logSumExp.Strays("log-sum-exp"))];
         if (!config.Sparse)
@@ -228,22 +229,21 @@ public sealed class PipelineCase
     }
 
     /// <summary>
-    /// A list of blocks of 128 by 128, from empty to full, of one head for all, or of each: random, or a band beside the diagonal
+    /// A list of blocks, from empty to full, of one head for all, or of each: random, or a band beside the diagonal
     /// and the first blocks. Blocks behind the diagonal are listed too.
     /// </summary>
     private BlockMask DrawBlocks(Random random)
     {
-        const int Size = 128;
         var blocks = new BlockMask();
         blocks.Reset(
             random.Next(2) == 0 ? 1 : Config.Batch, random.Next(2) == 0 ? 1 : Config.QueryHeads, Config.QueryLength, Config.KeyLength,
-            Size, Size);
+            Config.BlockQuery, Config.BlockKey);
         double density = PipelineConfig.Pick(random, 0, 0.1, 0.25, 0.5, 0.9, 1);
         bool isBand = random.Next(3) == 0;
         for (int row = 0; row < blocks.Batch * blocks.QueryHeads * blocks.QueryBlocks; row++)
         {
             (int head, int queryBlock) = Math.DivRem(row, blocks.QueryBlocks);
-            int diagonal = queryBlock + (Config.KeyLength - Config.QueryLength) / Size;
+            int diagonal = (queryBlock * Config.BlockQuery + Config.KeyLength - Config.QueryLength) / Config.BlockKey;
             for (int keyBlock = 0; keyBlock < blocks.KeyBlocks; keyBlock++)
             {
                 bool visited = isBand ? keyBlock == 0 || Math.Abs(keyBlock - diagonal) < 2 : random.NextDouble() < density;

@@ -101,9 +101,6 @@ public enum TokenBudgetKind
 
     /// <summary>[DepthSchedule].</summary>
     Depth,
-
-    /// <summary>[FixedRatio], and a second pair, [RecentQueries(Pool = 1)] [TopP], that prunes its choice.</summary>
-    Pruned,
 }
 
 /// <summary>The score rule of a configuration.</summary>
@@ -137,10 +134,19 @@ public enum RuleKind
 /// </summary>
 public sealed record PipelineConfig
 {
+    /// <summary>That the pipeline is a ready one, or the one with rules of many kinds.</summary>
+    public const string Ready = "ready";
+
     /// <summary>Most multiply-adds of one configuration.</summary>
     public const long MaxMultiplyAdds = 1L << 26;
 
     public required int Seed { get; init; }
+
+    /// <summary>
+    /// Name of the pipeline among those of <see cref="PairConfigs"/>; <see cref="Ready"/> where what is selected names the pipeline.
+    /// </summary>
+    public string Declaration { get; init; } = Ready;
+
     public required ElementType Element { get; init; }
     public required bool FloatOutput { get; init; }
     public required int Batch { get; init; }
@@ -159,11 +165,20 @@ public sealed record PipelineConfig
     /// <summary>Whether tokens are selected; where not, the selector's parameters mean nothing.</summary>
     public required bool Sparse { get; init; }
 
-    /// <summary>Whether attention visits the blocks of a list, drawn from the seed; not together with <see cref="Sparse"/>.</summary>
+    /// <summary>Whether attention visits the blocks of a list, drawn from the seed.</summary>
     public bool Blocks { get; init; }
 
     /// <summary>What chooses key blocks, after a token selection or alone; its parameters follow from the seed.</summary>
     public BlockSelectorKind BlockSelector { get; init; }
+
+    /// <summary>Queries of a block.</summary>
+    public int BlockQuery { get; init; } = SelectorSettings.Block;
+
+    /// <summary>Keys of a block.</summary>
+    public int BlockKey { get; init; } = SelectorSettings.Block;
+
+    /// <summary>Whether the block selector leaves every third query head dense.</summary>
+    public bool HasDenseHeads { get; init; }
 
     public required double Coverage { get; init; }
 
@@ -178,6 +193,9 @@ public sealed record PipelineConfig
 
     /// <summary>Which heads rank tokens together.</summary>
     public HeadScope Scope { get; init; }
+
+    /// <summary>Whether a second pair, [RecentQueries(Pool = 1)] [TopP], prunes what is chosen.</summary>
+    public bool Pruned { get; init; }
 
     /// <summary>
     /// Query heads whose keys and values a device gathers ahead of the attention loop at a time; 0 where it does not.
@@ -195,10 +213,17 @@ public sealed record PipelineConfig
     /// <summary>Whether a token score and a token budget are stages of their own.</summary>
     public bool HasPair => Sparse && (Count > 0 || Budget != TokenBudgetKind.Own);
 
+    /// <summary>The heads that the block selector leaves dense.</summary>
+    public HeadSet DenseHeads =>
+        HasDenseHeads ? new([.. Enumerable.Range(0, QueryHeads).Where(IsDense)]) : default;
+
     /// <summary>Where the calls stand in a model.</summary>
     public LayerPosition Layer => new TokenSettings(this).Layer;
 
-    /// <summary>The token selector, its score and budget paired.</summary>
+    /// <summary>Whether a query head is one of <see cref="DenseHeads"/>.</summary>
+    public bool IsDense(int head) => HasDenseHeads && (head + (uint)Seed) % 3 == 0;
+
+    /// <summary>The token selector, its score and budget paired; where there are two, the first.</summary>
     public TokenSelectorAttribute Selector() => HasPair
         ? new TokenSettings(this).Pair(this)
         : new TokenCoverageAttribute
@@ -277,10 +302,11 @@ public sealed record PipelineConfig
 
     /// <inheritdoc/>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
-        $"seed={Seed} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
+        $"seed={Seed} pipeline={Declaration} element={Element} floatout={FloatOutput} b={Batch} hq={QueryHeads} hkv={KeyValueHeads} " +
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
-        $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} selector={BlockSelector} coverage={Coverage:R} " +
-        $"count={Count} score={Score} budget={Budget} scope={Scope} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
+        $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} selector={BlockSelector} bq={BlockQuery} " +
+        $"bk={BlockKey} denseheads={HasDenseHeads} coverage={Coverage:R} count={Count} score={Score} budget={Budget} scope={Scope} " +
+        $"pruned={Pruned} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
 
     /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
@@ -312,6 +338,7 @@ public sealed record PipelineConfig
         return new PipelineConfig
         {
             Seed = Integer("seed"),
+            Declaration = Text("pipeline", Ready),
             Element = Enum.Parse<ElementType>(Text("element")),
             FloatOutput = bool.Parse(Text("floatout")),
             Batch = Integer("b"),
@@ -327,25 +354,28 @@ public sealed record PipelineConfig
             Rule = Enum.Parse<RuleKind>(Text("rule")),
             Threads = Integer("threads"),
             Sparse = bool.Parse(Text("sparse")),
-            BlockSelector = parts.TryGetValue("selector", out string? selector)
-                ? Enum.Parse<BlockSelectorKind>(selector)
-                : BlockSelectorKind.None,
-            Blocks = parts.TryGetValue("blocks", out string? blocks) && bool.Parse(blocks), // older lines have no such part
+            Blocks = bool.Parse(Text("blocks", "False")),
+            BlockSelector = Enum.Parse<BlockSelectorKind>(Text("selector", nameof(BlockSelectorKind.None))),
+            BlockQuery = int.Parse(Text("bq", "128"), CultureInfo.InvariantCulture),
+            BlockKey = int.Parse(Text("bk", "128"), CultureInfo.InvariantCulture),
+            HasDenseHeads = bool.Parse(Text("denseheads", "False")),
             Coverage = double.Parse(Text("coverage"), CultureInfo.InvariantCulture),
-            // Lines from before there were these.
-            Count = parts.ContainsKey("count") ? Integer("count") : 0,
-            Score = parts.TryGetValue("score", out string? score) ? Enum.Parse<TokenScoreKind>(score) : default,
-            Budget = parts.TryGetValue("budget", out string? budget) ? Enum.Parse<TokenBudgetKind>(budget) : default,
-            Scope = parts.TryGetValue("scope", out string? scope) ? Enum.Parse<HeadScope>(scope) : default,
-            GatherHeads = parts.ContainsKey("gather") ? Integer("gather") : 0,
+            Count = int.Parse(Text("count", "0"), CultureInfo.InvariantCulture),
+            Score = Enum.Parse<TokenScoreKind>(Text("score", nameof(TokenScoreKind.Recent))),
+            Budget = Enum.Parse<TokenBudgetKind>(Text("budget", nameof(TokenBudgetKind.Own))),
+            Scope = Enum.Parse<HeadScope>(Text("scope", nameof(HeadScope.QueryHead))),
+            Pruned = bool.Parse(Text("pruned", "False")),
+            GatherHeads = int.Parse(Text("gather", "0"), CultureInfo.InvariantCulture),
             Window = Integer("window"),
             Pool = Integer("pool"),
             MinTokens = Integer("min"),
             RoundScores = bool.Parse(Text("round")),
         };
 
-        string Text(string name) =>
-            parts.TryGetValue(name, out string? text) ? text : throw new FormatException($"The configuration lacks '{name}'.");
+        // Parts that older lines do not have mean what was so before.
+        string Text(string name, string? before = null) => parts.TryGetValue(name, out string? text)
+            ? text
+            : before ?? throw new FormatException($"The configuration lacks '{name}'.");
 
         int Integer(string name) => int.Parse(Text(name), CultureInfo.InvariantCulture);
     }

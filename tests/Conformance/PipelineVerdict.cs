@@ -87,30 +87,26 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         double relative = 0;
         for (int head = 0; head < _config.QueryHeads; head++)
         {
-            double[] raw = RawScores<double>(batch, head, prefix);
-            float[] single = RawScores<float>(batch, head, prefix);
+            double[] raw = RawScores<double>(_config, batch, head, prefix);
             truth[head] = SelectionOracle.Pool(raw, _config.Pool);
-            double yardstick = 0;
-            for (int t = 0; t < prefix; t++)
-            {
-                if (raw[t] > AbsoluteScoreError)
-                    yardstick = Math.Max(yardstick, Math.Abs(single[t] - raw[t]) / raw[t]);
-            }
-            relative = Math.Max(relative, 2 * yardstick + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head)));
-        }
-        if (_config.Budget == TokenBudgetKind.Pruned)
-        {
-            double[][] raw = [.. Enumerable.Range(0, _config.QueryHeads).Select(head => RawScores<double>(batch, head, prefix))];
-            int[][] positions = result.Positions![(batch * _config.QueryHeads)..((batch + 1) * _config.QueryHeads)];
-            foreach (string failure in new TokenSettings(_config).PruningFailures(
-                _config, raw, positions, sequence.KeyLength, relative, AbsoluteScoreError))
-                yield return $"batch {batch} {failure}";
-            yield break;
+            relative = Math.Max(relative, RelativeError(_config, batch, head, raw));
         }
         int group = _config.QueryHeads / _config.KeyValueHeads;
         truth = SelectionOracle.Join(truth, group, _config.Scope);
         relative += _config.Scope == HeadScope.QueryHead ? 0 : Math.ScaleB(_config.QueryHeads, -23); // roundings of the sum
         relative += _config.RoundScores ? Math.ScaleB(1, -7) : 0; // raw and pooled scores are rounded, each by 2^-9 at most
+        if (_config.Pruned)
+        {
+            // The second pair scores as [RecentQueries] does.
+            PipelineConfig second = _config with { Score = TokenScoreKind.Recent };
+            double[][] raw = [.. Enumerable.Range(0, _config.QueryHeads).Select(head => RawScores<double>(second, batch, head, prefix))];
+            relative = raw.Select((scores, head) => RelativeError(second, batch, head, scores)).Append(relative).Max();
+            int[][] positions = result.Positions![(batch * _config.QueryHeads)..((batch + 1) * _config.QueryHeads)];
+            foreach (string failure in new TokenSettings(_config).PruningFailures(
+                _config, truth, raw, positions, sequence.KeyLength, relative, AbsoluteScoreError))
+                yield return $"batch {batch} {failure}";
+            yield break;
+        }
         for (int head = 0; head < _config.QueryHeads && result.Scores is not null; head++)
         {
             float[] scores = result.Scores[batch * _config.QueryHeads + head];
@@ -123,7 +119,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
                 }
             }
         }
-        double[] mean = [.. Enumerable.Range(0, prefix).Select(t => truth.Average(scores => scores[t]))];
+        double[] mean = SelectionOracle.Mean(truth);
         var settings = new TokenSettings(_config);
         for (int head = 0; head < _config.QueryHeads; head++)
         {
@@ -135,6 +131,19 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             if (ThresholdFailure(truth[head], kept, result.Positions![batch * _config.QueryHeads + head], relative) is { } failure)
                 yield return $"batch {batch} head {head}: {failure}";
         }
+    }
+
+    // How far float32 scores of a head may be from the truth, each in relation to itself.
+    private double RelativeError(PipelineConfig config, int batch, int head, double[] truth)
+    {
+        float[] single = RawScores<float>(config, batch, head, truth.Length);
+        double yardstick = 0;
+        for (int t = 0; t < truth.Length; t++)
+        {
+            if (truth[t] > AbsoluteScoreError)
+                yardstick = Math.Max(yardstick, Math.Abs(single[t] - truth[t]) / truth[t]);
+        }
+        return 2 * yardstick + 2 * Tolerance.ProbabilityNoise(LargestScore(batch, head));
     }
 
     private static string? ThresholdFailure(double[] scores, int kept, int[] positions, double relative)
@@ -169,20 +178,17 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         var chosen = new TokenSelection();
         chosen.Reset(1, heads, sequence.KeyLength);
         float[] raw = [.. result.RawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];
-        if (_config.Selector() is RankedBudgetAttribute pair)
-        {
-            var shape = new ProblemShape(
-                1, heads, _config.KeyValueHeads, sequence.QueryLength, sequence.KeyLength, _config.HeadDim) { Layer = _config.Layer };
+        var shape = new ProblemShape(
+            1, heads, _config.KeyValueHeads, sequence.QueryLength, sequence.KeyLength, _config.HeadDim) { Layer = _config.Layer };
+        TokenSelectorAttribute first = _config.Selector();
+        if (first is RankedBudgetAttribute pair)
             pair.Choose(raw, in shape, 0, in sequence, cpu, chosen);
-            if (result.LaterRawScores is not null)
-            {
-                float[] later = [.. result.LaterRawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];
-                new TokenSettings(_config).Pruning(_config, pair).Choose(later, in shape, 0, in sequence, cpu, chosen);
-            }
-        }
         else
+            ((RecentQueriesSelectorAttribute)first).Select(raw, 0, sequence.FirstQuery, cpu, chosen);
+        if (result.LaterRawScores is not null)
         {
-            ((RecentQueriesSelectorAttribute)_config.Selector()).Select(raw, 0, sequence.FirstQuery, cpu, chosen);
+            float[] later = [.. result.LaterRawScores[(batch * heads)..((batch + 1) * heads)].SelectMany(scores => scores)];
+            new TokenSettings(_config).Pruning(_config, first).Choose(later, in shape, 0, in sequence, cpu, chosen);
         }
         for (int head = 0; head < heads; head++)
         {
@@ -256,11 +262,11 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
         }
     }
 
-    private TReal[] RawScores<TReal>(int batch, int head, int prefix)
+    private TReal[] RawScores<TReal>(PipelineConfig config, int batch, int head, int prefix)
         where TReal : struct, System.Numerics.IFloatingPointIeee754<TReal>
     {
         SequenceShape sequence = inputs.Sequence(batch);
-        if (_config is { HasPair: true, Score: TokenScoreKind.Accumulated })
+        if (config is { HasPair: true, Score: TokenScoreKind.Accumulated })
         {
             // The mean over all queries, times their number.
             return [.. AttentionOracle.PrefixScores<TReal>(
@@ -268,7 +274,7 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
                 sequence.KeyLength, sequence.QueryLength, prefix, inputs.Scale, inputs.Rule)
                 .Select(score => score * TReal.CreateChecked(sequence.QueryLength))];
         }
-        if (_config is { HasPair: true, Score: TokenScoreKind.Random })
+        if (config is { HasPair: true, Score: TokenScoreKind.Random })
         {
             var settings = new TokenSettings(_config);
             return [.. Enumerable.Range(0, prefix).Select(t =>

@@ -146,7 +146,7 @@ public static class ReadyConfigs
             MinTokens = config.MinTokens % 64,
             GatherHeads = number / Texts % 2 * 2,
             Count = isFixed ? (config.Window + keyLength) / 2 : 0,
-            Score = default, Budget = default, Scope = default, Pool = 7,
+            Score = default, Budget = default, Scope = default, Pruned = false, Pool = 7,
         };
     }
 
@@ -157,12 +157,9 @@ public static class ReadyConfigs
             cuda.Tuning = TuningOf(config);
         return config switch
         {
-            { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.Create(config, device),
-            { Blocks: true } => Pipelines.BlockSparse.Create(device),
+            { Declaration: not PipelineConfig.Ready } => PairConfigs.Create(config, device),
             { Rule: not RuleKind.None } => RulePipelines.Create(config, device),
-            { Sparse: false } => Pipelines.DenseAttention.Create(device),
-            { HasPair: true } => TokenSettings.Create(config, device),
-            _ => Pipelines.TokenSparsePrefill.Create(device, new() { Coverage = config.Coverage, MinTokens = config.MinTokens }),
+            _ => OptionValues.Create(PipelineOf(config), config, device),
         };
     }
 
@@ -178,12 +175,18 @@ public static class ReadyConfigs
     /// <summary>The plan of the pipeline of a configuration.</summary>
     public static PipelinePlan PlanOf(PipelineConfig config) => config switch
     {
-        { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.PlanOf(config),
-        { Blocks: true } => Pipelines.BlockSparse.Plan,
+        { Declaration: not PipelineConfig.Ready } => PairConfigs.Find(config.Declaration).Plan,
         { Rule: not RuleKind.None } => RulePipelines.PlanOf(config),
-        { Sparse: false } => Pipelines.DenseAttention.Plan,
-        { HasPair: true } => TokenSettings.PlanOf(config),
-        _ => Pipelines.TokenSparsePrefill.Plan,
+        _ => PipelineOf(config).Plan,
+    };
+
+    private static PipelineDescriptor PipelineOf(PipelineConfig config) => config switch
+    {
+        { BlockSelector: not BlockSelectorKind.None } => SelectorSettings.PipelineOf(config),
+        { Blocks: true } => Pipelines.BlockSparse.Descriptor,
+        { Sparse: false } => Pipelines.DenseAttention.Descriptor,
+        { HasPair: true } => TokenSettings.PipelineOf(config),
+        _ => Pipelines.TokenSparsePrefill.Descriptor,
     };
 
     private static int Length(Random random, bool sparse, bool isLong)

@@ -5,7 +5,7 @@ namespace AttnCompose.Conformance;
 /// <summary>Rules of many kinds in one kernel text, dense; options choose among them.</summary>
 [AttentionPipeline(Mask = AttentionMask.Causal)]
 [FlashAttention]
-internal sealed partial class RuledAttention
+internal sealed partial class RuledAttention : IDocumentPipeline
 {
     [ScoreModifier]
     internal static float Bend(float score, in ScorePosition at, float slope = 0, float cap = 0)
@@ -30,7 +30,7 @@ internal sealed partial class RuledAttention
 [GatherTokens]
 [FlashAttention]
 [ScatterTokens]
-internal sealed partial class RuledTokenSparse
+internal sealed partial class RuledTokenSparse : IDocumentPipeline
 {
     [ScoreModifier]
     internal static float Bend(float score, in ScorePosition at, float slope = 0, float cap = 0)
@@ -92,23 +92,21 @@ public static class RulePipelines
     /// <summary>The pipeline of a configuration that has a rule.</summary>
     public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
     {
-        int[] document = new int[config.KeyLength];
-        for (int i = 0; i < document.Length && config.Rule == RuleKind.Documents; i++)
-            document[i] = i / DocumentLength;
         float slope = config.Rule == RuleKind.Distance ? Slope : 0, cap = config.Rule == RuleKind.SoftCap ? Cap : 0;
         int window = config.Rule == RuleKind.Window ? Window : int.MaxValue;
         bool fifths = config.Rule == RuleKind.MaskFifths, sinks = config.Rule == RuleKind.Sink;
         if (!config.Sparse)
         {
-            var dense = RuledAttention.Create(device, new() { Slope = slope, Cap = cap, Window = window, Fifths = fifths, Sinks = sinks });
-            return new Bound(dense, document, new DenseCalls(dense));
+            return Bind(
+                RuledAttention.Create(device, new() { Slope = slope, Cap = cap, Window = window, Fifths = fifths, Sinks = sinks }), config);
         }
-        var sparse = RuledTokenSparse.Create(device, new()
-        {
-            Coverage = config.Coverage, MinTokens = config.MinTokens, Slope = slope, Cap = cap, SeeWindow = window, Fifths = fifths,
-            Sinks = sinks,
-        });
-        return new Bound(sparse, document, new SparseCalls(sparse));
+        return Bind(
+            RuledTokenSparse.Create(device, new()
+            {
+                Coverage = config.Coverage, MinTokens = config.MinTokens, Slope = slope, Cap = cap, SeeWindow = window, Fifths = fifths,
+                Sinks = sinks,
+            }),
+            config);
     }
 
     /// <summary>The plan of that pipeline.</summary>
@@ -137,42 +135,16 @@ public static class RulePipelines
         _ => 0,
     };
 
-    /// <summary>The calls of a pipeline whose rules take a span: the span is given once, here.</summary>
-    private interface ICalls
-    {
-        void Run<T, TOut>(in AttentionArguments<T, TOut> arguments, int[] document)
-            where T : unmanaged
-            where TOut : unmanaged;
-
-        void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaTensor<int> document, CudaStream? stream)
-            where T : unmanaged
-            where TOut : unmanaged;
-    }
-
-    private sealed class DenseCalls(RuledAttention pipeline) : ICalls
-    {
-        public void Run<T, TOut>(in AttentionArguments<T, TOut> arguments, int[] document)
-            where T : unmanaged
-            where TOut : unmanaged => pipeline.Run(in arguments, document);
-
-        public void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaTensor<int> document, CudaStream? stream)
-            where T : unmanaged
-            where TOut : unmanaged => pipeline.Run(in arguments, document, stream);
-    }
-
-    private sealed class SparseCalls(RuledTokenSparse pipeline) : ICalls
-    {
-        public void Run<T, TOut>(in AttentionArguments<T, TOut> arguments, int[] document)
-            where T : unmanaged
-            where TOut : unmanaged => pipeline.Run(in arguments, document);
-
-        public void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaTensor<int> document, CudaStream? stream)
-            where T : unmanaged
-            where TOut : unmanaged => pipeline.Run(in arguments, document, stream);
-    }
-
     /// <summary>A pipeline with its span, so that it is called as any other.</summary>
-    private sealed class Bound(ICudaAttentionPipeline pipeline, int[] document, ICalls calls) : ICudaAttentionPipeline
+    internal static IAttentionPipeline Bind(IDocumentPipeline pipeline, PipelineConfig config)
+    {
+        int[] document = new int[config.KeyLength];
+        for (int i = 0; i < document.Length && config.Rule == RuleKind.Documents; i++)
+            document[i] = i / DocumentLength;
+        return new Bound(pipeline, document);
+    }
+
+    private sealed class Bound(IDocumentPipeline pipeline, int[] document) : ICudaAttentionPipeline
     {
         private readonly CudaTensor<int>? _document =
             pipeline.Device is CudaDevice cuda ? CudaTensor.From<int>(cuda, document) : null;
@@ -183,11 +155,11 @@ public static class RulePipelines
 
         public void Run<T, TOut>(in AttentionArguments<T, TOut> arguments)
             where T : unmanaged
-            where TOut : unmanaged => calls.Run(in arguments, document);
+            where TOut : unmanaged => pipeline.Run(in arguments, document);
 
         public void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaStream? stream = null)
             where T : unmanaged
-            where TOut : unmanaged => calls.Run(in arguments, _document!, stream);
+            where TOut : unmanaged => pipeline.Run(in arguments, _document!, stream);
 
         public void Warmup(
             IReadOnlyList<KernelVariant> variants, IProgress<WarmupProgress>? progress = null, CancellationToken cancellation = default) =>
@@ -199,4 +171,18 @@ public static class RulePipelines
             pipeline.Dispose();
         }
     }
+}
+
+/// <summary>A pipeline whose rules take the document of each token.</summary>
+internal interface IDocumentPipeline : ICudaAttentionPipeline
+{
+    /// <summary>Computes attention over host memory.</summary>
+    void Run<T, TOut>(in AttentionArguments<T, TOut> arguments, ReadOnlySpan<int> document)
+        where T : unmanaged
+        where TOut : unmanaged;
+
+    /// <summary>Puts attention over device memory on a stream.</summary>
+    void Run<T, TOut>(in CudaAttentionArguments<T, TOut> arguments, CudaTensor<int> document, CudaStream? stream = null)
+        where T : unmanaged
+        where TOut : unmanaged;
 }

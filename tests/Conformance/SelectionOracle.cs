@@ -210,6 +210,10 @@ public static class SelectionOracle
         }).ToArray())];
     }
 
+    /// <summary>Mean over the heads, token by token.</summary>
+    public static double[] Mean(double[][] scores) =>
+        [.. Enumerable.Range(0, scores[0].Length).Select(t => scores.Average(row => row[t]))];
+
     /// <summary>The score that [RandomTokens] gives a token.</summary>
     public static double RandomScore(int seed, int layer, int head, int token)
     {

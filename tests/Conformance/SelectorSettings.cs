@@ -50,69 +50,29 @@ public sealed record SelectorSettings
     public int GateCount { get; }
     public double GateThreshold { get; }
 
-    /// <summary>The pipeline of a configuration with a block selector.</summary>
-    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
+    /// <summary>The ready pipeline of a configuration with a block selector.</summary>
+    public static PipelineDescriptor PipelineOf(PipelineConfig config)
     {
-        var s = new SelectorSettings(config);
-        (double coverage, int min) = (config.Coverage, config.MinTokens);
+        ArgumentNullException.ThrowIfNull(config);
         return (config.BlockSelector, config.Sparse) switch
         {
-            (BlockSelectorKind.Streaming, false) => Pipelines.Streaming.Create(device, new() { Sink = s.Sink, Local = s.Local }),
-            (BlockSelectorKind.Streaming, true) => Pipelines.TokenSparseStreaming.Create(
-                device, new() { Coverage = coverage, MinTokens = min, Sink = s.Sink, Local = s.Local }),
-            (BlockSelectorKind.VerticalSlash, false) => Pipelines.VerticalSlash.Create(
-                device, new()
-                {
-                    VerticalSize = s.VerticalSize, SlashSize = s.SlashSize,
-                    ForcedVertical = s.ForcedVertical, ForcedSlash = s.ForcedSlash,
-                }),
-            (BlockSelectorKind.VerticalSlash, true) => Pipelines.TokenSparseVerticalSlash.Create(
-                device, new()
-                {
-                    Coverage = coverage, MinTokens = min, VerticalSize = s.VerticalSize, SlashSize = s.SlashSize,
-                    ForcedVertical = s.ForcedVertical, ForcedSlash = s.ForcedSlash,
-                }),
-            (BlockSelectorKind.FlexPrefill, false) => Pipelines.Flexprefill.Create(
-                device, new() { Gamma = s.Gamma, Tau = s.Tau, MinBudget = s.MinBudget }),
-            (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Create(
-                device, new() { Coverage = coverage, MinTokens = min, Gamma = s.Gamma, Tau = s.Tau, MinBudget = s.MinBudget }),
-            (BlockSelectorKind.AntiDiagonal, false) => Pipelines.Antidiagonal.Create(device, new() { Threshold = s.Threshold }),
-            (BlockSelectorKind.AntiDiagonal, true) => Pipelines.TokenSparseAntidiagonal.Create(
-                device, new() { Coverage = coverage, MinTokens = min, Threshold = s.Threshold }),
-            (BlockSelectorKind.PooledTopK, false) => Pipelines.PooledTopK.Create(device, new() { TopK = s.TopK }),
-            (BlockSelectorKind.PooledTopK, true) => Pipelines.TokenSparsePooledTopK.Create(
-                device, new() { Coverage = coverage, MinTokens = min, TopK = s.TopK }),
-            (BlockSelectorKind.PooledCoverage, false) => Pipelines.PooledCoverage.Create(
-                device, new() { Tau = s.MapTau, Theta = s.Theta }),
-            (BlockSelectorKind.PooledCoverage, true) => Pipelines.TokenSparsePooledCoverage.Create(
-                device, new() { Coverage = coverage, MinTokens = min, Tau = s.MapTau, Theta = s.Theta }),
-            (BlockSelectorKind.GateWeights, false) => Pipelines.GateWeights.Create(
-                device, new() { Count = s.GateCount, Threshold = s.GateThreshold }),
-            (BlockSelectorKind.GateWeights, true) => Pipelines.TokenSparseGateWeights.Create(
-                device, new() { Coverage = coverage, MinTokens = min, Count = s.GateCount, Threshold = s.GateThreshold }),
+            (BlockSelectorKind.Streaming, false) => Pipelines.Streaming.Descriptor,
+            (BlockSelectorKind.Streaming, true) => Pipelines.TokenSparseStreaming.Descriptor,
+            (BlockSelectorKind.VerticalSlash, false) => Pipelines.VerticalSlash.Descriptor,
+            (BlockSelectorKind.VerticalSlash, true) => Pipelines.TokenSparseVerticalSlash.Descriptor,
+            (BlockSelectorKind.FlexPrefill, false) => Pipelines.Flexprefill.Descriptor,
+            (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Descriptor,
+            (BlockSelectorKind.AntiDiagonal, false) => Pipelines.Antidiagonal.Descriptor,
+            (BlockSelectorKind.AntiDiagonal, true) => Pipelines.TokenSparseAntidiagonal.Descriptor,
+            (BlockSelectorKind.PooledTopK, false) => Pipelines.PooledTopK.Descriptor,
+            (BlockSelectorKind.PooledTopK, true) => Pipelines.TokenSparsePooledTopK.Descriptor,
+            (BlockSelectorKind.PooledCoverage, false) => Pipelines.PooledCoverage.Descriptor,
+            (BlockSelectorKind.PooledCoverage, true) => Pipelines.TokenSparsePooledCoverage.Descriptor,
+            (BlockSelectorKind.GateWeights, false) => Pipelines.GateWeights.Descriptor,
+            (BlockSelectorKind.GateWeights, true) => Pipelines.TokenSparseGateWeights.Descriptor,
             _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
         };
     }
-
-    /// <summary>The plan of that pipeline.</summary>
-    public static PipelinePlan PlanOf(PipelineConfig config) => (config.BlockSelector, config.Sparse) switch
-    {
-        (BlockSelectorKind.Streaming, false) => Pipelines.Streaming.Plan,
-        (BlockSelectorKind.Streaming, true) => Pipelines.TokenSparseStreaming.Plan,
-        (BlockSelectorKind.VerticalSlash, false) => Pipelines.VerticalSlash.Plan,
-        (BlockSelectorKind.VerticalSlash, true) => Pipelines.TokenSparseVerticalSlash.Plan,
-        (BlockSelectorKind.FlexPrefill, false) => Pipelines.Flexprefill.Plan,
-        (BlockSelectorKind.FlexPrefill, true) => Pipelines.TokenSparseFlexprefill.Plan,
-        (BlockSelectorKind.AntiDiagonal, false) => Pipelines.Antidiagonal.Plan,
-        (BlockSelectorKind.AntiDiagonal, true) => Pipelines.TokenSparseAntidiagonal.Plan,
-        (BlockSelectorKind.PooledTopK, false) => Pipelines.PooledTopK.Plan,
-        (BlockSelectorKind.PooledTopK, true) => Pipelines.TokenSparsePooledTopK.Plan,
-        (BlockSelectorKind.PooledCoverage, false) => Pipelines.PooledCoverage.Plan,
-        (BlockSelectorKind.PooledCoverage, true) => Pipelines.TokenSparsePooledCoverage.Plan,
-        (BlockSelectorKind.GateWeights, false) => Pipelines.GateWeights.Plan,
-        (BlockSelectorKind.GateWeights, true) => Pipelines.TokenSparseGateWeights.Plan,
-        _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
-    };
 
     /// <summary>What must be chosen of a head, and what may; null where float32 leaves it open.</summary>
     public BlockChoiceBand? Expected(BlockSelectorKind selector, BlockHead head) => selector switch

@@ -25,7 +25,8 @@ public sealed record TokenSettings
     public LayerPosition Layer { get; }
 
     /// <summary>Whether each head has a number of tokens of its own.</summary>
-    public static bool CountsDiffer(PipelineConfig config) => config is { Budget: TokenBudgetKind.TopP or TokenBudgetKind.Pruned, Count: 0 };
+    public static bool CountsDiffer(PipelineConfig config) => 
+        config.Pruned || config is { Budget: TokenBudgetKind.TopP, Count: 0 };
 
     /// <summary>The same configuration, often with score and budget as stages of their own.</summary>
     public static PipelineConfig Draw(PipelineConfig config)
@@ -39,62 +40,49 @@ public sealed record TokenSettings
         return config with
         {
             Score = score,
-            Budget = config.Count > 0 ? TokenBudgetKind.Own : (TokenBudgetKind)random.Next(1, (int)TokenBudgetKind.Pruned),
+            Budget = config.Count > 0 ? TokenBudgetKind.Own : (TokenBudgetKind)random.Next(1, Enum.GetValues<TokenBudgetKind>().Length),
             Scope = config.Count > 0 || random.Next(2) == 0 ? (HeadScope)random.Next(Enum.GetValues<HeadScope>().Length) : default,
         };
     }
 
     /// <summary>The ready pipelines whose score and budget are stages of their own: what their declarations fix.</summary>
-    public static IReadOnlyList<(TokenScoreKind Score, TokenBudgetKind Budget, HeadScope Scope)> Ready { get; } =
+    public static IReadOnlyList<(TokenScoreKind Score, TokenBudgetKind Budget, HeadScope Scope, bool Pruned)> Ready { get; } =
     [
-        (TokenScoreKind.Recent, TokenBudgetKind.TopP, HeadScope.QueryHead),
-        (TokenScoreKind.Recent, TokenBudgetKind.Depth, HeadScope.KeyValueHeadMean),
-        (TokenScoreKind.Random, TokenBudgetKind.Ratio, HeadScope.QueryHead),
-        (TokenScoreKind.Accumulated, TokenBudgetKind.Own, HeadScope.QueryHead),
-        (TokenScoreKind.Recent, TokenBudgetKind.Pruned, HeadScope.KeyValueHeadMax),
+        (TokenScoreKind.Recent, TokenBudgetKind.TopP, HeadScope.QueryHead, false),
+        (TokenScoreKind.Recent, TokenBudgetKind.Depth, HeadScope.KeyValueHeadMean, false),
+        (TokenScoreKind.Random, TokenBudgetKind.Ratio, HeadScope.QueryHead, false),
+        (TokenScoreKind.Accumulated, TokenBudgetKind.Own, HeadScope.QueryHead, false),
+        (TokenScoreKind.Recent, TokenBudgetKind.Ratio, HeadScope.KeyValueHeadMax, true),
     ];
 
     /// <summary>The configuration as a ready pipeline declares it.</summary>
     public static PipelineConfig AsReady(PipelineConfig config, int pair)
     {
         ArgumentNullException.ThrowIfNull(config);
-        (TokenScoreKind score, TokenBudgetKind budget, HeadScope scope) = Ready[pair];
+        (TokenScoreKind score, TokenBudgetKind budget, HeadScope scope, bool pruned) = Ready[pair];
         bool counts = budget == TokenBudgetKind.Own;
         return config with
         {
-            Count = counts ? Math.Max(1, config.Count) : 0, Score = score, Budget = budget, Scope = scope, Pool = PoolOf(score),
+            Count = counts ? Math.Max(1, config.Count) : 0, Score = score, Budget = budget, Scope = scope, Pruned = pruned,
+            Pool = PoolOf(score),
         };
     }
 
-    /// <summary>The ready pipeline of a configuration.</summary>
-    public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
+    /// <summary>The ready pipeline of a configuration that selects tokens by a score and a budget.</summary>
+    public static PipelineDescriptor PipelineOf(PipelineConfig config)
     {
-        var s = new TokenSettings(config);
-        return config.Budget switch
+        ArgumentNullException.ThrowIfNull(config);
+        return config switch
         {
-            TokenBudgetKind.Own when config.Score == TokenScoreKind.Accumulated =>
-                Pipelines.TokenSparseAccumulated.Create(device, new() { Count = config.Count }),
-            TokenBudgetKind.Own => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
-            TokenBudgetKind.TopP => Pipelines.TokenSparseTopP.Create(device, new() { P = s.P, MinTokens = config.MinTokens }),
-            TokenBudgetKind.Depth => Pipelines.TokenSparsePyramid.Create(device, new() { Count = s.DepthCount, Beta = s.Beta }),
-            TokenBudgetKind.Ratio => Pipelines.TokenSparseRandom.Create(device, new() { Seed = s.Seed, Ratio = s.Ratio }),
-            TokenBudgetKind.Pruned => Pipelines.TokenSparseTwilight.Create(
-                device, new() { Ratio = s.Ratio, P = s.P, MinTokens = config.MinTokens }),
+            { Pruned: true } => Pipelines.TokenSparseTwilight.Descriptor,
+            { Budget: TokenBudgetKind.Own, Score: TokenScoreKind.Accumulated } => Pipelines.TokenSparseAccumulated.Descriptor,
+            { Budget: TokenBudgetKind.Own } => Pipelines.TokenSparseFixed.Descriptor,
+            { Budget: TokenBudgetKind.TopP } => Pipelines.TokenSparseTopP.Descriptor,
+            { Budget: TokenBudgetKind.Depth } => Pipelines.TokenSparsePyramid.Descriptor,
+            { Budget: TokenBudgetKind.Ratio } => Pipelines.TokenSparseRandom.Descriptor,
             _ => throw new ArgumentException($"No ready pipeline has the budget {config.Budget}.", nameof(config)),
         };
     }
-
-    /// <summary>The plan of that pipeline.</summary>
-    public static PipelinePlan PlanOf(PipelineConfig config) => config.Budget switch
-    {
-        TokenBudgetKind.Own when config.Score == TokenScoreKind.Accumulated => Pipelines.TokenSparseAccumulated.Plan,
-        TokenBudgetKind.Own => Pipelines.TokenSparseFixed.Plan,
-        TokenBudgetKind.TopP => Pipelines.TokenSparseTopP.Plan,
-        TokenBudgetKind.Depth => Pipelines.TokenSparsePyramid.Plan,
-        TokenBudgetKind.Ratio => Pipelines.TokenSparseRandom.Plan,
-        TokenBudgetKind.Pruned => Pipelines.TokenSparseTwilight.Plan,
-        _ => throw new ArgumentException($"No ready pipeline has the budget {config.Budget}.", nameof(config)),
-    };
 
     /// <summary>Score and budget as stages, paired.</summary>
     public RankedBudgetAttribute Pair(PipelineConfig config)
@@ -112,7 +100,7 @@ public sealed record TokenSettings
         {
             { Count: > 0 } => new FixedCountAttribute { Count = config.Count },
             { Budget: TokenBudgetKind.TopP } => new TopPAttribute { P = P, MinTokens = config.MinTokens },
-            { Budget: TokenBudgetKind.Ratio or TokenBudgetKind.Pruned } => new FixedRatioAttribute { Ratio = Ratio },
+            { Budget: TokenBudgetKind.Ratio } => new FixedRatioAttribute { Ratio = Ratio },
             { Budget: TokenBudgetKind.Depth } => new DepthScheduleAttribute { Count = DepthCount, Beta = Beta },
             _ => new CoverageAttribute { Coverage = config.Coverage, MinTokens = config.MinTokens },
         };
@@ -134,35 +122,37 @@ public sealed record TokenSettings
     /// cannot have kept, or not the highest of those that it must have kept, or another number of them than hold the share.
     /// </summary>
     /// <param name="config">The configuration.</param>
-    /// <param name="raw">[heads][prefix], the truth, by which both pairs rank: pooled and joined the first, as it is the second.</param>
+    /// <param name="coarse">[heads][prefix], the truth, by which the first pair ranks.</param>
+    /// <param name="raw">[heads][prefix], by which the second one does.</param>
     /// <param name="positions">[heads], what was kept.</param>
     /// <param name="keyLength">Tokens of the sequence.</param>
     /// <param name="relative">Relative error.</param>
     /// <param name="absolute">Absolute error.</param>
     public IEnumerable<string> PruningFailures(
-        PipelineConfig config, double[][] raw, int[][] positions, int keyLength, double relative, double absolute)
+        PipelineConfig config, double[][] coarse, double[][] raw, int[][] positions, int keyLength, double relative, double absolute)
     {
         ArgumentNullException.ThrowIfNull(config);
-        int prefix = raw[0].Length, group = config.QueryHeads / config.KeyValueHeads;
-        int first = Math.Clamp((int)Math.Ceiling(Ratio * keyLength) - config.Window, 0, prefix);
-        double[][] coarse = SelectionOracle.Join([.. raw.Select(row => SelectionOracle.Pool(row, config.Pool))], group, config.Scope);
+        int prefix = raw[0].Length;
+        double[] mean = SelectionOracle.Mean(coarse);
         for (int head = 0; head < raw.Length; head++)
         {
-            double threshold = first == 0 ? 0 : coarse[head].OrderDescending().ElementAt(first - 1);
-            double limit = 2 * (relative * threshold + absolute);
-            bool[] may = [.. coarse[head].Select(score => first == prefix || (first > 0 && score >= threshold - limit))];
-            bool[] must = [.. coarse[head].Select(score => first == prefix || (first > 0 && score > threshold + limit))];
+            (int least, int first) = KeptRange(config, coarse[head], mean, keyLength, relative, absolute);
+            double[] ranked = [.. coarse[head].OrderDescending()];
+            double low = first == 0 ? double.PositiveInfinity : ranked[first - 1] - 2 * (relative * ranked[first - 1] + absolute);
+            double high = least == 0 ? double.PositiveInfinity : ranked[least - 1] + 2 * (relative * ranked[least - 1] + absolute);
+            bool[] may = [.. coarse[head].Select(score => first == prefix || score >= low)];
+            bool[] must = [.. coarse[head].Select(score => least == prefix || score > high)];
             HashSet<int> kept = [.. positions[head].Where(t => t < prefix)];
             if (kept.Any(t => !may[t]) || kept.Count > first)
-                yield return $"head {head}: keeps tokens that the first choice, {first} of {prefix}, did not";
-            double least = kept.Count == 0 ? double.PositiveInfinity : kept.Min(t => raw[head][t]);
+                yield return $"head {head}: keeps tokens that the first choice, {first} of {prefix} at most, did not";
+            double lowest = kept.Count == 0 ? double.PositiveInfinity : kept.Min(t => raw[head][t]);
             for (int t = 0; t < prefix; t++)
             {
-                if (must[t] && !kept.Contains(t) && raw[head][t] > least + 4 * (relative * raw[head][t] + absolute))
-                    yield return $"head {head}: token {t} is dropped, whose score {raw[head][t]} is above the {least} of one kept";
+                if (must[t] && !kept.Contains(t) && raw[head][t] > lowest + 4 * (relative * raw[head][t] + absolute))
+                    yield return $"head {head}: token {t} is dropped, whose score {raw[head][t]} is above the {lowest} of one kept";
             }
-            if (may.Count(possible => possible) != first)
-                continue; // ties: which tokens the first choice kept is not known
+            if (least != first || may.Count(possible => possible) != first)
+                continue; // ties, or a share: which tokens the first choice kept is not known
             double[] candidates = [.. raw[head].Where((_, t) => may[t])];
             double unit = candidates.DefaultIfEmpty().Max() / (1L << 39);
             (int fewest, int most) = SelectionOracle.FewestHoldingRange(candidates, P, config.MinTokens, relative, absolute + unit);

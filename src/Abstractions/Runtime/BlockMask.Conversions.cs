@@ -12,8 +12,8 @@ public sealed partial class BlockMask
     /// <param name="blockQuery">Queries of a block.</param>
     /// <param name="blockKey">Keys of a block.</param>
     /// <param name="partial">
-    /// Of the shape of <paramref name="visit"/>: whether the pipeline's mask rule decides in the pair. Left out, no pair is
-    /// partial. The diagonal of a causal pipeline cuts blocks either way.
+    /// Of the shape of <paramref name="visit"/>: whether the pipeline's mask rule is said to cut the pair. Left out, no pair is
+    /// partial. Rules apply and the diagonal of a causal pipeline cuts either way.
     /// </param>
     /// <exception cref="ArgumentException">A span has not as many elements as there are pairs.</exception>
     public static BlockMask FromDense(
@@ -65,7 +65,8 @@ public sealed partial class BlockMask
     /// <param name="blockQuery">Queries of a block (BLOCK_SIZE[0]).</param>
     /// <param name="blockKey">Keys of a block (BLOCK_SIZE[1]).</param>
     /// <remarks>
-    /// The function <c>mask_mod</c> is not part of the list: what a partial block masks is the pipeline's mask and mask rule.
+    /// The function <c>mask_mod</c> is not part of the list: what is masked is up to the pipeline's mask and mask rule, which are
+    /// asked in the full blocks too.
     /// </remarks>
     /// <exception cref="ArgumentException">An array's length does not fit, a count passes the width, or a number is no key
     /// block.</exception>

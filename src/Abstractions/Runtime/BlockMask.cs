@@ -8,8 +8,9 @@ namespace AttnCompose;
 /// <remarks>
 /// <para>A query attends to the union of three sets, each key once, cut by the pipeline's mask:</para>
 /// <list type="bullet">
-/// <item>the key <em>blocks</em> that its query block visits; in a <em>partial</em> one the pipeline's mask rule decides pair by
-/// pair, in the others every pair is taken. Where the diagonal or a sequence's end cuts a block, it is cut whatever its bits say;</item>
+/// <item>the key <em>blocks</em> that its query block visits. The pipeline's rules apply in all of them, and where the diagonal or
+/// a sequence's end cuts a block, it is cut. A <em>partial</em> one is said to be cut by a rule: a device takes it first, with
+/// those that the diagonal cuts, and that is all the bit does;</item>
 /// <item>the <em>columns</em> of its head: single keys that every query sees;</item>
 /// <item>the <em>slashes</em> of its head: a query whose own key is d sees key d - o of every slash o.</item>
 /// </list>
@@ -109,7 +110,7 @@ public sealed partial class BlockMask
     public Span<ulong> Visit(int batch, int head, int queryBlock) => Bits(_visit, batch, head, queryBlock);
 
     /// <summary>
-    /// One bit for each key block in which the mask rule decides pair by pair. Only those of visited blocks have a meaning.
+    /// One bit for each key block that a mask rule is said to cut. Only those of visited blocks have a meaning.
     /// </summary>
     public Span<ulong> Partial(int batch, int head, int queryBlock) => Bits(_partial, batch, head, queryBlock);
 
@@ -117,7 +118,7 @@ public sealed partial class BlockMask
     public bool Visits(int batch, int head, int queryBlock, int keyBlock) =>
         Has(Visit(batch, head, queryBlock), Checked(keyBlock, KeyBlocks, nameof(keyBlock)));
 
-    /// <summary>Whether a query block visits a key block in which the mask rule decides.</summary>
+    /// <summary>Whether a query block visits a key block that a mask rule is said to cut.</summary>
     public bool IsPartial(int batch, int head, int queryBlock, int keyBlock) =>
         Visits(batch, head, queryBlock, keyBlock) && Has(Partial(batch, head, queryBlock), keyBlock);
 

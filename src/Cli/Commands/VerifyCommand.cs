@@ -7,12 +7,13 @@ using AttnCompose.Cuda;
 namespace AttnCompose.Cli.Commands;
 
 /// <summary>
-/// <c>attncompose verify</c>: the ready pipelines on a device against arithmetic in double, over random configurations, and the
-/// suites of <see cref="DeviceSuites"/>.
+/// <c>attncompose verify</c>: pipelines on a device against arithmetic in double, the ready ones over random configurations and those
+/// of <see cref="PairConfigs"/>, and the suites of <see cref="DeviceSuites"/>.
 /// </summary>
 internal static class VerifyCommand
 {
     private const string RandomSuite = "random";
+    private const string PairSuite = "pairs";
     private const string AllSuites = "all";
     private const int MostFailuresShown = 20;
     private const int MostDrawsForOne = 10_000;
@@ -21,18 +22,21 @@ internal static class VerifyCommand
     /// <summary>What takes seconds at the very most, a thousand repeats and a compilation included, hangs when it takes this long.</summary>
     private static readonly TimeSpan s_hangs = TimeSpan.FromSeconds(120);
 
-    private static IEnumerable<string> SuiteNames => [RandomSuite, .. DeviceSuites.All.Select(suite => suite.Name), AllSuites];
+    private static IEnumerable<string> SuiteNames => [RandomSuite, PairSuite, .. DeviceSuites.All.Select(suite => suite.Name), AllSuites];
 
     public static Command Create(CommandContext context)
     {
         Option<string> device = CommonOptions.Device();
         var suite = new Option<string>("--suite")
         {
-            Description = $"What is checked: {string.Join(", ", SuiteNames)}. All but {RandomSuite} need a CUDA device.",
+            Description = $"What is checked: {string.Join(", ", SuiteNames)}. All but {RandomSuite} and {PairSuite} need a CUDA device.",
             HelpName = "name",
             DefaultValueFactory = _ => RandomSuite,
         };
-        var count = new Option<int>("--count") { Description = "Random configurations.", DefaultValueFactory = _ => 200 };
+        var count = new Option<int>("--count")
+        {
+            Description = $"Configurations of {RandomSuite}; those of {PairSuite} are given.", DefaultValueFactory = _ => 200,
+        };
         var seed = new Option<int>("--seed") { Description = "Which ones.", DefaultValueFactory = _ => 1 };
         var where = new Option<string?>("--where")
         {
@@ -62,14 +66,22 @@ internal static class VerifyCommand
             string name = parsed.GetValue(suite)!;
             if (!SuiteNames.Contains(name))
                 throw new UsageException($"There is no suite '{name}'. There are: {string.Join(", ", SuiteNames)}.");
-            PipelineConfig[] configs = parsed.GetValue(replay) is { } line
-                ? [Parsed("--replay", () => PipelineConfig.Parse(line))]
-                : Draw(parsed.GetValue(count), parsed.GetValue(seed), parsed.GetValue(where) ?? "", parsed.GetValue(small));
+            string? line = parsed.GetValue(replay);
+            string values = parsed.GetValue(where) ?? "";
+            if (line is not null && name is not RandomSuite)
+                throw new UsageException($"--replay runs one configuration; got --suite {name} beside it.");
             using AttentionDevice opened = CommonOptions.OpenDevice(parsed.GetValue(device)!);
-            if (name != RandomSuite && opened is not CudaDevice)
+            if (name is not (RandomSuite or PairSuite) && opened is not CudaDevice)
                 throw new UsageException($"--suite {name} needs a CUDA device; got '{parsed.GetValue(device)}'.");
+            PipelineConfig[] configs =
+            [
+                .. name is not (RandomSuite or AllSuites) ? []
+                    : line is not null ? [Parsed("--replay", () => PipelineConfig.Parse(line))]
+                    : Draw(parsed.GetValue(count), parsed.GetValue(seed), values, parsed.GetValue(small)),
+                .. name is PairSuite or AllSuites ? DrawPairs(parsed.GetValue(seed), values, parsed.GetValue(small)) : [],
+            ];
             bool isRight = true;
-            if (name is RandomSuite or AllSuites)
+            if (configs.Length > 0)
             {
                 // Under a sanitizer every text is loaded once: its kernels are prepared for a long time.
                 bool isSmall = parsed.GetValue(small);
@@ -79,7 +91,7 @@ internal static class VerifyCommand
                     PoisonsWorkspace = !parsed.GetValue(unpoisoned), RepeatsOften = !isSmall,
                     StopsAtFailure = parsed.GetValue(failFast),
                 };
-                VerifyProgress result = RunRandom(context, verifier, configs);
+                VerifyProgress result = RunConfigs(context, verifier, configs);
                 WriteSummary(context.Output, opened, result, isSmall);
                 isRight = result.Failed == 0 && result.Done == result.Total;
             }
@@ -93,7 +105,7 @@ internal static class VerifyCommand
         return command;
     }
 
-    private static VerifyProgress RunRandom(CommandContext context, Verifier verifier, PipelineConfig[] configs)
+    private static VerifyProgress RunConfigs(CommandContext context, Verifier verifier, PipelineConfig[] configs)
     {
         TimeSpan next = s_progressInterval;
         int shown = 0;
@@ -202,6 +214,12 @@ internal static class VerifyCommand
                 configs.Add(config);
         }
         return [.. configs];
+    }
+
+    private static PipelineConfig[] DrawPairs(int seed, string where, bool small)
+    {
+        PipelineConfig[] configs = [.. PairConfigs.All(seed, small).Where(config => Parsed("--where", () => config.Has(where)))];
+        return configs.Length > 0 ? configs : throw new UsageException($"--where: no configuration of {PairSuite} has '{where}'.");
     }
 
     private static T Parsed<T>(string option, Func<T> parse)

@@ -43,6 +43,7 @@ internal sealed class CompareRun<T> : IDisposable
                 Key = CudaTensor.FromBhld<T>(cuda, _key, 1, s.KeyValueHeads, s.KeyLength, s.HeadDim),
                 Value = CudaTensor.FromBhld<T>(cuda, _value, 1, s.KeyValueHeads, s.KeyLength, s.HeadDim),
                 Output = CudaTensor.AllocateBhld<float>(cuda, 1, s.QueryHeads, s.QueryLength, s.HeadDim),
+                Layer = tensors.Layer,
             };
         }
         Call(dense, null, null);
@@ -95,6 +96,7 @@ internal sealed class CompareRun<T> : IDisposable
             LogSumExp = AttentionTensor.LogSumExp(_logSumExp, 1, s.QueryHeads, s.QueryLength),
             Selection = selection,
             BlockSelection = blocks,
+            Layer = _tensors.Layer,
         });
     }
 

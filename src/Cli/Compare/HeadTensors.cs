@@ -10,6 +10,9 @@ namespace AttnCompose.Cli.Compare;
 /// <param name="Value">[key/value heads, length, head dim].</param>
 internal sealed record HeadTensors(string Name, ProblemShape Shape, float[] Query, float[] Key, float[] Value)
 {
+    /// <summary>Where they come from in a model; of none, they are as if of a model of one layer.</summary>
+    public LayerPosition Layer { get; init; } = new(0, 1);
+
     /// <summary>Reads <c>q</c>, <c>k</c> and <c>v</c>, [1, heads, length, dim], of a safetensors file.</summary>
     /// <exception cref="CommandException">A tensor is missing or has another form.</exception>
     public static HeadTensors Read(string path)
@@ -68,7 +71,8 @@ internal sealed record HeadTensors(string Name, ProblemShape Shape, float[] Quer
         var captured = new List<HeadTensors>();
         session.Prefill(tokens, layer => layers.Contains(layer)
             ? new CapturingPipeline(
-                dense, tensors => captured.Add(tensors with { Name = $"layer {layer}, {tokens.Length} tokens" }))
+                dense, tensors => captured.Add(
+                    tensors with { Name = $"layer {layer}, {tokens.Length} tokens", Layer = new(layer, model.Config.Layers) }))
             : dense);
         return captured;
     }

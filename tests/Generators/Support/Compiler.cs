@@ -35,9 +35,24 @@ internal static class Compiler
     /// <summary>The image of <see cref="TestStages"/>.</summary>
     public static readonly ImmutableArray<byte> TestStagesImage = Emit(TestStages);
 
+    // The stage of the samples, in the assembly that its project makes.
+    private static readonly CSharpCompilation s_sampleStages = CSharpCompilation.Create(
+        "CustomStage.Stages",
+        [
+            .. Directory.GetFiles(Repository.PathOf("samples/CustomStage/Stages"), "*.cs").Select(file => Parse(File.ReadAllText(file), file)),
+            Parse("global using System; global using System.Linq;", "Usings.cs"),
+        ],
+        s_libraries, s_options);
+
+    /// <summary>Assemblies of stages that declarations may use, by their names.</summary>
+    public static readonly Dictionary<string, ImmutableArray<byte>> StageImages = new()
+    {
+        [TestStages.AssemblyName!] = TestStagesImage, [s_sampleStages.AssemblyName!] = Emit(s_sampleStages),
+    };
+
     private static readonly CSharpCompilation s_base = CSharpCompilation.Create(
         "Declarations", [Parse(GlobalUsings, "Usings.cs")],
-        s_libraries.Add(MetadataReference.CreateFromImage(TestStagesImage)), s_options);
+        [.. s_libraries, .. StageImages.Values.Select(image => MetadataReference.CreateFromImage(image))], s_options);
 
     /// <summary>A compilation of sources that may use the abstractions, the built-in stages and the test stages.</summary>
     public static CSharpCompilation Compile(params string[] sources) =>

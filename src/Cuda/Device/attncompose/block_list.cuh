@@ -7,9 +7,9 @@
 //   diagonal     the queries stand at the end of the keys: query i has key i + key_count - query_count as its own
 //
 // A query attends to the union of three sets, each key once, up to its diagonal under a causal mask:
-//   visit     bit j of a query block's words: it visits key block j.  partial, the same bit: the mask rule decides there pair by
-//             pair; the bit of a block that is not visited means nothing. A block that the diagonal or the end cuts is cut
-//             whatever its bits say.
+//   visit     bit j of a query block's words: it visits key block j. Rules apply there pair by pair, and a block that the
+//             diagonal or the end cuts is cut.  partial, the same bit: a rule is said to cut the block, so it comes with those
+//             that the diagonal cuts; the bit of a block that is not visited means nothing
 //   columns   keys that every query of the head sees, ascending, each once
 //   slashes   bit o: a query whose own key is d sees key d - o
 #pragma once

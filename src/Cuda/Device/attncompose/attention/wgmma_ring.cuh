@@ -33,11 +33,11 @@ struct WgmmaTuning {
 };
 
 // The same for a block list: a query tile of 128, which every block size divides or is divided by, and the largest key tile that
-// divides a block and leaves registers.
-template <int kHeadDim, bool kMapped, int kBlockKey>
+// divides a block and leaves registers. A rule beside columns or slashes asks for more of them: kAsksPairs.
+template <int kHeadDim, bool kMapped, int kBlockKey, bool kAsksPairs>
 struct WgmmaListTuning {
     static constexpr int kConsumers = 2;
-    static constexpr int kKeyTile = kBlockKey == 64 || kHeadDim > 128 ? 64 : 128;
+    static constexpr int kKeyTile = kBlockKey == 64 || kHeadDim > (kAsksPairs ? 64 : 128) ? 64 : 128;
     static constexpr int kStages = kHeadDim * kKeyTile <= 64 * 128 ? 4 : kHeadDim <= 128 && !kMapped ? 3 : 2;
     static constexpr bool kOverlap = false;
     static constexpr bool kTakeTurns = true;
@@ -61,7 +61,8 @@ struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
 template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
     requires Blocks::kListed
 struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
-    using Type = WgmmaListTuning<Config::kHeadDim, kMapped, Blocks::kBlockKey>;
+    using Type =
+        WgmmaListTuning<Config::kHeadDim, kMapped, Blocks::kBlockKey, kHasRule && (Blocks::kColumns || Blocks::kSlashes)>;
 };
 
 // Config: kHeadDim. With positions where the consumers ask for those of indexed keys.

@@ -56,7 +56,7 @@ __device__ inline bool any_bit(const unsigned long long* words, int first, int l
 }
 
 // Writes every word of a query block: bit j is visits(j) for the key blocks j below key_blocks, 0 from there on. kPartial says
-// that a mask rule decides in the visited blocks. All threads of the block call it; visits() is called by whole warps.
+// that a mask rule may cut the visited blocks. All threads of the block call it; visits() is called by whole warps.
 template <int kThreads, bool kPartial, typename Visits>
 __device__ inline void write_visits(const BlockList& list, long long row, int query_block, int key_blocks,
                                     Visits visits) {
