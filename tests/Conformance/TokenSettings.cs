@@ -44,7 +44,9 @@ public sealed record TokenSettings
         };
     }
 
-    /// <summary>The ready pipelines whose score and budget are stages of their own: what their declarations fix.</summary>
+    /// <summary>
+    /// The ready pipelines whose score and budget are stages of their own, and one whose score is a method: what their declarations fix.
+    /// </summary>
     public static IReadOnlyList<(TokenScoreKind Score, TokenBudgetKind Budget, HeadScope Scope)> Ready { get; } =
     [
         (TokenScoreKind.Recent, TokenBudgetKind.TopP, HeadScope.QueryHead),
@@ -52,6 +54,7 @@ public sealed record TokenSettings
         (TokenScoreKind.Random, TokenBudgetKind.Ratio, HeadScope.QueryHead),
         (TokenScoreKind.Accumulated, TokenBudgetKind.Own, HeadScope.QueryHead),
         (TokenScoreKind.Recent, TokenBudgetKind.Pruned, HeadScope.KeyValueHeadMax),
+        (TokenScoreKind.Rule, TokenBudgetKind.TopP, HeadScope.QueryHead),
     ];
 
     /// <summary>The configuration as a ready pipeline declares it.</summary>
@@ -75,6 +78,8 @@ public sealed record TokenSettings
             TokenBudgetKind.Own when config.Score == TokenScoreKind.Accumulated =>
                 Pipelines.TokenSparseAccumulated.Create(device, new() { Count = config.Count }),
             TokenBudgetKind.Own => Pipelines.TokenSparseFixed.Create(device, new() { Count = config.Count }),
+            TokenBudgetKind.TopP when config.Score == TokenScoreKind.Rule =>
+                TokenRuled.Create(device, new() { P = s.P, MinTokens = config.MinTokens }),
             TokenBudgetKind.TopP => Pipelines.TokenSparseTopP.Create(device, new() { P = s.P, MinTokens = config.MinTokens }),
             TokenBudgetKind.Depth => Pipelines.TokenSparsePyramid.Create(device, new() { Count = s.DepthCount, Beta = s.Beta }),
             TokenBudgetKind.Ratio => Pipelines.TokenSparseRandom.Create(device, new() { Seed = s.Seed, Ratio = s.Ratio }),
@@ -89,6 +94,7 @@ public sealed record TokenSettings
     {
         TokenBudgetKind.Own when config.Score == TokenScoreKind.Accumulated => Pipelines.TokenSparseAccumulated.Plan,
         TokenBudgetKind.Own => Pipelines.TokenSparseFixed.Plan,
+        TokenBudgetKind.TopP when config.Score == TokenScoreKind.Rule => TokenRuled.Plan,
         TokenBudgetKind.TopP => Pipelines.TokenSparseTopP.Plan,
         TokenBudgetKind.Depth => Pipelines.TokenSparsePyramid.Plan,
         TokenBudgetKind.Ratio => Pipelines.TokenSparseRandom.Plan,
@@ -104,6 +110,7 @@ public sealed record TokenSettings
         {
             TokenScoreKind.Random => new RandomTokensAttribute { Seed = Seed },
             TokenScoreKind.Accumulated => new AccumulatedAttribute(),
+            TokenScoreKind.Rule => new TokenScoreRuleAttribute(),
             _ => new RecentQueriesAttribute(),
         };
         (score.Window, score.Pool, score.Heads) = (config.Window, config.Pool, config.Scope);

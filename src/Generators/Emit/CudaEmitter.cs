@@ -164,7 +164,8 @@ internal static class CudaEmitter
         TokenRuleSpec rule = node.Stage.Rule!;
         EquatableArray<ArgumentNode> arguments = plan.Kernels.SelectMany(k => k.Steps).First(s => plan.Graph.Nodes[s.Stage] == node).RuleArguments;
         writer.WriteLineIf(!plan.Graph.Rules.Any, "namespace rules = attn::rules;\n");
-        writer.WriteLine($"// token score {Literals.Comment(rule.Method.CSharpName)}: a thread a token; the block brings its rows to shared memory first");
+        string rows = rule.ReadsKey || rule.ReadsValue ? "; the block brings its rows to shared memory first" : "";
+        writer.WriteLine($"// token score {Literals.Comment(rule.Method.CSharpName)}: a thread a token{rows}");
         using (writer.WriteDeviceBlock("struct TokenRule", "};"))
         {
             string Has(bool any) => any ? "true" : "false";
