@@ -38,10 +38,10 @@ public sealed class RuledBlocksContractTests : BlockSelectorContract
 /// <summary>The same among the rows that a token selector left.</summary>
 public sealed class CompressedBlocksContractTests : BlockSelectorContract
 {
-    protected override PipelineDescriptor Pipeline => TokenSparseFlexprefill.Descriptor;
+    protected override PipelineDescriptor Pipeline => TokenSparsePooledTopK.Descriptor;
 
     protected override IReadOnlyList<KeyValuePair<string, string>> Settings =>
-        [new("Coverage", "0.3"), new("MinTokens", "0"), new("Gamma", "0.5"), new("MinBudget", "0")];
+        [new("Coverage", "0.05"), new("MinTokens", "0"), new("TopK", "1")];
 
     protected override bool ChoosesAlikeEverywhere => false; // scores are matrix products
 }
