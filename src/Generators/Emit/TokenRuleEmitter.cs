@@ -45,8 +45,14 @@ internal static class TokenRuleEmitter
                     foreach (string line in host.Body)
                         writer.WriteLine(line);
                 }
-                foreach (string line in host.Functions)
-                    writer.WriteLine(line);
+                if (host.Functions.Count > 0)
+                {
+                    // What the method says of these the compiler says there.
+                    writer.WriteLine("\n#pragma warning disable CS0162, CS0219, CS1717, CS1718");
+                    foreach (string line in host.Functions)
+                        writer.WriteLine(line);
+                    writer.WriteLine("#pragma warning restore CS0162, CS0219, CS1717, CS1718");
+                }
             }
         }
 

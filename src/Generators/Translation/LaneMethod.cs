@@ -11,6 +11,7 @@ internal sealed class LaneMethod
     private readonly LaneTokenRule _rule;
     private readonly RuleMethod _method;
     private readonly HashSet<string> _varying; // locals and parameters that change from token to token; spans: vectors of tokens
+    private readonly HashSet<string> _given; // parameters that are given so
     private readonly HashSet<string> _tokens; // parameters that are positions
     private readonly Dictionary<string, string> _own = []; // C# names
     private readonly NameSet _names = new("at", "i", "scores", "position", "result", "done");
@@ -27,7 +28,8 @@ internal sealed class LaneMethod
     {
         (_rule, _method, _someAreDone) = (rule, method, isConditional);
         _tokens = [.. method.Parameters.Where(p => p.Type == RuleType.Token).Select(p => p.Name)];
-        _varying = [.. method.Parameters.Where((p, i) => varies[i]).Select(p => p.Name)];
+        _given = [.. method.Parameters.Where((p, i) => varies[i]).Select(p => p.Name)];
+        _varying = [.. _given];
         int known;
         do
         {
@@ -40,8 +42,16 @@ internal sealed class LaneMethod
 
     public List<string> Lines(string name)
     {
-        IEnumerable<string> parameters = _method.Parameters.Where(p => p.Type != RuleType.Token).Select(p => $", {ParameterType(p)} {NameOf(p.Name)}");
-        List<string> body = Block(_method.Body, mask: null);
+        // A parameter that all tokens share and that is assigned a number of each token's begins as a vector of the same.
+        RuleParameter[] spread = [.. _method.Parameters.Where(p => _varying.Contains(p.Name) && !_given.Contains(p.Name))];
+        Dictionary<string, string> shared = spread.ToDictionary(p => p.Name, p => Names.CSharp(_names.Unique(p.Name + "OfAll")));
+        string[] parameters = [.. _method.Parameters.Where(p => p.Type != RuleType.Token)
+            .Select(p => $", {ParameterType(p)} {(shared.TryGetValue(p.Name, out string? scalar) ? scalar : NameOf(p.Name))}")];
+        List<string> body =
+        [
+            .. spread.Select(p => $"{LaneText.TypeOf(p.Type)} {NameOf(p.Name)} = {LaneText.Same(shared[p.Name], p.Type)};"),
+            .. Block(_method.Body, mask: null),
+        ];
         if (_leavesEarly)
         {
             body.Insert(0, $"{LaneText.TypeOf(_method.Returns)} result = default;");
@@ -277,7 +287,7 @@ internal sealed class LaneMethod
 
     private string ParameterType(RuleParameter parameter) => parameter.Type.IsSpan()
         ? $"global::System.ReadOnlySpan<{parameter.Type.Keyword()}>"
-        : _varying.Contains(parameter.Name) ? LaneText.TypeOf(parameter.Type) : parameter.Type.Keyword();
+        : _given.Contains(parameter.Name) ? LaneText.TypeOf(parameter.Type) : parameter.Type.Keyword();
 
     private string NameOf(string name)
     {
