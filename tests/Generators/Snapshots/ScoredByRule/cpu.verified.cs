@@ -82,6 +82,8 @@ partial class ScoredByRule : global::AttnCompose.Cpu.ICpuPipeline
                     global::AttnCompose.Cpu.RuleLanes.Store<float>(WeightLanes(in at, i, at.Keys, at.Values, this.Weights, this.Sinks, this.Floor), scores, i);
             }
 
+            #pragma warning disable CS0162, CS0219, CS1717, CS1718
+
             private static global::System.Numerics.Vector<float> SquaredNormLanes(in global::AttnCompose.Cpu.TokenSegment at, int i, global::System.ReadOnlySpan<float> @row)
             {
                 unchecked
@@ -120,6 +122,7 @@ partial class ScoredByRule : global::AttnCompose.Cpu.ICpuPipeline
                     return global::System.Numerics.Vector.ConditionalSelect(done, result, (@norm * global::AttnCompose.Cpu.RuleLanes.Load<float>(@weights, at.First + i)));
                 }
             }
+            #pragma warning restore CS0162, CS0219, CS1717, CS1718
         }
     }
 }
