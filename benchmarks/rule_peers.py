@@ -14,7 +14,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 HEADS, KEY_HEADS, DIM, WINDOW, CAP = 32, 8, 128, 4096, 20.0
 DOCUMENTS = [1024, 6144, 2048, 4096, 3072, 8192]
-SAMPLES, CALLS_OF_SAMPLE = 5, 5
+SAMPLES, CALLS_OF_SAMPLE = 7, 5
 
 
 def documents(length):

@@ -4,10 +4,11 @@ Needs a GPU.
     dotnet publish src/Cli -c Release -r linux-x64 --self-contained -p:TrimmedProgram=true -o PROGRAM
     python3 eng/sanitize.py PROGRAM [COUNT] [LOGS]
 
-COUNT configurations a tool (80 where it is left out), in two processes. Reports of the tools that are known noise are counted
-by name; docs/contributing/verification.md says why each is no fault. Exit code 0: no other report, no failed configuration, and
-no kernel that was not launched. Logs go to the folder LOGS where it is given. Kernels are compiled into the folder that
-ATTNCOMPOSE_CACHE names, where it is set, so that a run of verify before it leaves little to compile.
+COUNT configurations a tool, in two processes; 120 where it is left out, which have every kernel, keys gathered ahead and not.
+Reports of the tools that are known noise are counted by name; docs/contributing/verification.md says why each is no fault. Exit
+code 0: no other report, no failed configuration, and no kernel that was not launched. Logs go to the folder LOGS where it is
+given. Kernels are compiled into the folder that ATTNCOMPOSE_CACHE names, where it is set, so that a run of verify before it
+leaves little to compile.
 """
 import collections, concurrent.futures, os, re, subprocess, sys, tempfile
 
@@ -58,7 +59,8 @@ def run(program, count, logs, job):
     except subprocess.TimeoutExpired as expired:
         log, code = (expired.stdout or b"").decode(errors="replace"), "none: out of time"
     if logs:
-        with open(os.path.join(logs, f"{tool}-{half}.log"), "w") as file:
+        os.makedirs(logs, exist_ok=True)
+        with open(os.path.join(logs, f"{tool}-{half.replace('=', '-')}.log"), "w") as file:
             file.write(log)
     noise, faults = collections.Counter(), collections.Counter()
     for title, place in reports(log):
@@ -81,7 +83,7 @@ def run(program, count, logs, job):
 
 
 def main():
-    program, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 80
+    program, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 120
     logs = sys.argv[3] if len(sys.argv) > 3 else None
     failed = False
     with tempfile.TemporaryDirectory() as cache:

@@ -29,6 +29,7 @@ def where(values, count, delays=False):
 
 FAR = ["--suite", "far"], False
 SELECTION = ["--suite", "selection"], True
+LONG = ["--suite", "long"], False  # at shorter lengths no block's keys go around the ring of the scores
 # Each of one kernel text, so that a mutant is compiled once.
 WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False blocks=False selector=None rule=None"
 WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0 selector=None rule=None"
@@ -72,10 +73,8 @@ MUTANTS = [
     ("query begin off by one", "Cuda", "taken && i < run_queries", "taken && i <=run_queries", where(WGMMA_SPARSE, 100)),
     ("selection: no barrier of the team", "Cuda", *dropped("team.sync();", "TargetOf target_of) const {\n        "), SELECTION),
     ("selection: a first block alone", "Cuda", "block < team.size ? team.read", "block < 1         ? team.read", SELECTION),
-    ("scores: no wait for free keys", "Cuda", *dropped("ptx::wait(barrier(kFree, place.stage), place.parity ^ 1);"),
-     where(WGMMA_SPARSE, 100, delays=True)),
-    ("scores: no wait for full keys", "Cuda", *dropped("ptx::wait(barrier(kFull, place.stage), place.parity);"),
-     where(WGMMA_SPARSE, 100, delays=True)),
+    ("scores: no wait for free keys", "Cuda", *dropped("ptx::wait(barrier(kFree, place.stage), place.parity ^ 1);"), LONG),
+    ("scores: no wait for full keys", "Cuda", *dropped("ptx::wait(barrier(kFull, place.stage), place.parity);"), LONG),
     ("scores: a mask off by one", "Cuda", "kTile - 1 > first_seen + first_row", "kTile - 2 > first_seen + first_row",
      where(WGMMA_SPARSE, 300)),
 ]

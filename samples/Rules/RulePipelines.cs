@@ -5,9 +5,10 @@ namespace AttnCompose.Samples;
 [FlashAttention]
 public sealed partial class AlibiAttention
 {
+    // C# rounds a product before it is added, and so do rules; the fused form is one instruction of a GPU.
     [ScoreModifier]
     private static float Alibi(float score, in ScorePosition at, ReadOnlySpan<float> slopes) =>
-        score - slopes[at.QueryHead] * (at.Query - at.Key);
+        MathF.FusedMultiplyAdd(-slopes[at.QueryHead], at.Query - at.Key, score);
 
     /// <summary>The paper's slopes for a power of two of heads: 2^(-8/n), 2^(-16/n), ...</summary>
     public static float[] Slopes(int heads) => [.. Enumerable.Range(1, heads).Select(h => MathF.Pow(2, -8f * h / heads))];
@@ -18,7 +19,7 @@ public sealed partial class AlibiAttention
 [FlashAttention]
 public sealed partial class SoftCapAttention
 {
-    // One division for all scores: that of each would cost more than the tangent.
+    // What depends on the options alone is computed once: a division a score would cost more than the tangent.
     [ScoreModifier]
     private static float SoftCap(float score, in ScorePosition at, [RuntimeParameter(50, Min = 1)] float cap) =>
         cap * MathF.Tanh(score * (1 / cap));

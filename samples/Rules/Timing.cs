@@ -10,7 +10,7 @@ namespace AttnCompose.Samples;
 /// </summary>
 internal static class Timing
 {
-    private const int Heads = 32, KeyHeads = 8, Dim = 128, Window = 4096, Samples = 5, CallsOfSample = 5;
+    private const int Heads = 32, KeyHeads = 8, Dim = 128, Window = 4096, Samples = 7, CallsOfSample = 5;
 
     /// <summary>Tokens of the documents, by turns.</summary>
     private static readonly int[] s_documents = [1024, 6144, 2048, 4096, 3072, 8192];

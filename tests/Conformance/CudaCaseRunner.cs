@@ -61,6 +61,7 @@ public sealed class CudaCaseRunner : IDisposable
         using CudaBlockMask? chosenBlocks = config.BlockSelector == BlockSelectorKind.None ? null : new CudaBlockMask(
             _device, batch, heads, queries, keys, SelectorSettings.Block, SelectorSettings.Block,
             columns: config.BlockSelector == BlockSelectorKind.VerticalSlash);
+        Poison(chosenBlocks);
         var selection = new CudaTokenSelection(
             positions.Dense(batch, heads, keys), keyCounts.Dense(batch, heads), queryBegins.Dense(batch, heads));
         var arguments = new CudaAttentionArguments<T, TOut>
@@ -151,6 +152,15 @@ public sealed class CudaCaseRunner : IDisposable
         }
     }
 
+    private static void Poison(CudaBlockMask? blocks)
+    {
+        blocks?.Visit.FillBytes(0xFF);
+        blocks?.Partial.FillBytes(0xFF);
+        blocks?.Columns?.FillBytes(0xFF);
+        blocks?.ColumnCounts?.FillBytes(0xFF);
+        blocks?.Slashes?.FillBytes(0xFF);
+    }
+
     private static HostTensor<T> Rows<T>(int batch, int heads, int length)
         where T : unmanaged => new(TensorLayout.Bhld, batch, heads, length, 1, heads);
 
@@ -193,7 +203,7 @@ public sealed class CudaCaseRunner : IDisposable
             foreach (var buffer in workspace.Buffers)
             {
                 // Stages name their buffers without regard to others.
-                string name = Buffers.ContainsKey(buffer.Name) ? $"{buffer.Stage.GetType().Name}.{buffer.Name}" : buffer.Name;
+                string name = Buffers.ContainsKey(buffer.Name) ? $"{buffer.Stage?.GetType().Name}.{buffer.Name}" : buffer.Name;
                 Buffers[name] = (buffer.Offset, buffer.Bytes);
             }
         }

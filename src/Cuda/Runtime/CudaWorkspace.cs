@@ -66,17 +66,30 @@ public sealed class CudaWorkspace
     {
         const int Far = 4096, BytesOfFar = (Far / 64 + 1) * 2 * sizeof(int);
         long blocks = (shape.KeyLength + Far - 1L) / Far * shape.Batch;
-        RuleBounds = (Reserve(checked(spans * blocks * BytesOfFar)), blocks);
+        long bytes = checked(spans * blocks * BytesOfFar);
+        RuleBounds = (Reserve(bytes), blocks, bytes);
     }
 
-    /// <summary>Byte offset of those bounds, and how many blocks of 4096 elements there are of each span.</summary>
-    internal (long Offset, long Blocks) RuleBounds { get; private set; }
+    /// <summary>Byte offset of those bounds, how many blocks of 4096 elements there are of each span, and bytes in all.</summary>
+    internal (long Offset, long Blocks, long Bytes) RuleBounds { get; private set; }
 
-    /// <summary>Every buffer: which stage it belongs to, its name, its offset from the beginning and its size, bytes.</summary>
-    public IEnumerable<(StageAttribute Stage, string Name, long Offset, long Bytes)> Buffers =>
-        from part in _parts
-        from buffer in part.Layout.Buffers
-        select (part.Stage, buffer.Name, part.Offset + buffer.Offset, buffer.Bytes);
+    /// <summary>
+    /// Every buffer: which stage it belongs to, its name, its offset from the beginning and its size, bytes. The bounds of
+    /// spans (<c>rule_bounds</c>) belong to no stage.
+    /// </summary>
+    public IEnumerable<(StageAttribute? Stage, string Name, long Offset, long Bytes)> Buffers
+    {
+        get
+        {
+            if (RuleBounds.Bytes > 0)
+                yield return (null, "rule_bounds", RuleBounds.Offset, RuleBounds.Bytes);
+            foreach (var (stage, layout, offset) in _parts)
+            {
+                foreach (var buffer in layout.Buffers)
+                    yield return (stage, buffer.Name, offset + buffer.Offset, buffer.Bytes);
+            }
+        }
+    }
 
     /// <summary>The stages in the order in which they were added.</summary>
     public IEnumerable<StageAttribute> Stages => _parts.Select(part => part.Stage);

@@ -128,7 +128,7 @@ internal static class CudaEmitter
     private static void WriteRules(SourceWriter writer, FusionPlan plan)
     {
         RuleNodes rules = plan.Graph.Rules;
-        var device = new DeviceRules(rules.Spec, plan.Score!.Arguments.Select(a => a.Member));
+        var device = new DeviceRules(rules.Spec, plan.Score!.Arguments.Select(a => a.Member), rules.ArgumentOf);
         writer.WriteLine("namespace rules = attn::rules;");
         writer.WriteLineIf(rules.Ranges.Any, "namespace ranges = attn::rules::ranges;");
         writer.WriteLine();
@@ -148,10 +148,12 @@ internal static class CudaEmitter
             foreach (RuleSpanNode span in rules.Spans)
                 writer.WriteLine($"rules::Span<{span.Buffer.Type.Keyword()}> {span.Argument};  // of Run");
             writer.WriteLineIf(rules.Ranges.Bounded.Count > 0, "rules::SpanBounds bounds;");
+            foreach (string line in device.Members())
+                writer.WriteLine(line);
             foreach (string line in device.Functions())
                 writer.WriteLine(line);
             writer.WriteLine();
-            foreach (string line in device.Hooks(name => rules.ArgumentOf(name)))
+            foreach (string line in device.Hooks())
                 writer.WriteLine(line);
             if (rules.Ranges.Any)
                 WriteRanges(writer, rules);

@@ -18,24 +18,45 @@ internal sealed class DeviceFunction
     private readonly NameSet _taken;
     private readonly Dictionary<string, RuleRange> _ranges = [];
     private readonly bool _isOfToken;
+    private readonly Dictionary<RuleExpression, string> _constants = [];
 
     /// <param name="method">The method.</param>
     /// <param name="functions">Device names of all methods.</param>
+    /// <param name="constants">Expressions that are parameters of the function, behind those of the method; and their names.</param>
     /// <param name="isOfToken">Whether it belongs to a token score, whose loops run over a token's vectors.</param>
-    public DeviceFunction(RuleMethod method, IReadOnlyDictionary<string, string> functions, bool isOfToken = false)
+    public DeviceFunction(
+        RuleMethod method, IReadOnlyDictionary<string, string> functions, IEnumerable<(RuleExpression Value, string Name)> constants,
+        bool isOfToken = false)
     {
         (_method, _functions, _isOfToken) = (method, functions, isOfToken);
         _taken = new NameSet(functions.Values);
+        foreach (var (value, name) in constants)
+            _constants[value] = _taken.Unique(name, "_");
         _assigned = [.. method.Body.SelectMany(s => s.All).OfType<RuleAssign>().Select(a => a.Name)];
     }
 
     public IEnumerable<string> Lines()
     {
-        string parameters = string.Join(", ", _method.Parameters.Select(p => $"{ParameterType(p.Type)}{NameOf(p.Name)}"));
+        IEnumerable<string> own = _method.Parameters.Select(p => $"{ParameterType(p.Type)}{NameOf(p.Name)}");
+        string parameters = string.Join(", ", own.Concat(_constants.Select(constant => $"{TypeOf(constant.Key.Type)} {constant.Value}")));
         yield return $"static __device__ {TypeOf(_method.Returns)} {_functions[_method.Name]}({parameters}) {{";
         foreach (string line in Block(_method.Body))
             yield return line;
         yield return "}";
+    }
+
+    /// <summary>The declaration of a member of the struct that has the options, with an expression over them for its value.</summary>
+    /// <param name="name">The member.</param>
+    /// <param name="value">The expression.</param>
+    /// <param name="option">Name of the member that is an option's.</param>
+    public string Member(string name, RuleExpression value, System.Func<string, string> option)
+    {
+        foreach (RuleVariable variable in value.All.OfType<RuleVariable>())
+        {
+            string given = option(variable.Name);
+            _names[variable.Name] = variable.Type == RuleType.Bool ? given : $"{TypeOf(variable.Type)}({given})";
+        }
+        return $"{TypeOf(value.Type)} {name} = {Text(value)};";
     }
 
     private IEnumerable<string> Block(IEnumerable<RuleStatement> statements) => statements.SelectMany(Statement).Select(line => "    " + line).ToList();
@@ -109,6 +130,8 @@ internal sealed class DeviceFunction
 
     private (string Text, int Binding) Bind(RuleExpression expression)
     {
+        if (_constants.TryGetValue(expression, out string? constant))
+            return (constant, Primary);
         switch (expression)
         {
             case RuleLiteral literal:

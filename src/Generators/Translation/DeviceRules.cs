@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using System.Linq;
 using AttnCompose.Generators.Model;
@@ -12,21 +13,36 @@ namespace AttnCompose.Generators.Translation;
 internal sealed class DeviceRules
 {
     private readonly RulesSpec _rules;
+    private readonly Func<string, string> _argument;
     private readonly Dictionary<string, string> _functions = [];
+    private readonly Dictionary<string, (RuleExpression Value, string Name)[]> _constants = [];
 
     /// <summary>Names the functions of a pipeline's rules.</summary>
     /// <param name="rules">The rules.</param>
     /// <param name="members">Names that the struct has already.</param>
-    public DeviceRules(RulesSpec rules, IEnumerable<string> members)
+    /// <param name="argument">Name of the member that a parameter of rules is given.</param>
+    public DeviceRules(RulesSpec rules, IEnumerable<string> members, Func<string, string> argument)
     {
-        _rules = rules;
+        (_rules, _argument) = (rules, argument);
         var names = new NameSet(members.Concat(["hides", "change", "apply", "sink", "sees", "bounds", "for_each_bounded"]));
         foreach (RuleMethod method in Methods)
             _functions[method.Name] = names.Unique(Names.Device(Names.Snake(method.Name)), "_");
+        foreach (RuleSpec rule in rules.Rules)
+        {
+            string name = _functions[rule.Method.Name] + "_constant";
+            _constants[rule.Method.Name] = [.. RuleConstants.Of(rule).Select(value => (value, names.Unique(name, "_")))];
+        }
     }
 
     /// <summary>What is called comes first.</summary>
     private IEnumerable<RuleMethod> Methods => _rules.Helpers.Concat(_rules.Rules.Select(rule => rule.Method));
+
+    /// <summary>Members whose values are the same for every score.</summary>
+    public IEnumerable<string> Members() =>
+        from rule in _rules.Rules
+        from constant in _constants[rule.Method.Name]
+        select new DeviceFunction(rule.Method, _functions, []).Member(constant.Name, constant.Value, _argument)
+            + $"  // of {rule.Method.CSharpName}, the same for every score";
 
     /// <summary>The lines of every function, an empty one between two.</summary>
     public IEnumerable<string> Functions()
@@ -36,14 +52,14 @@ internal sealed class DeviceRules
             RuleSpec? rule = _rules.Rules.FirstOrDefault(r => r.Method == method);
             yield return "";
             yield return $"// {method.CSharpName}{(rule is null ? "" : $", a {rule.Kind.Words()}")}";
-            foreach (string line in new DeviceFunction(method, _functions).Lines())
+            var constants = _constants.TryGetValue(method.Name, out var found) ? found : [];
+            foreach (string line in new DeviceFunction(method, _functions, constants).Lines())
                 yield return line;
         }
     }
 
     /// <summary>The lines of what the attention loop calls.</summary>
-    /// <param name="argument">Name of the member that a parameter of rules is given.</param>
-    public IEnumerable<string> Hooks(System.Func<string, string> argument)
+    public IEnumerable<string> Hooks()
     {
         string At(bool isRead) => isRead ? "const attn::ScorePosition& position" : "const attn::ScorePosition&";
         string[] masks = _rules.Masks.Select(rule => "!" + Call(rule, "at")).ToArray();
@@ -69,8 +85,9 @@ internal sealed class DeviceRules
 
         string Call(RuleSpec rule, string first)
         {
-            IEnumerable<string> rest = rule.Method.Parameters.Skip(rule.Given).Select(p => ", " + argument(p.Name));
-            return $"{_functions[rule.Method.Name]}({first}{string.Concat(rest)})";
+            IEnumerable<string> rest = rule.Method.Parameters.Skip(rule.Given).Select(p => _argument(p.Name))
+                .Concat(_constants[rule.Method.Name].Select(constant => constant.Name));
+            return $"{_functions[rule.Method.Name]}({string.Join(", ", rest.Prepend(first))})";
         }
     }
 }

@@ -27,7 +27,7 @@ internal static class DeviceTokenRule
         {
             yield return "";
             yield return $"// {method.CSharpName}{(method == rule.Method ? $", a {RuleForm.TokenScore.Words()}" : "")}";
-            foreach (string line in new DeviceFunction(method, functions, isOfToken: true).Lines())
+            foreach (string line in new DeviceFunction(method, functions, [], isOfToken: true).Lines())
                 yield return line;
         }
         IEnumerable<string> rest = rule.Method.Parameters.Skip(1)

@@ -66,6 +66,16 @@ public sealed class RuleLaunchTests
         Assert.Equal(30, Argument<int>(driver, "sliding_window_attention_attend", fromEnd: 2));
     }
 
+    [Fact]
+    public void The_bounds_of_spans_are_a_buffer_of_the_workspace()
+    {
+        var workspace = new CudaWorkspace();
+        workspace.AddRuleBounds(2, new ProblemShape(3, 1, 1, 5000, 5000, 64));
+        // Of each span and sequence two blocks of 4096 keys: the bounds of 64 blocks in it and of itself, two integers each.
+        Assert.Equal([(null, "rule_bounds", 0L, 2 * 3 * 2 * 65 * 2 * 4L)], workspace.Buffers);
+        Assert.True(workspace.TotalBytes >= workspace.Buffers.Single().Bytes);
+    }
+
     [Theory]
     [InlineData(AttentionMask.Causal, 10, 1 << 22, true)]
     [InlineData(AttentionMask.Causal, 10, (1 << 22) + 1, false)]

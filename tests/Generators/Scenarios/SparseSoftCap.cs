@@ -13,7 +13,7 @@ public sealed partial class SparseSoftCap
     [ScoreModifier]
     private static float SoftCap(float score, in ScorePosition at, float cap = 30, bool fast = false)
     {
-        float x = score / cap;
+        float x = score * (1 / cap);
         return cap * (fast ? RuleMath.FastTanh(x) : MathF.Tanh(x));
     }
 

@@ -46,17 +46,18 @@ partial class SparseSoftCap : global::AttnCompose.Cpu.ICpuPipeline
         {
             unchecked
             {
-                global::System.Numerics.Vector<float> c = global::System.Numerics.Vector.Create(this.Cap);
+                global::System.Numerics.Vector<float> c = global::System.Numerics.Vector.Create((1.0f / this.Cap));
                 global::System.Numerics.Vector<int> c2 = global::System.Numerics.Vector.Create(4);
                 global::System.Numerics.Vector<int> c3 = global::System.Numerics.Vector.Create(at.Query);
                 global::System.Numerics.Vector<int> c4 = global::System.Numerics.Vector.Create(this.SlidingWindowWindow);
-                global::System.Numerics.Vector<float> c5 = global::System.Numerics.Vector.Create(float.NegativeInfinity);
+                global::System.Numerics.Vector<float> c5 = global::System.Numerics.Vector.Create(this.Cap);
+                global::System.Numerics.Vector<float> c6 = global::System.Numerics.Vector.Create(float.NegativeInfinity);
                 for (int i = 0; i < scores.Length; i += global::System.Numerics.Vector<float>.Count)
                 {
                     global::System.Numerics.Vector<float> score = global::AttnCompose.Cpu.RuleLanes.Load<float>(scores, i);
                     global::System.Numerics.Vector<int> key = global::AttnCompose.Cpu.RuleLanes.Keys(in at, i);
-                    global::System.Numerics.Vector<float> t = (score / c);
-                    global::AttnCompose.Cpu.RuleLanes.Store<float>(global::System.Numerics.Vector.ConditionalSelect((global::System.Numerics.Vector.LessThan(key, c2) | global::System.Numerics.Vector.LessThan((c3 - key), c4)), (c * (this.Fast ? global::AttnCompose.Cpu.RuleLanes.Tanh(t) : global::AttnCompose.Cpu.RuleLanes.Tanh(t))), c5), scores, i);
+                    global::System.Numerics.Vector<float> t = (score * c);
+                    global::AttnCompose.Cpu.RuleLanes.Store<float>(global::System.Numerics.Vector.ConditionalSelect((global::System.Numerics.Vector.LessThan(key, c2) | global::System.Numerics.Vector.LessThan((c3 - key), c4)), (c5 * (this.Fast ? global::AttnCompose.Cpu.RuleLanes.Tanh(t) : global::AttnCompose.Cpu.RuleLanes.Tanh(t))), c6), scores, i);
                 }
             }
         }

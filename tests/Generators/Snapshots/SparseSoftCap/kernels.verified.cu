@@ -50,10 +50,11 @@ struct Score {
     float cap;  // Options.Cap
     bool fast;  // Options.Fast
     int sliding_window_window;  // Options.SlidingWindowWindow
+    Float soft_cap_constant = 1.0f / Float(cap);  // of SoftCap, the same for every score
 
     // SoftCap, a score rule
-    static __device__ Float soft_cap(Float score, const rules::Position& at, Float cap, bool fast) {
-        const Float x = score / cap;
+    static __device__ Float soft_cap(Float score, const rules::Position& at, Float cap, bool fast, Float soft_cap_constant) {
+        const Float x = score * soft_cap_constant;
         return cap * (fast ? rules::fast_tanh(x) : rules::tanh(x));
     }
 
@@ -68,7 +69,7 @@ struct Score {
     }
     __device__ float change(float score, const attn::ScorePosition& position) const {
         const rules::Position at(position);
-        return soft_cap(score, at, cap, fast).value;
+        return soft_cap(score, at, cap, fast, soft_cap_constant).value;
     }
     __device__ float apply(float score, const attn::ScorePosition& at) const {
         return hides(at) ? -attn::kInfinity : change(score, at);
