@@ -234,7 +234,7 @@ internal static class StageGraphBuilder
                 options.Add(new OptionNode(parameter, member, arguments.Unique(Names.Snake(member), "_")));
             }
             nodes.Add(new StageNode(
-                stage, roles.Unique(RoleOf(stage.Kind)), fields.Unique("_" + Names.Camel(stage.Name)), options.ToEquatableArray()));
+                stage, roles.Unique(RoleOf(stage.Kind)), fields.Unique("_" + Names.Camel(stage.Rule is null ? stage.Name : stage.TypeName)), options.ToEquatableArray()));
         }
         RuleNodes rules = RulesOf(spec.Rules, ordered, members, arguments, out List<RuleSpanNode> spans);
         return new StageGraph(

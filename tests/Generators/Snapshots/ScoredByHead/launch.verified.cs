@@ -23,7 +23,7 @@ partial class ScoredByHead : global::AttnCompose.Cuda.ICudaPipeline
     {
         workspace.Add(this._recentQueries, in shape);
         workspace.Add(this._coverage, in shape);
-        workspace.Add(this._likeness, in shape);
+        workspace.Add(this._tokenRule, in shape);
         workspace.Add(this._fixedRatio, in shape);
         workspace.AddGathered(this._gatherTokens, in shape);
     }
@@ -72,14 +72,14 @@ partial class ScoredByHead : global::AttnCompose.Cuda.ICudaPipeline
         // -- kernel 6 of 11: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("scored_by_head_token_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._likeness, "raw_scores"));
+        launch.Pass(launch.Buffer(this._tokenRule, "raw_scores"));
         launch.Pass(in launch.RuleSpan(0));
         launch.Run();
 
         // -- kernel 7 of 11: one block a tile of keys --------------------------------------------------------------
         launch.Begin("scored_by_head_pool_2", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._likeness, "raw_scores"));
+        launch.Pass(launch.Buffer(this._tokenRule, "raw_scores"));
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._fixedRatio, "scores"));
         launch.Run();

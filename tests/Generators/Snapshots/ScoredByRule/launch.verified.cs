@@ -22,7 +22,7 @@ partial class ScoredByRule : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.DescribeWorkspace(in global::AttnCompose.ProblemShape shape, global::AttnCompose.Cuda.CudaWorkspace workspace)
     {
-        workspace.Add(this._weight, in shape);
+        workspace.Add(this._tokenRule, in shape);
         workspace.Add(this._topP, in shape);
         workspace.AddGathered(this._gatherTokens, in shape);
     }
@@ -33,16 +33,16 @@ partial class ScoredByRule : global::AttnCompose.Cuda.ICudaPipeline
         // -- kernel 1 of 6: one block a tile of keys of a key/value head -------------------------------------------
         launch.Begin("scored_by_rule_token_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._weight, "raw_scores"));
-        launch.Pass(this._weight.Sinks);
-        launch.Pass(this._weight.Floor);
+        launch.Pass(launch.Buffer(this._tokenRule, "raw_scores"));
+        launch.Pass(this._tokenRule.Sinks);
+        launch.Pass(this._tokenRule.Floor);
         launch.Pass(in launch.RuleSpan(1));
         launch.Run();
 
         // -- kernel 2 of 6: one block a tile of keys ---------------------------------------------------------------
         launch.Begin("scored_by_rule_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
-        launch.Pass(launch.Buffer(this._weight, "raw_scores"));
+        launch.Pass(launch.Buffer(this._tokenRule, "raw_scores"));
         launch.Pass(launch.Buffer(this._topP, "scores"));
         launch.Run();
 
