@@ -48,7 +48,19 @@ internal static class CommonOptions
 
     /// <summary>Whether a pipeline chooses by itself what it attends to, so that it runs on query, key and value alone.</summary>
     public static bool RunsAlone(PipelineDescriptor pipeline) =>
-        pipeline.Plan.Stages.All(stage => stage.Name != "GivenBlocks") && pipeline.Plan.Rules.All(rule => rule.Spans.Count == 0);
+        pipeline.Plan.Stages.All(stage => stage.Name != "GivenBlocks") && pipeline.Plan.Rules.All(rule => rule.Spans.Count == 0)
+        && pipeline.Plan.Tensors.Count == 0;
+
+    /// <summary>Refuses a pipeline whose stages take tensors from the caller, for a command that has none to give.</summary>
+    /// <exception cref="UsageException">It is such a pipeline.</exception>
+    public static PipelineDescriptor WithoutTensors(PipelineDescriptor pipeline, string command)
+    {
+        if (pipeline.Plan.Tensors.Count == 0)
+            return pipeline;
+        string names = string.Join(", ", pipeline.Plan.Tensors.Select(tensor => tensor.Name));
+        throw new UsageException(
+            $"{pipeline.Name} takes {names} from its caller, and {command} has none to give. 'run' reads them from its input file.");
+    }
 
     /// <summary>Those of some settings that a pipeline has.</summary>
     public static IReadOnlyList<KeyValuePair<string, string>> SettingsOf(

@@ -68,6 +68,9 @@ namespace AttnCompose.Cuda
         /// <summary>The stages of its block list; null where it has none.</summary>
         BlockStages? Blocks => null;
 
+        /// <summary>The tensors that its stages take from the caller.</summary>
+        IReadOnlyList<TensorPlan> Tensors => [];
+
         /// <summary>Names the stages that have workspace buffers, in order.</summary>
         void DescribeWorkspace(in ProblemShape shape, CudaWorkspace workspace);
 

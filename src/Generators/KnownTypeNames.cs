@@ -27,4 +27,5 @@ internal static class KnownTypeNames
     public const string DeviceHook = "AttnCompose.DeviceHookAttribute";
     public const string DeviceGather = "AttnCompose.DeviceGatherAttribute";
     public const string DeviceBuffer = "AttnCompose.DeviceBufferAttribute";
+    public const string TensorArgument = "AttnCompose.TensorArgumentAttribute";
 }

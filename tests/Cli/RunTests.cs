@@ -54,6 +54,46 @@ public sealed class RunTests : IDisposable
     }
 
     [Fact]
+    public void Tensors_that_a_stage_takes_are_read_from_the_input()
+    {
+        const int Heads = 2, Dim = 16, Gate = 128;
+        long[] shape = [1, Heads, 300, Dim];
+        string without = Inputs.Write(_folder, shape, shape, shape, value => value);
+        CliResult refused = CliResult.Run(
+            "run", "--pipeline", "gate-weights", "--input", without, "--output", _folder.PathOf("none.safetensors"));
+        Assert.Equal(1, refused.Code);
+        Assert.Contains("gate-weights takes the tensor query_gate, F32 [2, 16, 128]; there is none.", refused.Error);
+        Assert.Single(refused.Error.Trim().Split('\n'));
+
+        string with = _folder.PathOf("with.safetensors");
+        using (SafeTensorsFile file = SafeTensorsFile.Open(without))
+        {
+            var writer = new SafeTensorsWriter();
+            foreach (string name in (string[])["q", "k", "v"])
+                writer.Add<float>(name, shape, file.Span<float>(name).ToArray());
+            writer.Add<float>("query_gate", [Heads, Dim, Gate], new float[Heads * Dim * Gate]);
+            writer.Add<float>("key_gate", [Heads, 3, Dim, Gate], new float[Heads * 3 * Dim * Gate]);
+            writer.Save(with);
+        }
+        // A gate of nothing gives each of three blocks a third of the softmax.
+        using SafeTensorsFile all = Run("gate-weights", with, "--set", "Threshold=0.33");
+        using SafeTensorsFile dense = Run("dense-attention", without);
+        Assert.Equal(dense.Span<float>("out"), all.Span<float>("out"));
+        using SafeTensorsFile some = Run("gate-weights", with, "--set", "Threshold=0.34");
+        Assert.NotEqual(dense.Span<float>("out").ToArray(), some.Span<float>("out").ToArray());
+    }
+
+    [Theory]
+    [InlineData("eval", "--model", "m", "--prompts", "p.jsonl")]
+    [InlineData("compare", "--length", "256")]
+    public void A_command_that_has_none_refuses_pipelines_whose_stages_take_tensors(string command, params string[] rest)
+    {
+        CliResult result = CliResult.Run([command, "--pipeline", "token-sparse-gate-weights", .. rest]);
+        Assert.Equal(2, result.Code);
+        Assert.Contains($"token-sparse-gate-weights takes query_gate, key_gate from its caller, and {command} has none to give.", result.Error);
+    }
+
+    [Fact]
     public void A_prompt_that_is_short_is_kept_whole()
     {
         string input = Inputs.WriteFloat(_folder);

@@ -19,6 +19,9 @@ public sealed record BlockHead
     /// <summary>A score rule on (score, query, key), both among the keys that take part, or null.</summary>
     public ScoreRule? Rule { get; init; }
 
+    /// <summary>Weights of [GateWeights] for the head: [dim, gate dim] of queries, [3, dim, gate dim] of keys; empty for others.</summary>
+    public (float[] Query, float[] Key) Gate { get; init; } = ([], []);
+
     /// <summary>How far a sum of probabilities in float32 may be from the truth.</summary>
     public double ScoreError { get; init; } = 2e-6;
 

@@ -100,6 +100,60 @@ public static partial class BlockSelectionOracle
         }
     }
 
+    /// <summary>
+    /// SeerAttention: the key blocks that the gate of the head scores highest, or by their share of its softmax where count is 0.
+    /// </summary>
+    public static BlockChoiceBand GateWeights(BlockHead head, int count, double threshold)
+    {
+        // Sums in float32 are off by this much of what they add up, at most.
+        double rounding = Math.ScaleB(1, -21);
+        int gateDim = head.Gate.Query.Length / head.Dim;
+        (double[] Value, double[] Error)[] keys = [.. Enumerable.Range(0, head.KeyBlocks).Select(j =>
+        {
+            double[] Extreme(Func<IEnumerable<double>, double> of) =>
+                [.. Enumerable.Range(0, head.Dim).Select(d => of(head.KeysOf(j).Select(key => (double)head.Key[key * head.Dim + d])))];
+            double[] pooled = [.. Extreme(Enumerable.Max), .. Extreme(Enumerable.Min), .. Mean(head, head.Key, head.KeysOf(j))];
+            double[] exact = new double[2 * head.Dim];
+            return Product(pooled, [.. exact, .. Mean(head, head.Key, head.KeysOf(j), magnitudes: true)], head.Gate.Key);
+        })];
+        return ByQueryBlock(head, (i, visible) =>
+        {
+            (double[] query, double[] error) = Product(
+                Mean(head, head.Query, QueriesOf(head, i)), Mean(head, head.Query, QueriesOf(head, i), magnitudes: true), head.Gate.Query);
+            double[] scores = [.. Enumerable.Range(0, visible).Select(j => Dot(query, keys[j].Value) / Math.Sqrt(gateDim))];
+            // Of the difference of two scores.
+            double apart = 2 * Enumerable.Range(0, visible).Select(ErrorOf).DefaultIfEmpty().Max();
+            int[] forced = [.. Enumerable.Range(0, visible).Where(j => j == 0 || HoldsDiagonal(head, i, j))];
+            int[] others = [.. Enumerable.Range(0, visible).Except(forced)];
+            if (count > 0)
+            {
+                Band band = Highest([.. others.Select(j => scores[j])], count, count, apart);
+                return With(new Band([.. band.Must.Select(n => others[n])], [.. band.May.Select(n => others[n])]), forced);
+            }
+            Softmax(scores);
+            double factor = Math.Exp(apart) + 1e-5;
+            return With(
+                new Band([.. others.Where(j => scores[j] / factor > threshold || threshold == 0)], [.. others.Where(j => scores[j] * factor >= threshold)]),
+                forced);
+
+            double ErrorOf(int j) => Enumerable.Range(0, gateDim).Sum(c =>
+                error[c] * (Math.Abs(keys[j].Value[c]) + keys[j].Error[c])
+                + Math.Abs(query[c]) * (keys[j].Error[c] + rounding * Math.Abs(keys[j].Value[c]))) / Math.Sqrt(gateDim);
+        });
+
+        // A vector times the gate; `magnitudes` says by how much, times the rounding, its elements are off.
+        (double[] Value, double[] Error) Product(double[] vector, double[] magnitudes, float[] weights)
+        {
+            var (value, error) = (new double[gateDim], new double[gateDim]);
+            for (int n = 0; n < weights.Length; n++)
+            {
+                value[n % gateDim] += vector[n / gateDim] * weights[n];
+                error[n % gateDim] += rounding * (Math.Abs(vector[n / gateDim]) + magnitudes[n / gateDim]) * Math.Abs(weights[n]);
+            }
+            return (value, error);
+        }
+    }
+
     private static IEnumerable<int> QueriesOf(BlockHead head, int queryBlock) => Enumerable.Range(
         queryBlock * head.BlockQuery, Math.Min(head.BlockQuery, head.Queries - queryBlock * head.BlockQuery));
 

@@ -23,6 +23,7 @@ internal static class BlockVerdict
             Key = Gather(inputs.KeyHead(inputs.Key, batch, head), keys, config.HeadDim),
             Dim = config.HeadDim, BlockQuery = chosen.BlockQuery, BlockKey = chosen.BlockKey,
             Causal = config.Mask == AttentionMask.Causal, Scale = inputs.Scale, ScoreError = scoreError,
+            Gate = inputs.Tensors.Any ? (inputs.Tensors.Of("query_gate", head), inputs.Tensors.Of("key_gate", head)) : ([], []),
         };
         if (new SelectorSettings(config).Expected(config.BlockSelector, rows) is not { } expected)
             yield break;

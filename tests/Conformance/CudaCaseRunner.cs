@@ -62,6 +62,7 @@ public sealed class CudaCaseRunner : IDisposable
             _device, batch, heads, queries, keys, SelectorSettings.Block, SelectorSettings.Block,
             columns: config.BlockSelector == BlockSelectorKind.VerticalSlash);
         Poison(chosenBlocks);
+        using DrawnTensors.OnDevice tensors = inputs.Tensors.CopyTo(_device);
         var selection = new CudaTokenSelection(
             positions.Dense(batch, heads, keys), keyCounts.Dense(batch, heads), queryBegins.Dense(batch, heads));
         var arguments = new CudaAttentionArguments<T, TOut>
@@ -69,7 +70,7 @@ public sealed class CudaCaseRunner : IDisposable
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = logSumExp.Dense(batch, heads, queries), KeyLengths = keyLengths, QueryLengths = queryLengths,
             Selection = config.Sparse ? selection : null, Blocks = blocks,
-            BlockSelection = chosenBlocks, Layer = config.Layer,
+            BlockSelection = chosenBlocks, Layer = config.Layer, Tensors = tensors.Tensors,
         };
         _workspace.Copies = true;
         pipeline.Run(in arguments);

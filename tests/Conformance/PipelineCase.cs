@@ -33,6 +33,10 @@ public sealed class PipelineCase
             MakeOneHot(random);
         if (config.Blocks)
             Blocks = DrawBlocks(random);
+        var shape = new ProblemShape(
+            config.Batch, config.QueryHeads, config.KeyValueHeads, config.QueryLength, config.KeyLength, config.HeadDim);
+        Tensors = new DrawnTensors(
+            config.BlockSelector == BlockSelectorKind.GateWeights ? SelectorSettings.PlanOf(config).Tensors : [], in shape, config.Seed);
     }
 
     /// <summary>The configuration.</summary>
@@ -55,6 +59,9 @@ public sealed class PipelineCase
 
     /// <summary>The block list; null where every key is visited.</summary>
     public BlockMask? Blocks { get; }
+
+    /// <summary>What the pipeline's stages take from the caller.</summary>
+    public DrawnTensors Tensors { get; }
 
     /// <summary>Factor of query times key.</summary>
     public float Scale => 1 / MathF.Sqrt(Config.HeadDim);
@@ -196,7 +203,7 @@ public sealed class PipelineCase
             Query = query.View, Key = key.View, Value = value.View, Output = output.View,
             LogSumExp = AttentionTensor.LogSumExp(logSumExp.Elements, batch, heads, length),
             KeyLengths = KeyLengths, QueryLengths = QueryLengths, Selection = config.Sparse ? selection : null, Blocks = Blocks,
-            BlockSelection = chosen, Layer = config.Layer,
+            BlockSelection = chosen, Layer = config.Layer, Tensors = Tensors.Host(),
         });
         string[] faults = [.. output.Strays("output").Concat(logSumExp.Strays("log-sum-exp"))];
         if (!config.Sparse)

@@ -66,6 +66,9 @@ public enum BlockSelectorKind
 
     /// <summary>[PooledCoverage].</summary>
     PooledCoverage,
+
+    /// <summary>[GateWeights].</summary>
+    GateWeights,
 }
 
 /// <summary>The token score of a configuration.</summary>

@@ -30,6 +30,8 @@ public sealed record SelectorSettings
         MapTau = random.Next(6) switch { 0 => 0, 1 => 1, _ => random.NextDouble() };
         // From blocks that are all trusted to none; unrelated rows of a block of n have a similarity near 1 / n.
         Theta = PipelineConfig.Pick(random, -1, 0, 0.005, 0.02, 0.3, 1);
+        GateCount = random.Next(2) == 0 ? 0 : random.Next(1, 8);
+        GateThreshold = random.Next(6) switch { 0 => 0, 1 => 1, _ => 0.4 * random.NextDouble() };
     }
 
     public int Sink { get; }
@@ -45,6 +47,8 @@ public sealed record SelectorSettings
     public int TopK { get; }
     public double MapTau { get; }
     public double Theta { get; }
+    public int GateCount { get; }
+    public double GateThreshold { get; }
 
     /// <summary>The pipeline of a configuration with a block selector.</summary>
     public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
@@ -82,6 +86,10 @@ public sealed record SelectorSettings
                 device, new() { Tau = s.MapTau, Theta = s.Theta }),
             (BlockSelectorKind.PooledCoverage, true) => Pipelines.TokenSparsePooledCoverage.Create(
                 device, new() { Coverage = coverage, MinTokens = min, Tau = s.MapTau, Theta = s.Theta }),
+            (BlockSelectorKind.GateWeights, false) => Pipelines.GateWeights.Create(
+                device, new() { Count = s.GateCount, Threshold = s.GateThreshold }),
+            (BlockSelectorKind.GateWeights, true) => Pipelines.TokenSparseGateWeights.Create(
+                device, new() { Coverage = coverage, MinTokens = min, Count = s.GateCount, Threshold = s.GateThreshold }),
             _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
         };
     }
@@ -101,6 +109,8 @@ public sealed record SelectorSettings
         (BlockSelectorKind.PooledTopK, true) => Pipelines.TokenSparsePooledTopK.Plan,
         (BlockSelectorKind.PooledCoverage, false) => Pipelines.PooledCoverage.Plan,
         (BlockSelectorKind.PooledCoverage, true) => Pipelines.TokenSparsePooledCoverage.Plan,
+        (BlockSelectorKind.GateWeights, false) => Pipelines.GateWeights.Plan,
+        (BlockSelectorKind.GateWeights, true) => Pipelines.TokenSparseGateWeights.Plan,
         _ => throw new ArgumentException($"{config.BlockSelector} chooses no blocks.", nameof(config)),
     };
 
@@ -113,6 +123,7 @@ public sealed record SelectorSettings
         BlockSelectorKind.AntiDiagonal => BlockSelectionOracle.AntiDiagonal(head, Stride, Threshold),
         BlockSelectorKind.PooledTopK => BlockSelectionOracle.PooledTopK(head, TopK),
         BlockSelectorKind.PooledCoverage => BlockSelectionOracle.PooledCoverage(head, MapTau, Theta),
+        BlockSelectorKind.GateWeights => BlockSelectionOracle.GateWeights(head, GateCount, GateThreshold),
         _ => BlockSelectionOracle.FlexPrefill(head, Gamma, Tau, MinBudget),
     };
 

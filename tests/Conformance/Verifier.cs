@@ -48,12 +48,14 @@ public sealed record VerifyProgress
 
 /// <summary>
 /// Verifies the ready pipelines on a device over many configurations: the device runs one case after the other, while
-/// worker threads draw inputs and judge results, and one thread compiles the kernels that come next.
+/// worker threads draw inputs and judge results, and others compile the kernels that come next.
 /// </summary>
 /// <param name="device">What is verified.</param>
 /// <param name="compiler">The same GPU a second time, on which kernels are compiled ahead into the cache; may be null.</param>
 public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null)
 {
+    private const int MostCompilers = 8;
+
     private readonly Lock _gate = new();
     private readonly Lock _deviceGate = new();
     private readonly Dictionary<KernelKey, TaskCompletionSource> _compiled = [];
@@ -109,8 +111,11 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         Dictionary<PipelineConfig, int> times = configs.Take(RepeatsOften ? 25 : 0).Distinct()
             .Select((config, i) => (config, i)).ToDictionary(pair => pair.config, pair => pair.i < 5 ? 1000 : 20);
         using CudaCaseRunner? runner = device is CudaDevice cuda ? new CudaCaseRunner(cuda, PoisonsWorkspace) : null;
-        var compiling = new Thread(() => CompileAhead(order)) { IsBackground = true };
-        compiling.Start();
+        // NVRTC takes one program of a process at a time, so all but one of these threads have a worker process.
+        var uncompiled = new ConcurrentQueue<PipelineConfig>(order);
+        Thread[] compiling = [.. Enumerable.Range(0, Math.Clamp(Environment.ProcessorCount / 2, 1, MostCompilers))
+            .Select(_ => new Thread(() => CompileAhead(uncompiled)) { IsBackground = true })];
+        Array.ForEach(compiling, thread => thread.Start());
         try
         {
             // In the order of their kernels, so that nobody waits for what is compiled last.
@@ -142,7 +147,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         }
         finally
         {
-            compiling.Join();
+            Array.ForEach(compiling, thread => thread.Join());
             foreach (CpuDevice cpu in _cpus.Values)
                 cpu.Dispose();
         }
@@ -175,15 +180,15 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
            select $"{kernel.Name}, {key}",
     ];
 
-    private void CompileAhead(List<PipelineConfig> configs)
+    private void CompileAhead(ConcurrentQueue<PipelineConfig> configs)
     {
-        foreach (PipelineConfig config in configs)
+        while (configs.TryDequeue(out PipelineConfig? config))
         {
             KernelKey key = KernelKey.Of(config);
             try
             {
                 if (compiler is not null)
-                    KernelKey.Compile(config, compiler);
+                    key.Compile(config, compiler);
                 _compiled[key].SetResult();
             }
             catch (Exception exception)
@@ -246,15 +251,11 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         public override string ToString() =>
             string.Create(CultureInfo.InvariantCulture, $"d={HeadDim} element={Element} floatout={FloatOutput}");
 
-        /// <summary>Runs a configuration's smallest problem, which compiles the kernels into the cache.</summary>
-        public static void Compile(PipelineConfig config, CudaDevice compiler)
+        /// <summary>Compiles the kernels of a configuration's pipeline into the cache.</summary>
+        public void Compile(PipelineConfig config, CudaDevice compiler)
         {
-            PipelineConfig smallest = config with
-            {
-                Batch = 1, QueryHeads = 1, KeyValueHeads = 1, QueryLength = 1, KeyLength = 1, VaryLengths = false,
-            };
-            using IAttentionPipeline pipeline = ReadyConfigs.Create(smallest, compiler);
-            new PipelineCase(smallest).Run(pipeline);
+            using IAttentionPipeline pipeline = ReadyConfigs.Create(config, compiler);
+            ((ICudaAttentionPipeline)pipeline).Warmup([new(HeadDim, Element, FloatOutput ? ElementType.Float32 : Element)]);
         }
     }
 }

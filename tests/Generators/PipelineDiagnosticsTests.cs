@@ -21,6 +21,7 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0002", "[AttentionPipeline, TestAttend] partial class «P»(int x) { int X => x; }", "[AttentionPipeline, TestAttend] partial class P { int X => 1; }" },
         { "ATTN0002", "class B; [AttentionPipeline, TestAttend] partial class «P» : B;", "interface IB; [AttentionPipeline, TestAttend] partial class P : IB;" },
         { "ATTN0002", "[AttentionPipeline, TestAttend] partial class «P» { void Plan() { } }", "[AttentionPipeline, TestAttend] partial class P { void Planned() { } }" },
+        { "ATTN0002", "[AttentionPipeline, TestAttend] partial class «P» { int Tensors => 1; }", "[AttentionPipeline, TestAttend] partial class P { int Tensor => 1; }" },
         { "ATTN0002", "[AttentionPipeline, TestAttend] partial class «Options»;", "[AttentionPipeline, TestAttend] partial class Option;" },
         { "ATTN0002", "[AttentionPipeline, TestAttend] partial class «var»;", "[AttentionPipeline, TestAttend] partial class @dynamic;" },
         { "ATTN0002", "class O { [AttentionPipeline, TestAttend] partial class «P»; }", "partial class O { [AttentionPipeline, TestAttend] partial class P; }" },
@@ -48,6 +49,7 @@ public sealed class PipelineDiagnosticsTests
         { "ATTN0022", "[AttentionPipeline, TestSelect(«Window = 0»), TestGather, TestAttend, TestScatter] partial class P;", "[AttentionPipeline, TestSelect(Window = 512), TestGather, TestAttend, TestScatter] partial class P;" },
         { "ATTN0023", "[AttentionPipeline(«Element = (ElementType)9»), TestAttend] partial class P;", "[AttentionPipeline(Element = (ElementType)3), TestAttend] partial class P;" },
         { "ATTN0023", "[AttentionPipeline(«Mask = (AttentionMask)7»), TestAttend] partial class P;", "[AttentionPipeline(Mask = (AttentionMask)1), TestAttend] partial class P;" },
+        { "ATTN0024", $"[AttentionPipeline, Weighted, «WeightedAgain», {Rest}" + Weighted("weights"), $"[AttentionPipeline, Weighted, WeightedAgain, {Rest}" + Weighted("others") },
         { "ATTN0040", "[AttentionPipeline, «GivenBlocks», TestAttend] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention] partial class P;" },
         { "ATTN0041", "[AttentionPipeline, «BlockSparseAttention»] partial class P;", "[AttentionPipeline, GivenBlocks, BlockSparseAttention] partial class P;" },
         { "ATTN0050", $"[AttentionPipeline, «TopP», {Rest}", $"[AttentionPipeline, RecentQueries, TopP, {Rest}" },
@@ -64,6 +66,16 @@ public sealed class PipelineDiagnosticsTests
     };
 
     private const string Rest = "TestGather, TestAttend, TestScatter] partial class P;";
+
+    private static string Weighted(string name) =>
+        $$"""
+
+        [TensorArgument("weights", "float", Shape = ["HeadDim"])]
+        class WeightedAttribute : TestSelectAttribute;
+
+        [TensorArgument("{{name}}", "float", Shape = ["HeadDim"])]
+        class WeightedAgainAttribute : TestPruneAttribute;
+        """;
 
     private const string SilentScore =
         """

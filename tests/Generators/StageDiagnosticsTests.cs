@@ -34,6 +34,18 @@ public sealed class StageDiagnosticsTests
         { "ATTN0104", Stage("", phase: "Reads = new[] { «\"row\"» }"), Stage("", phase: "Reads = new[] { \"rows\" }") },
         { "ATTN0104", Stage("const string Row = \"row\";", phase: "«Writes = [Row]»"), Stage("const string Row = \"rows\";", phase: "Writes = [Row]") },
         { "ATTN0104", Stage("public int Width => 1;", phase: "Parameters = [«\"Width\"»]"), Stage("[RuntimeParameter(1)] public int Width { get; set; }", phase: "Parameters = [\"Width\"]") },
+        { "ATTN0104", Tensor("TensorArgument(\"gate\", \"float\", Shape = [\"HeadDim\"])", "Writes = [«\"gate\"»]"), Tensor("TensorArgument(\"gate\", \"float\", Shape = [\"HeadDim\"])", "Reads = [\"gate\"]") },
+        { "ATTN0105", Tensor("«TensorArgument(\"Gate\", \"float\", Shape = [\"HeadDim\"])»"), Tensor("TensorArgument(\"gate\", \"float\", Shape = [\"HeadDim\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"gate_\", \"float\", Shape = [\"HeadDim\"])»"), Tensor("TensorArgument(\"gate2\", \"float\", Shape = [\"HeadDim\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"float\", \"float\", Shape = [\"HeadDim\"])»"), Tensor("TensorArgument(\"floats\", \"float\", Shape = [\"HeadDim\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"key\", \"float\", Shape = [\"HeadDim\"])»"), Tensor("TensorArgument(\"key_gate\", \"float\", Shape = [\"HeadDim\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"rows\", \"float\", Shape = [\"HeadDim\"])»"), Tensor("TensorArgument(\"columns\", \"float\", Shape = [\"HeadDim\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"to_string\", \"float\", Shape = [\"HeadDim\"])»"), Tensor("TensorArgument(\"string\", \"float\", Shape = [\"HeadDim\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"gate\", \"half\", Shape = [\"HeadDim\"])»"), Tensor("TensorArgument(\"gate\", \"int\", Shape = [\"HeadDim\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"gate\", \"float\", Shape = [])»"), Tensor("TensorArgument(\"gate\", \"float\", Shape = [\"3\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"gate\", \"float\", Shape = [\"Heads\"])»"), Tensor("TensorArgument(\"gate\", \"float\", Shape = [\"QueryHeads\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"gate\", \"float\", Shape = [\"0\"])»"), Tensor("TensorArgument(\"gate\", \"float\", Shape = [\"16\"])") },
+        { "ATTN0105", Tensor("«TensorArgument(\"gate\", \"float\", Shape = [\"Share\"])»"), Tensor("TensorArgument(\"gate\", \"float\", Shape = [\"Window\"])") },
         { "ATTN0104", Stage("", hook: "Reads = [«\"row\"»]"), Stage("", hook: "Reads = [\"rows\"]") },
         { "ATTN0104", Stage("", hook: "Parameters = [«\"width\"»]"), Stage("[ConstantParameter(1)] public int width { get; set; }", hook: "Parameters = [\"width\"]") },
     };
@@ -72,6 +84,14 @@ public sealed class StageDiagnosticsTests
         Assert.DoesNotContain(compilation.GetDiagnostics(), d => d.Severity == DiagnosticSeverity.Error);
         return Compiler.Analyze(compilation, "/a/there.cuh", "/b/other.cuh");
     }
+
+    private static string Tensor(string attribute, string phase = "") => $$"""
+        [DeviceStage("there.cuh", Type = "S")]
+        [{{attribute}}]
+        [DeviceBuffer("rows", "float")]
+        [DevicePhase("p", Scope = PhaseScope.QueryHead{{(phase.Length > 0 ? ", " + phase : "")}})]
+        class SAttribute : TestSelectAttribute;
+        """;
 
     private static string Stage(string members, string header = "\"there.cuh\"", string phase = "", string hook = "") => $$"""
         [DeviceStage({{header}}, Type = "S")]

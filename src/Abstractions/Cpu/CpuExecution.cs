@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Runtime.InteropServices;
 
 namespace AttnCompose.Cpu;
@@ -15,6 +16,8 @@ public sealed unsafe class CpuExecution : IDisposable
     private long _peak;
     private long _used;
     private bool _disposed;
+    private IReadOnlyList<TensorPlan> _tensorPlans = [];
+    private MemoryHandle[] _tensors = [];
     private readonly (nint Data, int Length)[] _ruleSpans = new (nint, int)[RuleSpans.Most];
 
     /// <summary>Scratch on a device.</summary>
@@ -46,6 +49,21 @@ public sealed unsafe class CpuExecution : IDisposable
     public RuleSpan<T> RuleSpan<T>(int index) where T : unmanaged =>
         new((T*)_ruleSpans[index].Data, _ruleSpans[index].Length);
 
+    /// <summary>
+    /// The elements of a tensor that a stage takes from the caller (<see cref="TensorArgumentAttribute"/>), in the order of its shape,
+    /// pinned until the call ends.
+    /// </summary>
+    /// <exception cref="ArgumentException">No stage of the pipeline declares a tensor of that name.</exception>
+    public T* Tensor<T>(string name) where T : unmanaged
+    {
+        for (int i = 0; i < _tensorPlans.Count; i++)
+        {
+            if (_tensorPlans[i].Name == name)
+                return (T*)_tensors[i].Pointer;
+        }
+        throw new ArgumentException($"No stage of the pipeline declares [TensorArgument(\"{name}\", ...)].", nameof(name));
+    }
+
     /// <summary>Scratch bytes that the largest call so far used.</summary>
     public long ScratchBytes => _peak;
 
@@ -70,11 +88,30 @@ public sealed unsafe class CpuExecution : IDisposable
         return result;
     }
 
+    /// <summary>Pins the tensors of a call, which were checked; <see cref="Reset"/> lets them go.</summary>
+    internal void PinTensors(StageTensors? given, IReadOnlyList<TensorPlan> plans)
+    {
+        _tensorPlans = plans;
+        if (_tensors.Length < plans.Count)
+            Array.Resize(ref _tensors, plans.Count);
+        for (int i = 0; i < plans.Count; i++)
+            _tensors[i] = given!.Pin(plans[i].Name);
+    }
+
     internal void SetRuleSpan(int index, void* data, int length) => _ruleSpans[index] = ((nint)data, length);
 
-    /// <summary>Takes back all scratch memory; after a call that needed several blocks, merges them into one.</summary>
+    /// <summary>
+    /// Takes back all scratch memory and lets go of the caller's tensors; after a call that needed several blocks, merges them into
+    /// one.
+    /// </summary>
     public void Reset()
     {
+        for (int i = 0; i < _tensors.Length; i++)
+        {
+            _tensors[i].Dispose();
+            _tensors[i] = default;
+        }
+        _tensorPlans = [];
         if (_blocks.Count > 1)
         {
             Free();

@@ -53,6 +53,7 @@ public sealed class CpuPipelineRunner : IDisposable
         ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _name, blocks);
         ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, _name, blocks);
         rules.Check(in shape);
+        StageTensors.Check(arguments.Tensors, _name, pipeline.Tensors, in shape);
         Begin();
         try
         {
@@ -89,6 +90,7 @@ public sealed class CpuPipelineRunner : IDisposable
                 byte** pinned = stackalloc byte*[] { r0, r1, r2, r3, r4, r5, r6, r7 };
                 for (int i = 0; i < rules.Count; i++)
                     _cpu.SetRuleSpan(i, pinned[i], rules.LengthOf(i));
+                _cpu.PinTensors(arguments.Tensors, pipeline.Tensors);
                 pipeline.Execute(in problem, _cpu);
             }
         }

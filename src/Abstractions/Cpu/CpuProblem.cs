@@ -99,6 +99,9 @@ public interface ICpuPipeline
     /// <summary>The stages of its block list; null where it has none.</summary>
     BlockStages? Blocks => null;
 
+    /// <summary>The tensors that its stages take from the caller.</summary>
+    IReadOnlyList<TensorPlan> Tensors => [];
+
     /// <summary>Runs the stages.</summary>
     void Execute<T, TOut>(in CpuProblem<T, TOut> problem, CpuExecution cpu)
         where T : unmanaged

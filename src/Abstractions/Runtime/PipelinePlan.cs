@@ -39,6 +39,9 @@ public sealed record PipelinePlan
     /// <summary>In which form the rules run on the CPU, in words; empty where there are none.</summary>
     public string RulesOnCpu { get; init; } = "";
 
+    /// <summary>The tensors that the stages take from the caller of each call.</summary>
+    public IReadOnlyList<TensorPlan> Tensors { get; init; } = [];
+
     /// <summary>Parameters of all stages and rules.</summary>
     public IEnumerable<ParameterPlan> Parameters =>
         Stages.SelectMany(stage => stage.Parameters).Concat(Rules.SelectMany(rule => rule.Parameters));
@@ -70,6 +73,12 @@ public sealed record PipelinePlan
             text.Append(CultureInfo.InvariantCulture, $"  {i + 1}. {Words(stage.Kind)}: {stage.Name}, {stage.Placement}\n");
             foreach (ParameterPlan parameter in stage.Parameters)
                 text.Append(CultureInfo.InvariantCulture, $"       {parameter}\n");
+        }
+        if (Tensors.Count > 0)
+        {
+            text.Append("\ntensors of the caller\n");
+            foreach (TensorPlan tensor in Tensors)
+                text.Append(CultureInfo.InvariantCulture, $"  {tensor}\n");
         }
         if (Rules.Count > 0)
         {

@@ -1,4 +1,5 @@
 using System.Globalization;
+using AttnCompose.Conformance;
 using AttnCompose.Cuda;
 using AttnCompose.Pipelines;
 
@@ -149,13 +150,13 @@ internal sealed class BenchRun : IDisposable
         {
             (var settings, double? coverage) = Settings(pipeline, problem, trial =>
             {
-                using IAttentionPipeline instance = CommonOptions.CreatePipeline(pipeline, _device, trial);
+                using IAttentionPipeline instance = Create(pipeline, _device, trial);
                 var selection = new TokenSelection();
                 inputs.Run(instance, selection);
                 return (double)CpuContender<T>.Kept(selection, problem.Heads) / problem.Length;
             });
             return new CpuContender<T>(
-                CommonOptions.CreatePipeline(pipeline, _device, settings), problem with { Coverage = coverage }, inputs);
+                Create(pipeline, _device, settings), problem with { Coverage = coverage }, inputs);
         })), null);
     }
 
@@ -168,11 +169,11 @@ internal sealed class BenchRun : IDisposable
         {
             (var settings, double? coverage) = Settings(pipeline, problem, trial =>
             {
-                using var instance = (ICudaAttentionPipeline)CommonOptions.CreatePipeline(pipeline, device, trial);
+                using var instance = (ICudaAttentionPipeline)Create(pipeline, device, trial);
                 int kept = KeepSettings.Kept(instance, KeepSettings.LastQueries(inputs[0], pipeline), device);
                 return (double)kept / problem.Length;
             });
-            var instance = (ICudaAttentionPipeline)CommonOptions.CreatePipeline(pipeline, device, settings);
+            var instance = (ICudaAttentionPipeline)Create(pipeline, device, settings);
             own.Add(new CudaContender<T>(instance, problem with { Coverage = coverage }, inputs, _timer!));
             return own[^1];
         }));
@@ -202,9 +203,13 @@ internal sealed class BenchRun : IDisposable
         };
         PipelineDescriptor dense = problem.Mask == AttentionMask.Causal ? DenseAttention.Descriptor : FullAttention.Descriptor;
         var inputs = new CudaInputs<T>(device, problem, _request.KeyDeviation);
-        var instance = (ICudaAttentionPipeline)CommonOptions.CreatePipeline(dense, device, []);
+        var instance = (ICudaAttentionPipeline)Create(dense, device, []);
         return new CudaContender<T>(instance, problem, inputs, _timer!, ownsInputs: true);
     }
+
+    private static IAttentionPipeline Create(
+        PipelineDescriptor pipeline, AttentionDevice device, IReadOnlyList<KeyValuePair<string, string>> settings) =>
+        DrawnTensorsPipeline.Of(CommonOptions.CreatePipeline(pipeline, device, settings));
 
     private (IReadOnlyList<KeyValuePair<string, string>> Settings, double? Coverage) Settings(
         PipelineDescriptor pipeline, BenchCase problem, Func<IReadOnlyList<KeyValuePair<string, string>>, double> kept)
@@ -331,7 +336,7 @@ internal sealed class BenchRun : IDisposable
             BenchCase problem = Shortest(Workloads.HostTime, pipeline);
             progress.Report($"{pipeline.Name} {problem}", 0);
             using var inputs = new CudaInputs<T>(device, problem, _request.KeyDeviation);
-            using var instance = (ICudaAttentionPipeline)CommonOptions.CreatePipeline(pipeline, device, []);
+            using var instance = (ICudaAttentionPipeline)Create(pipeline, device, []);
             foreach ((string part, double[] samples) in CudaMeasures.HostTimes(instance, inputs, HostCalls))
                 Add(Own(pipeline.Name, problem, part, samples));
             progress.Finish();

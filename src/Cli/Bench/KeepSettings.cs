@@ -83,6 +83,8 @@ internal static class KeepSettings
         return (int)Math.Round(counts.Average());
     }
 
-    private static bool Has(PipelineDescriptor pipeline, string parameter) =>
-        pipeline.Plan.Parameters.Any(known => known.Name == parameter && !known.IsConstant);
+    // Of what chooses tokens: a block selector may have a count of its own.
+    private static bool Has(PipelineDescriptor pipeline, string parameter) => pipeline.Plan.Stages
+        .Where(stage => stage.Kind is StageKind.TokenScore or StageKind.TokenSelector)
+        .SelectMany(stage => stage.Parameters).Any(known => known.Name == parameter && !known.IsConstant);
 }

@@ -15,7 +15,7 @@ internal static class CompareCommand
     {
         var pipelines = new Option<string[]>("--pipeline")
         {
-            Description = "Pipelines; without it, every ready one that is causal and needs no block list of the caller.",
+            Description = "Pipelines; without it, every ready one that is causal and needs nothing of the caller beside q, k and v.",
             HelpName = "name", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = true,
         };
         Option<string> device = CommonOptions.Device();
@@ -103,7 +103,7 @@ internal static class CompareCommand
                     SyntheticHeads.Make(new(1, queryHeads, keyHeads, length, length, dim), parsed.GetValue(seed)))));
             }
             PipelineDescriptor[] chosen = parsed.GetValue(pipelines) is { Length: > 0 } names
-                ? [.. names.Select(context.Find)]
+                ? [.. names.Select(name => CommonOptions.WithoutTensors(context.Find(name), "compare"))]
                 : [.. context.Pipelines.Where(p => CommonOptions.RunsAlone(p) && p.Plan.Mask == AttentionMask.Causal)];
             var settings = CommonOptions.ParseSettings(parsed.GetValue(set));
             CommonOptions.CheckSettings(settings, chosen);

@@ -74,7 +74,9 @@ internal static class EvalCommand
     {
         if (all == (names.Length > 0))
             throw new UsageException("eval takes --pipeline or --all, and one of them is needed.");
-        return all ? [.. context.Pipelines.Where(CommonOptions.RunsAlone)] : [.. names.Select(context.Find)];
+        return all
+            ? [.. context.Pipelines.Where(CommonOptions.RunsAlone)]
+            : [.. names.Select(name => CommonOptions.WithoutTensors(context.Find(name), "eval"))];
     }
 
     private static int Run(CommandContext context, Request request)

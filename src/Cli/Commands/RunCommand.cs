@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using System.Numerics.Tensors;
 using AttnCompose.Models;
 
 namespace AttnCompose.Cli.Commands;
@@ -17,7 +18,8 @@ internal static class RunCommand
         Option<string[]> set = CommonOptions.Set();
         var input = new Option<string>("--input")
         {
-            Description = "safetensors file with q, k and v: [batch, heads, length, dim], bf16, f16 or f32.",
+            Description = "safetensors file with q, k and v: [batch, heads, length, dim], bf16, f16 or f32; and with the tensors that the "
+                + "pipeline's stages take, by their names.",
             HelpName = "in.safetensors",
             Required = true,
         };
@@ -119,6 +121,7 @@ internal static class RunCommand
             var lse = new float[emitted.Contains("lse") ? batch * heads * queries : 0];
             bool selects = emitted.Contains("indices") || emitted.Contains("scores");
             var selection = new TokenSelection { WantsScores = emitted.Contains("scores") };
+            StageTensors? tensors = TensorsOf(file, new(batch, heads, k[1], queries, k[2], q[3]));
             long start = Stopwatch.GetTimestamp();
             pipeline.Run(new AttentionArguments<T, float>
             {
@@ -129,6 +132,7 @@ internal static class RunCommand
                 LogSumExp = lse.Length > 0 ? AttentionTensor.LogSumExp(lse, batch, heads, queries) : default,
                 Selection = selects ? selection : null,
                 Layer = layer,
+                Tensors = tensors,
             });
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
             Add("out", [batch, heads, queries, q[3]], output);
@@ -143,6 +147,32 @@ internal static class RunCommand
                 : "";
             Summary = string.Create(CultureInfo.InvariantCulture,
                 $"{Info(file, "q")}, {Info(file, "k")}{kept}, {seconds:0.000} s");
+        }
+
+        // What the pipeline's stages take beside q, k and v.
+        private StageTensors? TensorsOf(SafeTensorsFile file, ProblemShape shape)
+        {
+            IReadOnlyList<TensorPlan> taken = pipeline.PipelinePlan.Tensors;
+            if (taken.Count == 0)
+                return null;
+            var tensors = new StageTensors();
+            foreach (TensorPlan tensor in taken)
+            {
+                SafeTensorType type = tensor.ElementType == "int" ? SafeTensorType.I32 : SafeTensorType.F32;
+                nint[] lengths = tensor.LengthsFor(in shape);
+                SafeTensorInfo? info = file.Header.Find(tensor.Name);
+                if (info is null || info.Type != type || !info.Shape.SequenceEqual(lengths.Select(length => (long)length)))
+                {
+                    throw new CommandException(
+                        $"{file.Path}: {pipeline.PipelinePlan.Name} takes the tensor {tensor.Name}, {type} [{string.Join(", ", lengths)}]; "
+                        + $"there is {(info is null ? "none" : $"{info}")}.");
+                }
+                if (tensor.ElementType == "int")
+                    tensors.Set(tensor.Name, Tensor.Create(file.Span<int>(tensor.Name).ToArray(), lengths));
+                else
+                    tensors.Set(tensor.Name, Tensor.Create(file.Span<float>(tensor.Name).ToArray(), lengths));
+            }
+            return tensors;
         }
 
         private void AddIndices(TokenSelection selection, int batch, int heads)

@@ -61,6 +61,12 @@ public readonly record struct CudaAttentionArguments<T, TOut>
     public HeadSet DenseHeads { get; init; }
 
     /// <summary>
+    /// The tensors that the pipeline's stages take from the caller, such as the weights of a learned gate: an instance of the
+    /// <c>CudaTensors</c> of the pipeline. Null where they take none.
+    /// </summary>
+    public CudaStageTensors? Tensors { get; init; }
+
+    /// <summary>
     /// Optional: which layer of a model of how many the call is for. Selectors whose choice depends on depth ask for it.
     /// </summary>
     public LayerPosition Layer { get; init; }

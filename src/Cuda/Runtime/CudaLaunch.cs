@@ -33,6 +33,7 @@ public sealed class CudaLaunch : IDisposable
     private nint _workspace;
     private readonly DeviceSpan[] _ruleSpans = new DeviceSpan[RuleSpans.Most];
     private DeviceSpan _ruleBounds;
+    private CudaStageTensors? _tensors;
     private DeviceHeadRange _heads;
 
     internal CudaLaunch(CudaDevice device, bool synchronize) => (_graphs, _synchronize) = (new CallGraphs(device), synchronize);
@@ -55,6 +56,9 @@ public sealed class CudaLaunch : IDisposable
 
     /// <summary>Span argument <paramref name="index"/> of the pipeline's rules.</summary>
     public ref readonly DeviceSpan RuleSpan(int index) => ref _ruleSpans[index];
+
+    /// <summary>Device address of a tensor that a stage takes from the caller (<see cref="TensorArgumentAttribute"/>).</summary>
+    public nint Tensor(string name) => (_tensors ?? throw Outside()).PointerOf(name);
 
     /// <summary>Where the bounds of spans go that mask rules read at positions: <c>attn::rules::SpanBounds</c> of the device code.</summary>
     public ref readonly DeviceSpan RuleBounds => ref _ruleBounds;
@@ -194,12 +198,12 @@ public sealed class CudaLaunch : IDisposable
     internal void Open(
         CudaModule module, CudaStream stream, ElementType element,
         in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, in DeviceBlockList blocks,
-        ReadOnlySpan<CudaRuleSpan> rules, nint workspace)
+        ReadOnlySpan<CudaRuleSpan> rules, CudaStageTensors? tensors, nint workspace)
     {
         for (int i = 0; i < rules.Length; i++)
             _ruleSpans[i] = rules[i].Device;
         _ruleBounds = new(workspace + (nint)Workspace.RuleBounds.Offset, Workspace.RuleBounds.Blocks);
-        _element = element;
+        (_element, _tensors) = (element, tensors);
         _tuning = stream.Device.TuningFor(shape.HeadDim, element);
         (_module, _stream, _workspace) = (module, stream, workspace);
         (_shape, _problem, _tokens, _blocks) = (shape, problem, tokens, blocks);
@@ -209,7 +213,7 @@ public sealed class CudaLaunch : IDisposable
         _together = !_synchronize && stream.Device.Observer is null;
     }
 
-    internal void Close() => (_module, _stream, _kernel, _workspace) = (null, null, null, 0);
+    internal void Close() => (_module, _stream, _kernel, _tensors, _workspace) = (null, null, null, null, 0);
 
     /// <inheritdoc/>
     public void Dispose()

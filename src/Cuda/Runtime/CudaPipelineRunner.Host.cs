@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using AttnCompose.Cpu;
@@ -32,6 +33,7 @@ public sealed unsafe partial class CudaPipelineRunner
             ArgumentChecks.CheckBlocks(arguments.Blocks, in shape, _program.Name, pipeline.Blocks);
             ArgumentChecks.CheckDenseHeads(arguments.DenseHeads, in shape, _program.Name, pipeline.Blocks);
             rules.Check(in shape);
+            StageTensors.Check(arguments.Tensors, _program.Name, pipeline.Tensors, in shape);
             if (!shape.IsEmpty)
                 RunHost(pipeline, in arguments, in rules, in shape);
         }
@@ -59,6 +61,8 @@ public sealed unsafe partial class CudaPipelineRunner
         layout.Add("query_lengths", shape.Batch, sizeof(int));
         for (int i = 0; i < rules.Count; i++)
             layout.Add(RuleSpanName(i), rules[i].Length, 1);
+        foreach (TensorPlan tensor in pipeline.Tensors)
+            layout.Add(TensorName(tensor), arguments.Tensors!.BytesOf(tensor.Name), 1);
         if (_hostMemory is null || _hostMemory.Bytes < layout.TotalBytes)
         {
             _hostMemory?.Dispose();
@@ -89,6 +93,18 @@ public sealed unsafe partial class CudaPipelineRunner
             CudaTensor.Dense<byte>(Device, data, [rules[i].Length]).CopyFrom(rules[i], stream);
             _hostRules[i] = CudaRuleSpan.Copied(Device, data, rules.LengthOf(i));
         }
+        CudaStageTensors? tensors = pipeline.Tensors.Count == 0 ? null : new();
+        foreach (TensorPlan tensor in pipeline.Tensors)
+        {
+            using MemoryHandle pinned = arguments.Tensors!.Pin(tensor.Name);
+            nint data = _hostMemory.Value + (nint)layout.OffsetOf(TensorName(tensor));
+            Device.Context.Upload(data, pinned.Pointer, arguments.Tensors.BytesOf(tensor.Name), stream);
+            nint[] lengths = tensor.LengthsFor(in shape);
+            if (tensor.ElementType == "int")
+                tensors!.Set(tensor.Name, CudaTensor.Dense<int>(Device, data, lengths));
+            else
+                tensors!.Set(tensor.Name, CudaTensor.Dense<float>(Device, data, lengths));
+        }
         CudaTokenSelection? selection = arguments.Selection is null || !_program.SelectsTokens ? null : SelectionFor(in shape);
         using CudaBlockMask? blocks = arguments.Blocks is { } given ? CudaBlockMask.From(Device, given, stream) : null;
         using CudaBlockMask? blockSelection = BlockSelectionFor(pipeline, arguments.BlockSelection, in shape);
@@ -108,6 +124,7 @@ public sealed unsafe partial class CudaPipelineRunner
                 Blocks = blocks,
                 BlockSelection = blockSelection,
                 DenseHeads = arguments.DenseHeads,
+                Tensors = tensors,
                 Layer = arguments.Layer,
             },
             _hostRules.AsSpan(0, rules.Count),
@@ -125,6 +142,8 @@ public sealed unsafe partial class CudaPipelineRunner
     }
 
     private static string RuleSpanName(int index) => $"rule_{index}";
+
+    private static string TensorName(TensorPlan tensor) => $"tensor_{tensor.Name}";
 
     /// <summary>
     /// Hands out what the last scoring stage ranked. The device writes the scored tokens of each sequence and nothing beyond.

@@ -136,6 +136,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         ProblemShape shape = CudaArgumentChecks.Check(in arguments, _program, Device, pipeline.Blocks);
         foreach (CudaRuleSpan rule in rules)
             rule.Check(Device, in shape);
+        CudaStageTensors.Check(arguments.Tensors, _program.Name, pipeline.Tensors, Device, in shape);
         if (shape.IsEmpty)
             return;
         KernelVariant variant = VariantOf<T, TOut>(shape.HeadDim);
@@ -166,7 +167,8 @@ public sealed partial class CudaPipelineRunner : IDisposable
         blocks.DenseHeads = arguments.DenseHeads;
         DeviceProblem problem = ProblemOf(in arguments, in shape);
         _launch.Open(
-            module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules, memory);
+            module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules,
+            arguments.Tensors, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
         _launch.Submit();
@@ -181,6 +183,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         GC.KeepAlive(arguments.QueryLengths);
         GC.KeepAlive(arguments.Selection);
         GC.KeepAlive(blockMask);
+        GC.KeepAlive(arguments.Tensors);
         foreach (CudaRuleSpan rule in rules)
             rule.KeepAlive();
     }

@@ -78,6 +78,10 @@ internal static class DiagnosticDescriptors
         "ATTN0023", "Mask and Element must be members of their enums",
         "{0} = {1} is not a member of {2}");
 
+    public static readonly DiagnosticDescriptor TensorTakenTwice = Rule(
+        "ATTN0024", "A tensor argument belongs to one stage",
+        "'{0}' and '{1}' both take a tensor '{2}' from the caller, and a call has one of that name; remove one of them, or rename the tensor of one stage");
+
     public static readonly DiagnosticDescriptor BadRule = Rule(
         "ATTN0030", "A rule must have the form of one",
         "'{0}' cannot be a {1}: {2}");
@@ -136,14 +140,19 @@ internal static class DiagnosticDescriptors
 
     public static readonly DiagnosticDescriptor UnknownName = Rule(
         "ATTN0104", "A device phase or hook must name what exists",
-        "'{0}' names '{1}', which is neither a tensor of the problem, a [DeviceBuffer] nor a parameter of '{2}'");
+        "'{0}' names '{1}', which is neither a tensor of the problem, a [DeviceBuffer], a [TensorArgument] nor a parameter of '{2}'");
+
+    public static readonly DiagnosticDescriptor BadTensor = Rule(
+        "ATTN0105", "A tensor argument must be usable",
+        "'{0}' cannot be a tensor argument: {1}");
 
     private static readonly Dictionary<string, DiagnosticDescriptor> s_byId = new[]
     {
         NotPartial, CannotExtend, NotDeclared, NoKernel, TwoOfAKind, CompressWithoutSelector, SelectorWithoutCompress, SelectorWithoutDecompress,
         DecompressWithoutCompress, NoFusionPoint, NoDeviceSide, CannotMake, SelectorIgnoresChoice, BadHeadDim, ElementNotTaken, OutOfRange, NoSuchMember,
+        TensorTakenTwice,
         BadRule, BadRuleParameter, NotTranslatable, UnboundedLoop, RulesNotApplied, RuleOfNoPipeline, BlocksWithoutKernel, KernelWithoutBlocks,
-        BudgetWithoutScore, ScoreWithoutBudget, TwoBudgets, NoParameterKind, NoHeader, BadParameter, UnknownName,
+        BudgetWithoutScore, ScoreWithoutBudget, TwoBudgets, NoParameterKind, NoHeader, BadParameter, UnknownName, BadTensor,
     }.ToDictionary(rule => rule.Id);
 
     public static IEnumerable<DiagnosticDescriptor> All => s_byId.Values.OrderBy(rule => rule.Id, System.StringComparer.Ordinal);

@@ -26,7 +26,8 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
     public override ImmutableArray<DiagnosticDescriptor> SupportedDiagnostics { get; } =
     [
         DiagnosticDescriptors.NoParameterKind, DiagnosticDescriptors.NoHeader, DiagnosticDescriptors.BadParameter,
-        DiagnosticDescriptors.UnknownName, DiagnosticDescriptors.NotDeclared, DiagnosticDescriptors.RuleOfNoPipeline,
+        DiagnosticDescriptors.UnknownName, DiagnosticDescriptors.BadTensor, DiagnosticDescriptors.NotDeclared,
+        DiagnosticDescriptors.RuleOfNoPipeline,
     ];
 
     /// <inheritdoc/>
@@ -61,6 +62,8 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
                 CheckNames(context, stage, attribute, "The hook");
             else if (attribute.IsNamed(KnownTypeNames.DeviceGather))
                 CheckNames(context, stage, attribute, "The gathered row source");
+            else if (attribute.IsNamed(KnownTypeNames.TensorArgument))
+                CheckTensor(context, stage, attribute);
         }
     }
 
@@ -128,19 +131,27 @@ public sealed class StageContractAnalyzer : DiagnosticAnalyzer
         Report(context, DiagnosticDescriptors.NoHeader, place, StageParser.NameOf(stage), header);
     }
 
+    private static void CheckTensor(SymbolAnalysisContext context, INamedTypeSymbol stage, AttributeData attribute)
+    {
+        if (StageParser.FaultOfTensor(stage, attribute) is { } fault)
+        {
+            Report(context, DiagnosticDescriptors.BadTensor, PlaceOf(attribute, context.CancellationToken),
+                attribute.ConstructorArgument(0, ""), fault);
+        }
+    }
+
     private static void CheckNames(SymbolAnalysisContext context, INamedTypeSymbol stage, AttributeData attribute, string who)
     {
-        IEnumerable<string> buffers = StageParser.DeviceAttributes(stage)
-            .Where(a => a.IsNamed(KnownTypeNames.DeviceBuffer))
-            .Select(a => a.ConstructorArgument(0, ""));
-        var tensors = new HashSet<string>(s_tensors.Concat(buffers), StringComparer.Ordinal);
+        var written = new HashSet<string>(s_tensors.Concat(StageParser.NamesOf(stage, KnownTypeNames.DeviceBuffer)), StringComparer.Ordinal);
         if (StageParser.DerivesFrom(stage, KnownTypeNames.TokenBudget))
-            tensors.Add(BufferSpec.RawScores); // of the score before it
+            written.Add(BufferSpec.RawScores); // of the score before it
+        var read = new HashSet<string>(
+            written.Concat(StageParser.NamesOf(stage, KnownTypeNames.TensorArgument)), StringComparer.Ordinal);
         var parameters = new HashSet<string>(
             StageParser.ParameterProperties(stage).Where(p => StageParser.ParameterAttributes(p).Any()).Select(p => p.Name),
             StringComparer.Ordinal);
-        CheckList("Reads", tensors);
-        CheckList("Writes", tensors);
+        CheckList("Reads", read);
+        CheckList("Writes", written);
         CheckList("Parameters", parameters);
 
         void CheckList(string list, HashSet<string> known)

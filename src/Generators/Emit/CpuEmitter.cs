@@ -1,3 +1,4 @@
+using System.Linq;
 using AttnCompose.Generators.Ir;
 
 namespace AttnCompose.Generators.Emit;
@@ -7,7 +8,7 @@ internal static class CpuEmitter
 {
     public static void Emit(SourceWriter writer, StageGraph graph)
     {
-        EmitBlocks(writer, graph, "global::AttnCompose.Cpu.ICpuPipeline");
+        EmitParts(writer, graph, "global::AttnCompose.Cpu.ICpuPipeline");
         writer.WriteLine("/// <inheritdoc/>");
         using (writer.WriteBlock(
             "void global::AttnCompose.Cpu.ICpuPipeline.Execute<T, TOut>(in global::AttnCompose.Cpu.CpuProblem<T, TOut> problem, global::AttnCompose.Cpu.CpuExecution cpu)"))
@@ -41,14 +42,23 @@ internal static class CpuEmitter
             TokenRuleEmitter.Emit(writer, graph, score);
     }
 
-    /// <summary>The property that tells a runner which stages make and use the block list; nothing where there is none.</summary>
-    public static void EmitBlocks(SourceWriter writer, StageGraph graph, string contract)
+    /// <summary>
+    /// The properties that tell a runner which stages make and use the block list, and which tensors a call has; neither where there
+    /// is none.
+    /// </summary>
+    public static void EmitParts(SourceWriter writer, StageGraph graph, string contract)
     {
-        if (graph.BlockSelector is not { } selector)
-            return;
-        writer.WriteLine("/// <inheritdoc/>");
-        writer.WriteLine($"global::AttnCompose.BlockStages? {contract}.Blocks => new(this.{selector.Field}, this.{graph.Kernel.Field});");
-        writer.WriteLine();
+        if (graph.BlockSelector is { } selector)
+            Property("global::AttnCompose.BlockStages?", "Blocks", $"new(this.{selector.Field}, this.{graph.Kernel.Field})");
+        if (graph.Tensors.Any())
+            Property("global::System.Collections.Generic.IReadOnlyList<global::AttnCompose.TensorPlan>", "Tensors", "Plan.Tensors");
+
+        void Property(string type, string name, string value)
+        {
+            writer.WriteLine("/// <inheritdoc/>");
+            writer.WriteLine($"{type} {contract}.{name} => {value};");
+            writer.WriteLine();
+        }
     }
 
     private static string Attend(StageGraph graph, StageNode kernel)

@@ -69,6 +69,8 @@ internal static class CudaEmitter
             writer.WriteLine($"// {(i == 0 ? "stages    " : "          ")} {i + 1}. {KindWords(stage.Kind),-16} {stage.Name,-16} {PlacementOf(plan, i)}");
         }
         writer.WriteLine("// tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1");
+        foreach (TensorSpec tensor in graph.Tensors)
+            writer.WriteLine($"//            {tensor.Name}: {tensor.Words}, dense, of the caller");
         foreach (BufferNode buffer in plan.Buffers)
             writer.WriteLine($"// {(buffer == plan.Buffers[0] ? "buffers   " : "          ")} {buffer.Name}: {Literals.Comment(buffer.ElementType)} {Literals.Comment(buffer.Shape)}");
         writer.WriteLine();

@@ -14,7 +14,7 @@ internal static class LaunchEmitter
     public static void Emit(SourceWriter writer, FusionPlan plan)
     {
         WriteProgram(writer, plan);
-        CpuEmitter.EmitBlocks(writer, plan.Graph, "global::AttnCompose.Cuda.ICudaPipeline");
+        CpuEmitter.EmitParts(writer, plan.Graph, "global::AttnCompose.Cuda.ICudaPipeline");
         WriteWorkspace(writer, plan);
         WriteLaunches(writer, plan);
     }
@@ -129,6 +129,7 @@ internal static class LaunchEmitter
             ArgumentKind.TokenIndex => "in launch.TokenIndex",
             ArgumentKind.BlockList => "in launch.BlockList",
             ArgumentKind.Heads => "in launch.Heads",
+            ArgumentKind.Tensor => $"launch.Tensor({Literals.CSharpString(argument.Name)})",
             ArgumentKind.Buffer => $"launch.Buffer(this.{Stage().Field}, {Literals.CSharpString(argument.Member)})",
             ArgumentKind.RuleScalar => $"this._rules.{rules.Scalars.First(s => s.Option.Argument == argument.Name).Option.Identifier}",
             ArgumentKind.RuleBounds => "in launch.RuleBounds",

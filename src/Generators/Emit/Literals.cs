@@ -36,5 +36,8 @@ internal static class Literals
     /// <summary>Text that ends up in a comment: never ends the comment's line.</summary>
     public static string Comment(string text) => text.Replace('\r', ' ').Replace('\n', ' ').Replace('\\', '/');
 
+    /// <summary>Text that ends up in a documentation comment.</summary>
+    public static string Xml(string text) => Comment(text).Replace("&", "&amp;").Replace("<", "&lt;").Replace(">", "&gt;");
+
     private static string Real(string digits) => digits.IndexOfAny(['.', 'E', 'e']) >= 0 ? digits : digits + ".0";
 }

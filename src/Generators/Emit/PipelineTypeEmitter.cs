@@ -21,6 +21,8 @@ internal static class PipelineTypeEmitter
             RuleRunEmitter.Emit(writer, graph.Spans);
         WriteDispose(writer);
         WriteOptions(writer, graph);
+        if (graph.Tensors.Any())
+            TensorsEmitter.Emit(writer, graph);
     }
 
     private static void WriteFields(SourceWriter writer, StageGraph graph)

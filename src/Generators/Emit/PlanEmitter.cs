@@ -22,6 +22,8 @@ internal static class PlanEmitter
                 Element = global::AttnCompose.ElementType.{graph.Element},
                 """);
             WriteStages(writer, plan);
+            if (graph.Tensors.Any())
+                WriteTensors(writer, graph);
             if (graph.Rules.Any)
                 WriteRules(writer, graph.Rules);
             WriteKernels(writer, plan);
@@ -53,6 +55,26 @@ internal static class PlanEmitter
                         WriteParameter(writer, node.Options.FirstOrDefault(o => o.Parameter == p)?.Member ?? p.Name, p);
                 }
                 writer.WriteLine("]),");
+            }
+        }
+        writer.WriteLine("],");
+    }
+
+    private static void WriteTensors(SourceWriter writer, StageGraph graph)
+    {
+        writer.WriteLine("Tensors =");
+        writer.WriteLine("[");
+        using (writer.Indent())
+        {
+            foreach (StageNode node in graph.Nodes)
+            {
+                foreach (TensorSpec tensor in node.Stage.Tensors)
+                {
+                    string shape = string.Join(", ", tensor.Shape.Select(e => $"new({Literals.CSharpString(e.Name)}, {Literals.Number("int", e.Count)})"));
+                    writer.WriteLine(
+                        $"new({Literals.CSharpString(tensor.Name)}, {Literals.CSharpString(tensor.ElementType)}, [{shape}], "
+                        + $"{Literals.CSharpString(node.Stage.Name)}, {Literals.CSharpString(tensor.Summary)}),");
+                }
             }
         }
         writer.WriteLine("],");

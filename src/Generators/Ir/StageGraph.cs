@@ -41,6 +41,9 @@ internal sealed record StageGraph(
 
     public StageNode? Decompress => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.Decompress);
 
+    /// <summary>Tensors that the stages take from the caller.</summary>
+    public IEnumerable<TensorSpec> Tensors => Nodes.SelectMany(n => n.Stage.Tensors);
+
     /// <summary>Members of the generated <c>Options</c>, in order.</summary>
     public IEnumerable<OptionNode> Options => Nodes.SelectMany(n => n.Options).Concat(Rules.Scalars.Select(s => s.Option));
 }

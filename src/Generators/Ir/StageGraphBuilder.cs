@@ -29,6 +29,7 @@ internal static class StageGraphBuilder
         CheckHooks(spec, problems);
         CheckRules(spec, problems);
         CheckValues(spec, problems);
+        CheckTensors(spec, problems);
         return problems.Count > 0 ? (null, problems.ToEquatableArray()) : (Assemble(spec), []);
     }
 
@@ -204,6 +205,22 @@ internal static class StageGraphBuilder
         }
     }
 
+    // A tensor goes by its name alone, in the arguments of a call and in the emitted code.
+    private static void CheckTensors(PipelineSpec spec, List<Problem> problems)
+    {
+        var owners = new Dictionary<string, StageSpec>();
+        for (int i = 0; i < spec.Stages.Count; i++)
+        {
+            foreach (TensorSpec tensor in spec.Stages[i].Tensors)
+            {
+                if (owners.TryGetValue(tensor.Member, out StageSpec? owner))
+                    problems.Add(new("ATTN0024", i, "", [owner.Name, spec.Stages[i].Name, tensor.Name]));
+                else
+                    owners.Add(tensor.Member, spec.Stages[i]);
+            }
+        }
+    }
+
     private static bool CheckMember<TEnum>(TEnum value, string argument, List<Problem> problems)
         where TEnum : struct, Enum
     {
@@ -221,7 +238,7 @@ internal static class StageGraphBuilder
         var fields = new NameSet("_cpu", "_cuda");
         // A plan lists options and constants under their names, so an option takes no constant's.
         var members = new NameSet(s_optionsMembers.Concat(ordered.SelectMany(s => s.Parameters).Where(p => p.IsConstant).Select(p => p.Name)));
-        var arguments = new NameSet(Names.Reserved);
+        var arguments = new NameSet(Names.Reserved.Concat(ordered.SelectMany(s => s.Tensors).Select(t => t.Name)));
         var nodes = new List<StageNode>();
         foreach (StageSpec stage in ordered)
         {

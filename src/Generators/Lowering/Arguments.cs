@@ -51,6 +51,8 @@ internal static class Arguments
                 arguments.Add(new ArgumentNode(ArgumentKind.BlockList, name, name, "attn::BlockList", stage, isWritten));
             else if (name == Heads)
                 arguments.Add(new ArgumentNode(ArgumentKind.Heads, name, name, "attn::HeadRange", stage, isWritten));
+            else if (node.Stage.Tensors.FirstOrDefault(t => t.Name == name) is { } tensor)
+                arguments.Add(new ArgumentNode(ArgumentKind.Tensor, name, name, tensor.ElementType + "*", stage, IsWritten: false));
             else if (plan.Buffers.FirstOrDefault(b => b.Stage == owner && b.Local == name) is { } buffer)
                 arguments.Add(new ArgumentNode(ArgumentKind.Buffer, name, buffer.Name, DeviceType(buffer) + "*", owner, isWritten));
             // query, key, value and output are members of the problem.

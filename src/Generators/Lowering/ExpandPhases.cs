@@ -66,7 +66,7 @@ internal static class ExpandPhases
             bool isRule = node.Stage.Rule is not null;
             EquatableArray<ArgumentNode> arguments = Arguments.Of(plan, stage, phase.Reads, phase.Writes, isRule ? [] : phase.Parameters);
             IEnumerable<string> reads = arguments
-                .Where(a => a.Kind != ArgumentKind.Heads && phase.Reads.Contains(a.Member)).Select(a => a.Name);
+                .Where(a => a.Kind is not (ArgumentKind.Heads or ArgumentKind.Tensor) && phase.Reads.Contains(a.Member)).Select(a => a.Name);
             IEnumerable<string> writes = arguments.Where(a => phase.Writes.Contains(a.Member)).Select(a => a.Name);
             var kernel = new KernelNode(Entry: "", phase.Scope, [], SplitReason: "", Arguments: []) { Path = path };
             var step = new StepNode(

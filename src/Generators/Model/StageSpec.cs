@@ -1,3 +1,4 @@
+using System.Linq;
 using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Model;
@@ -16,6 +17,31 @@ internal sealed record StageSpec(
 
     /// <summary>The rule that a token score is made of; null for a stage that is an attribute.</summary>
     public TokenRuleSpec? Rule { get; init; }
+
+    /// <summary>Tensors that it takes from the caller.</summary>
+    public EquatableArray<TensorSpec> Tensors { get; init; } = [];
+}
+
+/// <summary>A tensor that a stage takes from the caller: see TensorArgumentAttribute.</summary>
+internal sealed record TensorSpec(string Name, string ElementType, EquatableArray<ExtentSpec> Shape, string Summary)
+{
+    /// <summary>Types that an element may have, alike in C# and CUDA.</summary>
+    public static readonly string[] ElementTypes = ["float", "int"];
+
+    /// <summary>Name of the member of the generated <c>Tensors</c>.</summary>
+    public string Member => Names.Pascal(Name);
+
+    /// <summary>Type and shape, such as <c>float [QueryHeads, HeadDim, GateDim]</c>.</summary>
+    public string Words => $"{ElementType} [{string.Join(", ", Shape.Select(extent => extent.Name))}]";
+}
+
+/// <summary>The length of a dimension of a tensor argument.</summary>
+/// <param name="Name">A size of the problem, a constant of the stage or a number, as it was written.</param>
+/// <param name="Count">The constant or number; 0 for a size of the problem.</param>
+internal sealed record ExtentSpec(string Name, int Count)
+{
+    /// <summary>The sizes of a problem: members of ProblemShape.</summary>
+    public static readonly string[] Sizes = ["Batch", "QueryHeads", "KeyValueHeads", "QueryLength", "KeyLength", "HeadDim"];
 }
 
 /// <summary>A parameter and its value here.</summary>

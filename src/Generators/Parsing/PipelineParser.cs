@@ -17,7 +17,7 @@ internal static class PipelineParser
     internal static readonly string[] GeneratedMembers =
     [
         "Plan", "Descriptor", "Create", "Configure", "Warmup", "Run", "Options", "Device", "Dispose", "CheckOptions", "MakeStages",
-        "CudaText", "s_program", "_cpu", "_cuda", "ScoreRules", "_rules", "TokenRule", "_tokenRule",
+        "Tensors", "CudaTensors", "CudaText", "s_program", "_cpu", "_cuda", "ScoreRules", "_rules", "TokenRule", "_tokenRule",
     ];
 
     public static ParsedPipeline? Parse(GeneratorAttributeSyntaxContext context, CancellationToken cancellation)

@@ -12,16 +12,25 @@ internal static class StageParser
 {
     private const string Suffix = "Attribute";
 
+    // Members that the class of a pipeline's tensors has anyway, and its own names.
+    private static readonly string[] s_tensorMembers =
+    [
+        "Set", "Tensors", "CudaTensors", "Equals", "GetHashCode", "GetType", "ToString", "MemberwiseClone", "ReferenceEquals", "Finalize",
+    ];
+
     /// <summary>The stage that an attribute declares; null where it is no stage.</summary>
     public static StageSpec? Parse(AttributeData attribute)
     {
         if (attribute.AttributeClass is not { TypeKind: TypeKind.Class } type || KindOf(type) is not { } kind)
             return null;
+        var parameters = ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray();
         return new StageSpec(
-            kind, NameOf(type), type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat), ParseDevice(type),
-            ParameterProperties(type).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>().ToEquatableArray())
+            kind, NameOf(type), type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat), ParseDevice(type), parameters)
         {
             IsBudget = DerivesFrom(type, KnownTypeNames.TokenBudget),
+            // Others are reported in the stage's own project.
+            Tensors = DeviceAttributes(type).Where(a => a.IsNamed(KnownTypeNames.TensorArgument) && FaultOfTensor(type, a) is null)
+                .Select(a => ParseTensor(a, parameters)).ToEquatableArray(),
         };
     }
 
@@ -202,6 +211,49 @@ internal static class StageParser
             EnumName = EnumOf(property.Type) is null ? "" : property.Type.ToDisplayString(SymbolDisplayFormat.FullyQualifiedFormat),
         };
     }
+
+    /// <summary>What is wrong with a tensor argument of a stage; null where nothing is.</summary>
+    public static string? FaultOfTensor(INamedTypeSymbol stage, AttributeData attribute)
+    {
+        string name = attribute.ConstructorArgument(0, ""), element = attribute.ConstructorArgument(1, "");
+        if (name.Length == 0 || name[0] is < 'a' or > 'z' || !name.All(c => c is >= 'a' and <= 'z' or >= '0' and <= '9' or '_')
+            || Names.Snake(Names.Pascal(name)) != name)
+            return "its name is not in snake case, such as query_gate";
+        if (s_tensorMembers.Contains(Names.Pascal(name)))
+            return $"the generated Tensors has a member {Names.Pascal(name)} of another meaning";
+        if (Names.Reserved.Contains(name) || NamesOf(stage, KnownTypeNames.DeviceBuffer).Contains(name))
+            return "a tensor of the problem or a [DeviceBuffer] of the stage has that name";
+        if (!TensorSpec.ElementTypes.Contains(element))
+            return $"its elements are '{element}', and they may be {string.Join(" or ", TensorSpec.ElementTypes)}";
+        EquatableArray<string> shape = attribute.Strings("Shape");
+        if (shape.Count == 0)
+            return "it has no Shape";
+        var constants = new HashSet<string>(ParameterProperties(stage)
+            .Where(p => p.Type.SpecialType == SpecialType.System_Int32 && p.GetAttributes().Any(a => a.IsNamed(KnownTypeNames.ConstantParameter)))
+            .Select(p => p.Name));
+        string? unknown = shape.FirstOrDefault(
+            extent => !ExtentSpec.Sizes.Contains(extent) && !constants.Contains(extent) && CountOf(extent) == 0);
+        return unknown is null
+            ? null
+            : $"its Shape names '{unknown}', which is neither {string.Join(", ", ExtentSpec.Sizes)}, a [ConstantParameter] of type int "
+                + "nor a whole number above 0";
+    }
+
+    /// <summary>First arguments of a stage's attributes of a name, those of its bases before its own.</summary>
+    public static IEnumerable<string> NamesOf(INamedTypeSymbol stage, string attribute) =>
+        DeviceAttributes(stage).Where(a => a.IsNamed(attribute)).Select(a => a.ConstructorArgument(0, ""));
+
+    private static TensorSpec ParseTensor(AttributeData attribute, EquatableArray<ParameterSpec> parameters) => new(
+        attribute.ConstructorArgument(0, ""), attribute.ConstructorArgument(1, ""),
+        attribute.Strings("Shape").Select(extent => new ExtentSpec(extent, ExtentSpec.Sizes.Contains(extent) ? 0 : Count(extent, parameters)))
+            .ToEquatableArray(),
+        attribute.Argument("Summary", ""));
+
+    private static int Count(string extent, EquatableArray<ParameterSpec> parameters) =>
+        parameters.FirstOrDefault(p => p.Name == extent) is { } constant ? (int)constant.Value : CountOf(extent);
+
+    private static int CountOf(string number) => int.TryParse(
+        number, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out int count) ? count : 0;
 
     /// <summary>Attributes of a stage type and of the stages that it derives from, base first.</summary>
     public static IEnumerable<AttributeData> DeviceAttributes(INamedTypeSymbol type)

@@ -86,7 +86,7 @@ internal sealed record StepNode(
 /// <param name="Member">Name of the member of the device struct that it fills.</param>
 /// <param name="Name">Name of the kernel argument, unique in the pipeline.</param>
 /// <param name="DeviceType">CUDA type of the kernel argument.</param>
-/// <param name="Stage">Stage that a parameter, a buffer or the tensors behind tensor maps belong to; -1 for those of the problem and of rules.</param>
+/// <param name="Stage">Stage that a parameter, a buffer, a tensor argument or the tensors behind tensor maps belong to; -1 for those of the problem and of rules.</param>
 /// <param name="IsWritten">Whether the kernel writes through it.</param>
 internal sealed record ArgumentNode(ArgumentKind Kind, string Member, string Name, string DeviceType, int Stage, bool IsWritten);
 
@@ -97,6 +97,7 @@ internal enum ArgumentKind
     TokenIndex,
     BlockList,
     Heads,
+    Tensor,
     TensorMaps,
     Parameter,
     RuleScalar,

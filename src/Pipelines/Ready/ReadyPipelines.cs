@@ -7,11 +7,12 @@ public static class ReadyPipelines
     public static IReadOnlyList<PipelineDescriptor> All { get; } =
     [
         DenseAttention.Descriptor, BlockSparse.Descriptor, Streaming.Descriptor, VerticalSlash.Descriptor, Flexprefill.Descriptor,
-        Antidiagonal.Descriptor, PooledTopK.Descriptor, PooledCoverage.Descriptor,
+        Antidiagonal.Descriptor, PooledTopK.Descriptor, PooledCoverage.Descriptor, GateWeights.Descriptor,
         TokenSparsePrefill.Descriptor, TokenSparseFixed.Descriptor, TokenSparseTopP.Descriptor, TokenSparsePyramid.Descriptor,
         TokenSparseAccumulated.Descriptor, TokenSparseRandom.Descriptor, TokenSparseTwilight.Descriptor,
         TokenSparseStreaming.Descriptor, TokenSparseVerticalSlash.Descriptor, TokenSparseFlexprefill.Descriptor,
         TokenSparseAntidiagonal.Descriptor, TokenSparsePooledTopK.Descriptor, TokenSparsePooledCoverage.Descriptor,
+        TokenSparseGateWeights.Descriptor,
     ];
 
     /// <summary>The pipeline of a name such as <c>token-sparse-prefill</c>.</summary>

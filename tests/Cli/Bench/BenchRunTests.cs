@@ -49,6 +49,22 @@ public sealed class BenchRunTests : IDisposable
     }
 
     [Fact]
+    public void Tensors_that_a_stage_takes_are_drawn()
+    {
+        string json = _folder.PathOf("gates.json");
+        CliResult result = CliResult.Run(
+            ["bench", .. s_small, "--pipeline", "gate-weights,token-sparse-gate-weights", "--keep", "0.8", "--json", json]);
+        Assert.True(result.Code == 0, result.Output + result.Error);
+        Assert.DoesNotContain("query_gate", result.Output + result.Error);
+        BenchReport report = BenchJson.Read(json);
+        Assert.Equal(4, report.Rows.Count);
+        Assert.All(report.Rows, row => Assert.True(row.IsMeasured));
+        // The share is that of the tokens, not of the blocks.
+        Assert.All(report.Rows.Where(row => row.Implementation == "token-sparse-gate-weights"), row =>
+            Assert.InRange((double)row.Case.Kept!.Value / row.Case.Length, 0.75, 0.85));
+    }
+
+    [Fact]
     public void The_full_mask_has_a_pipeline_of_its_own()
     {
         CliResult result = CliResult.Run(["bench", .. s_small, "--mask", "full"]);

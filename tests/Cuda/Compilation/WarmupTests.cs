@@ -42,6 +42,17 @@ public sealed class WarmupTests : IDisposable
     }
 
     [NvrtcFact]
+    public void A_second_batch_beside_one_that_this_process_compiles_has_a_worker()
+    {
+        KernelWorker.Command = Program.Command("attncompose-kernel-worker");
+        PreparedKernel[] kernels = Kernels(2);
+        int second = -1;
+        int first = KernelBatch.Run([kernels[0]], workers: 1, _cache.GetOrCompile, (_, _) => second = Run([kernels[1]], workers: 1), default);
+        Assert.Equal((0, 1), (first, second));
+        Assert.Equal(0, Run(Kernels(1), workers: 1));
+    }
+
+    [NvrtcFact]
     public void A_worker_refuses_what_does_not_compile_with_the_compilers_log()
     {
         KernelWorker.Command = Program.Command("attncompose-kernel-worker");

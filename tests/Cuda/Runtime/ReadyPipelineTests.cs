@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using AttnCompose.Conformance;
 using AttnCompose.Pipelines;
 
 namespace AttnCompose.Cuda.Tests.Runtime;
@@ -32,10 +33,12 @@ public sealed class ReadyPipelineTests
         using (IAttentionPipeline pipeline = ReadyPipelines.Find(name).Create(device, []))
         {
             // Once with keys and values gathered ahead, where there is a copy engine, for 8 heads in groups of 3, and once without.
+            var shape = new ProblemShape(2, 4, 2, 300, 400, headDim);
+            using DrawnTensors.OnDevice tensors = new DrawnTensors(pipeline.PipelinePlan.Tensors, in shape, seed: 1).CopyTo(device);
             device.Tuning = new() { GatherLength = 0, MaxWorkspace = 3 * 2 * 400 * 2 * headDim };
-            Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim);
+            Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim, tensors.Tensors);
             device.Tuning = new() { GatherLength = int.MaxValue };
-            Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim);
+            Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim, tensors.Tensors);
             Assert.Single(driver.Modules);
             Assert.Equal(
                 pipeline.PipelinePlan.Kernels.Select(kernel => kernel.Name).Order(StringComparer.Ordinal),
@@ -176,7 +179,7 @@ public sealed class ReadyPipelineTests
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
     }
 
-    private static void Run<T, TOut>(CudaDevice device, ICudaAttentionPipeline pipeline, int headDim)
+    private static void Run<T, TOut>(CudaDevice device, ICudaAttentionPipeline pipeline, int headDim, CudaStageTensors? tensors = null)
         where T : unmanaged
         where TOut : unmanaged
     {
@@ -185,7 +188,10 @@ public sealed class ReadyPipelineTests
         using CudaTensor<T> value = CudaTensor.AllocateBhld<T>(device, 2, 2, 400, headDim);
         using CudaTensor<TOut> output = CudaTensor.AllocateBlhd<TOut>(device, 2, 300, 4, headDim);
         using CudaBlockMask? blocks = pipeline is BlockSparse ? new CudaBlockMask(device, 1, 4, 300, 400, 128, 128) : null;
-        pipeline.Run(new CudaAttentionArguments<T, TOut> { Query = query, Key = key, Value = value, Output = output, Blocks = blocks, Layer = new(1, 4) });
+        pipeline.Run(new CudaAttentionArguments<T, TOut>
+        {
+            Query = query, Key = key, Value = value, Output = output, Blocks = blocks, Layer = new(1, 4), Tensors = tensors,
+        });
     }
 
     /// <summary>

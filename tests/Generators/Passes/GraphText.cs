@@ -11,7 +11,8 @@ namespace AttnCompose.Generators.Tests.Passes;
 /// selector Pick
 ///   option Share double 0.5 0..1
 ///   buffer scores float
-///   phase score KeyTile: query key -> scores (Share)
+///   tensor gates float QueryHeads HeadDim 16
+///   phase score KeyTile: query key gates -> scores (Share)
 /// compress Gather
 ///   hook RowSource: token_index
 ///   gather Gathered key_copy value_copy: heads token_index
@@ -63,6 +64,7 @@ internal static class GraphText
                 "option" or "constant" => stage with { Parameters = [.. stage.Parameters, Parameter(words)] },
                 "buffer" => stage with { Device = device with { Buffers = [.. device.Buffers, new BufferSpec(words[1], words[2], "[...]")] } },
                 "phase" => stage with { Device = device with { Phases = [.. device.Phases, Phase(line, words)] } },
+                "tensor" => stage with { Tensors = [.. stage.Tensors, Tensor(words)] },
                 "hook" => stage with { Device = device with { Hook = Hook(line, words) } },
                 "gather" => stage with { Device = device with { Gather = Gather(line, words) } },
                 _ => throw new FormatException(line),
@@ -122,6 +124,10 @@ internal static class GraphText
         double[] range = words.Length > 4 ? [.. words[4].Split("..").Select(double.Parse)] : [double.NegativeInfinity, double.PositiveInfinity];
         return new ParameterSpec(words[1], words[2], words[0] == "constant", double.Parse(words[3]), range[0], range[1], $"P:Tests.{words[1]}");
     }
+
+    private static TensorSpec Tensor(string[] words) => new(
+        words[1], words[2],
+        words[3..].Select(word => new ExtentSpec(word, int.TryParse(word, out int count) ? count : 0)).ToEquatableArray(), $"what {words[1]} is");
 
     private static PhaseSpec Phase(string line, string[] words)
     {

@@ -263,6 +263,33 @@ public sealed class LoweringTests
     }
 
     [Fact]
+    public void A_tensor_of_the_caller_keeps_its_name_and_others_give_way()
+    {
+        FusionPlan plan = Planned("""
+            selector Pick
+              option Gates int 3
+              buffer scores float
+              tensor gates float QueryHeads HeadDim 16
+              phase score KeyTile: query key gates -> scores (Gates)
+              phase pick QueryHead: gates scores -> token_index
+            selector Prune
+              buffer gates int
+              tensor scores int 4
+              phase prune QueryHead: token_index scores gates -> gates token_index
+            """ + GraphText.Rest);
+        Equal(
+            """
+            demo_pipeline_score: float* gates, float* scores_2 as scores!, int gates_2 as gates
+            demo_pipeline_pick: float* gates, float* scores_2 as scores, attn::TokenIndex token_index!
+            demo_pipeline_prune: attn::TokenIndex token_index!, int* scores, int* gates_3 as gates!
+            demo_pipeline_attend: attn::TokenIndex token_index
+            """,
+            GraphText.Arguments(plan));
+        // It is no phase's result, so it separates no kernels.
+        Assert.All(plan.Kernels, kernel => Assert.DoesNotContain(kernel.Steps, step => step.Reads.Any(name => name is "gates" or "scores")));
+    }
+
+    [Fact]
     public void PlanArguments_never_takes_a_buffer_for_a_parameter() =>
         Equal(
             """

@@ -97,6 +97,7 @@ public sealed class RuleDiagnosticsTests
     [InlineData("[AttentionPipeline, «TestSelect», TokenCoverage, TestGather, FlashAttention, TestScatter]", "ATTN0034 ATTN0019")]
     [InlineData("[AttentionPipeline, «AntiDiagonal», BlockSparseAttention]", "ATTN0034")]
     [InlineData("[AttentionPipeline, «PooledTopK», BlockSparseAttention]", "ATTN0034")]
+    [InlineData("[AttentionPipeline, «GateWeights», BlockSparseAttention]", "ATTN0034")]
     [InlineData("[AttentionPipeline, TokenCoverage, GatherTokens, «PooledCoverage», BlockSparseAttention, ScatterTokens]", "ATTN0034")]
     public void Rules_need_stages_that_apply_them(string attributes, string ids)
     {

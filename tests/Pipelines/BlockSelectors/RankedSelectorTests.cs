@@ -81,6 +81,8 @@ public sealed class RankedSelectorTests
             new AntiDiagonalAttribute { Threshold = 0.1, Stride = 16 },
             new PooledTopKAttribute { TopK = 0 },
             new PooledCoverageAttribute { Tau = 0.1, Theta = -1 },
+            new GateWeightsAttribute { Count = 1, GateDim = SelectorCase.GateDim },
+            new GateWeightsAttribute { Threshold = 1, GateDim = SelectorCase.GateDim },
         ];
         foreach (BlockSelectorAttribute selector in selectors)
         {
@@ -149,5 +151,7 @@ public sealed class RankedSelectorTests
         new AntiDiagonalAttribute { Threshold = 0.5, Stride = 16 },
         new PooledTopKAttribute { TopK = 1 },
         new PooledCoverageAttribute { Tau = 0.5, Theta = 0.05 },
+        new GateWeightsAttribute { Count = 1, GateDim = SelectorCase.GateDim },
+        new GateWeightsAttribute { Threshold = 0.2, GateDim = SelectorCase.GateDim },
     ];
 }

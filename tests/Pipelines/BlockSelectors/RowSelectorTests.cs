@@ -43,6 +43,22 @@ public sealed class RowSelectorTests
     });
 
     [Fact]
+    public void A_gate_visits_the_blocks_that_it_scores_highest() => Check(cases: 40, random =>
+    {
+        int count = random.Next(1, 6);
+        return (new GateWeightsAttribute { Count = count, GateDim = SelectorCase.GateDim },
+            head => BlockSelectionOracle.GateWeights(head, count, 0));
+    });
+
+    [Fact]
+    public void A_gate_visits_the_blocks_that_reach_its_threshold() => Check(cases: 40, random =>
+    {
+        double threshold = 0.5 * Share(random);
+        return (new GateWeightsAttribute { Threshold = threshold, GateDim = SelectorCase.GateDim },
+            head => BlockSelectionOracle.GateWeights(head, 0, threshold));
+    });
+
+    [Fact]
     public void More_of_the_sum_is_more_blocks()
     {
         SelectorCase[] inputs = [.. Enumerable.Range(0, 8).Select(seed => new SelectorCase(seed, mostKeys: 1500, causal: true))];

@@ -13,7 +13,14 @@ internal sealed class SelectorCase : ICpuPipeline
     private readonly TokenSelection? _tokens;
     private readonly int[] _keyLengths, _queryLengths;
     private readonly float[] _query, _key;
+    private readonly DrawnTensors _gates;
     private BlockSelectorAttribute? _selector;
+
+    private static readonly TensorPlan[] s_gates =
+    [
+        new("query_gate", "float", [new("QueryHeads", 0), new("HeadDim", 0), new("GateDim", GateDim)], "GateWeights", ""),
+        new("key_gate", "float", [new("QueryHeads", 0), new("3", 3), new("HeadDim", 0), new("GateDim", GateDim)], "GateWeights", ""),
+    ];
 
     public SelectorCase(int seed, int mostKeys = 900, bool causal = false)
     {
@@ -34,6 +41,7 @@ internal sealed class SelectorCase : ICpuPipeline
             _tokens = Tokens(random);
         _query = Tensor(random, QueryHeads, QueryLength, isKey: false);
         _key = Tensor(random, KeyValueHeads, KeyLength, isKey: true);
+        _gates = new DrawnTensors(s_gates, new(Batch, QueryHeads, KeyValueHeads, QueryLength, KeyLength, Dim), seed);
     }
 
     public int Seed { get; }
@@ -46,7 +54,12 @@ internal sealed class SelectorCase : ICpuPipeline
     public AttentionMask Mask { get; }
     public bool HasRule { get; }
 
+    /// <summary>Channels of the gate of [GateWeights].</summary>
+    public const int GateDim = 16;
+
     BlockStages? ICpuPipeline.Blocks => new(_selector!, _kernel);
+
+    IReadOnlyList<TensorPlan> ICpuPipeline.Tensors => _selector is GateWeightsAttribute ? s_gates : [];
 
     /// <summary>What a selector chooses, on a device of its own worker count.</summary>
     public BlockMask Choose(BlockSelectorAttribute selector, int workers = 2, HeadSet denseHeads = default)
@@ -63,7 +76,7 @@ internal sealed class SelectorCase : ICpuPipeline
             Value = AttentionTensor.FromBhld(_key, Batch, KeyValueHeads, KeyLength, Dim),
             Output = AttentionTensor.FromBhld(output, Batch, QueryHeads, QueryLength, Dim),
             KeyLengths = _keyLengths, QueryLengths = _queryLengths, BlockSelection = chosen,
-            DenseHeads = denseHeads,
+            DenseHeads = denseHeads, Tensors = selector is GateWeightsAttribute ? _gates.Host() : null,
         });
         return chosen;
     }
@@ -106,6 +119,7 @@ internal sealed class SelectorCase : ICpuPipeline
                     Key = Gather(_key, keyHead * KeyLength, positions),
                     Dim = Dim, BlockQuery = _kernel.BlockQuery, BlockKey = _kernel.BlockKey,
                     Causal = Mask == AttentionMask.Causal, Scale = 1 / Math.Sqrt(Dim),
+                    Gate = (_gates.Of("query_gate", h), _gates.Of("key_gate", h)),
                     Rule = HasRule
                         ? (score, query, key) => AlibiHook.Score(score, batch, head, positions[query], positions[key])
                         : null,

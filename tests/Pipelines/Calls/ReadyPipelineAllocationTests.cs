@@ -1,3 +1,4 @@
+using AttnCompose.Conformance;
 using AttnCompose.Cpu;
 
 namespace AttnCompose.Pipelines.Tests;
@@ -19,6 +20,8 @@ public sealed class ReadyPipelineAllocationTests
         BlockMask? blocks = name == "block-sparse"
             ? BlockMask.FromDense([.. Enumerable.Range(0, 36).Select(i => i % 2 == 0)], 1, 1, Length, Length, 128, 128)
             : null;
+        var shape = new ProblemShape(1, Heads, Heads, Length, Length, Dim);
+        StageTensors? tensors = new DrawnTensors(ReadyPipelines.Find(name).Plan.Tensors, in shape, seed: 1).Host();
         // An instance has its second run once. Threads of the test host may allocate meanwhile, rarely; hence a few instances.
         long least = long.MaxValue;
         for (int attempt = 0; attempt < 8 && least != 0; attempt++)
@@ -42,7 +45,7 @@ public sealed class ReadyPipelineAllocationTests
         {
             Query = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim), Key = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim),
             Value = AttentionTensor.FromBhld(data, 1, Heads, Length, Dim), Output = AttentionTensor.FromBhld(output, 1, Heads, Length, Dim),
-            Blocks = blocks, Layer = new(1, 4),
+            Blocks = blocks, Layer = new(1, 4), Tensors = tensors,
         });
     }
 }
