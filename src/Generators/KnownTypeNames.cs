@@ -18,7 +18,9 @@ internal static class KnownTypeNames
     public const string ScoreModifier = "AttnCompose.ScoreModifierAttribute";
     public const string MaskModifier = "AttnCompose.MaskModifierAttribute";
     public const string SinkLogit = "AttnCompose.SinkLogitAttribute";
+    public const string TokenScoreRule = "AttnCompose.TokenScoreRuleAttribute";
     public const string ScorePosition = "AttnCompose.ScorePosition";
+    public const string TokenPosition = "AttnCompose.TokenPosition";
     public const string RuleMath = "AttnCompose.RuleMath";
     public const string DeviceStage = "AttnCompose.DeviceStageAttribute";
     public const string DevicePhase = "AttnCompose.DevicePhaseAttribute";

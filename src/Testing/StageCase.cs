@@ -116,6 +116,15 @@ public sealed class StageCase
         }
     }
 
+    /// <summary>The same, with one number in all queries and keys.</summary>
+    internal StageCase Filled(float value)
+    {
+        StageCase result = new(this, [.. Query], [.. Key], [.. Value]);
+        result.Query.AsSpan().Fill(value);
+        result.Key.AsSpan().Fill(value);
+        return result;
+    }
+
     /// <summary>The same, with another number in every row beyond a length.</summary>
     internal StageCase Beyond(float filler)
     {

@@ -5,8 +5,8 @@ using Xunit;
 
 namespace AttnCompose.Testing;
 
-/// <summary>What a pipeline made of a case, and the checks that hold for every token selector.</summary>
-internal sealed class StageRun
+/// <summary>What a pipeline made of a case, and the checks that hold for every stage that chooses.</summary>
+internal sealed partial class StageRun
 {
     private const int LongLength = 400;
     private const int RowStep = 7;
@@ -14,13 +14,22 @@ internal sealed class StageRun
     private readonly StageCase _inputs;
     private readonly float[] _output;
     private readonly float[] _logSumExp;
-    private readonly TokenSelection _selection;
+    private readonly TokenSelection? _selection; // null where every token takes part
+    private readonly BlockMask? _blocks; // null where every block is visited
 
-    private StageRun(StageCase inputs, float[] output, float[] logSumExp, TokenSelection selection) =>
-        (_inputs, _output, _logSumExp, _selection) = (inputs, output, logSumExp, selection);
+    private StageRun(StageCase inputs, float[] output, float[] logSumExp, TokenSelection? selection, BlockMask? blocks) =>
+        (_inputs, _output, _logSumExp, _selection, _blocks) = (inputs, output, logSumExp, selection, blocks);
+
+    /// <summary>The rules of a pipeline by their definition.</summary>
+    public delegate double RuleOf(double score, in ScorePosition at);
+
+    /// <summary>Where a pipeline's choice is handed out: its tokens if it chooses some, its blocks likewise.</summary>
+    public static (TokenSelection? Selection, BlockMask? Blocks) Receivers(PipelinePlan plan) => (
+        plan.Stages.Any(stage => stage.Kind == StageKind.TokenSelector) ? new() : null,
+        plan.Stages.Any(stage => stage.Kind == StageKind.BlockSelector) ? new() : null);
 
     /// <summary>Runs a pipeline over a case on its device. Outputs hold NaN before, a GPU's workspace 0xFF.</summary>
-    public static StageRun Of<T>(StageCase inputs, IAttentionPipeline pipeline)
+    public static StageRun Of<T>(StageCase inputs, IAttentionPipeline pipeline, HeadSet denseHeads = default)
         where T : unmanaged
     {
         ProblemShape s = inputs.Shape;
@@ -29,7 +38,7 @@ internal sealed class StageRun
         var logSumExp = new float[s.Batch * s.QueryHeads * s.QueryLength];
         output.AsSpan().Fill(float.NaN);
         logSumExp.AsSpan().Fill(float.NaN);
-        var selection = new TokenSelection();
+        (TokenSelection? selection, BlockMask? blocks) = Receivers(pipeline.PipelinePlan);
         using (Poison.On(pipeline.Device))
         {
             pipeline.Run(new AttentionArguments<T, float>
@@ -40,9 +49,10 @@ internal sealed class StageRun
                 Output = AttentionTensor.FromBhld(output, s.Batch, s.QueryHeads, s.QueryLength, s.HeadDim),
                 LogSumExp = AttentionTensor.LogSumExp(logSumExp, s.Batch, s.QueryHeads, s.QueryLength),
                 KeyLengths = inputs.KeyLengths, QueryLengths = inputs.QueryLengths, Selection = selection,
+                BlockSelection = blocks, DenseHeads = denseHeads,
             });
         }
-        return new(inputs, output, logSumExp, selection);
+        return new(inputs, output, logSumExp, selection, blocks);
 
         static T[] Elements(float[] values)
         {
@@ -52,8 +62,13 @@ internal sealed class StageRun
         }
     }
 
-    /// <summary>Kept positions of a head.</summary>
-    public int[] Positions(int batch, int head) => [.. _selection.Positions(batch, head)];
+    /// <summary>Positions of a head's tokens that take part.</summary>
+    public int[] Positions(int batch, int head) => _selection is null
+        ? [.. Enumerable.Range(0, _inputs.Sequence(batch).KeyLength)]
+        : [.. _selection.Positions(batch, head)];
+
+    /// <summary>Which of them is the first one that has a query.</summary>
+    private int QueryBegin(int batch, int head) => _selection?.QueryBegin(batch, head) ?? _inputs.Sequence(batch).FirstQuery;
 
     /// <summary>Positions ascend within the sequence, and the first one with a query is where it is said to be.</summary>
     public void HasForm()
@@ -67,17 +82,18 @@ internal sealed class StageRun
                 $"{Where(b, h)}: positions do not ascend.");
             int before = positions.Count(position => position < sequence.FirstQuery);
             Assert.True(
-                before == _selection.QueryBegin(b, h),
-                $"{Where(b, h)}: {before} kept positions come before the first query, not {_selection.QueryBegin(b, h)}.");
+                before == QueryBegin(b, h),
+                $"{Where(b, h)}: {before} kept positions come before the first query, not {QueryBegin(b, h)}.");
             Assert.True(
                 sequence.KeyLength == 0 || positions.Length > 0, $"{Where(b, h)}: of {sequence.KeyLength} tokens none is kept.");
         });
     }
 
-    /// <summary>The output is attention in double among the kept tokens; other rows are +0 and their log-sum-exp -inf.</summary>
+    /// <summary>The output is attention in double among what was chosen; other rows are +0 and their log-sum-exp -inf.</summary>
     /// <param name="mask">The pipeline's mask.</param>
     /// <param name="tolerance">Largest error of an output over the largest value, and of a log-sum-exp.</param>
-    public void IsAttention(AttentionMask mask, double tolerance)
+    /// <param name="rule">The pipeline's rules.</param>
+    public void IsAttention(AttentionMask mask, double tolerance, RuleOf rule)
     {
         ProblemShape s = _inputs.Shape;
         ForEachHead((b, h) =>
@@ -89,9 +105,10 @@ internal sealed class StageRun
                 int index = (b * s.QueryHeads + h) * s.QueryLength + row;
                 ReadOnlySpan<float> actual = _output.AsSpan(index * s.HeadDim, s.HeadDim);
                 int own = sequence.FirstQuery + row;
-                bool kept = row < sequence.QueryLength && Array.BinarySearch(positions, own) >= 0;
-                int[] keys = mask == AttentionMask.Causal ? [.. positions.Where(position => position <= own)] : positions;
-                if (!kept || keys.Length == 0)
+                int place = row < sequence.QueryLength ? Array.BinarySearch(positions, own) : -1;
+                int[] keys = place < 0 ? [] : [.. Seen(mask, b, h, place, positions.Length).Select(key => positions[key])];
+                (double[] truth, double logSumExp, double largest) = Attend(b, h, row, own, keys, rule);
+                if (double.IsNegativeInfinity(logSumExp))
                 {
                     Assert.True(
                         MemoryMarshal.AsBytes(actual).IndexOfAnyExcept((byte)0) < 0,
@@ -101,7 +118,6 @@ internal sealed class StageRun
                         $"{Where(b, h)} row {row}: it takes no part; its log-sum-exp is {_logSumExp[index]}, not -inf.");
                     continue;
                 }
-                (double[] truth, double logSumExp, double largest) = Attend(b, h, row, keys);
                 for (int d = 0; d < truth.Length; d++)
                 {
                     Assert.True(
@@ -115,10 +131,18 @@ internal sealed class StageRun
         });
     }
 
-    /// <summary>The same tokens as another run.</summary>
-    public void ChoosesAs(StageRun other) => ForEachHead((b, h) => Assert.Equal(other.Positions(b, h), Positions(b, h)));
+    /// <summary>The same choice as another run.</summary>
+    public void ChoosesAs(StageRun other) => ForEachHead((b, h) => IsAs(other, b, b, h));
 
-    /// <summary>The same tokens and the same bits as another run.</summary>
+    /// <summary>What was chosen of a head is what another run chose of it.</summary>
+    private void IsAs(StageRun other, int batch, int otherBatch, int head)
+    {
+        Assert.Equal(other.Positions(otherBatch, head), Positions(batch, head));
+        if (_blocks is not null)
+            HasBlocksOf(other, batch, otherBatch, head);
+    }
+
+    /// <summary>The same choice and the same bits as another run.</summary>
     public void IsBitwise(StageRun other)
     {
         ChoosesAs(other);
@@ -134,17 +158,25 @@ internal sealed class StageRun
     public void HasSequence(int batch, StageRun alone)
     {
         for (int h = 0; h < _inputs.Shape.QueryHeads; h++)
-            Assert.Equal(alone.Positions(0, h), Positions(batch, h));
+            IsAs(alone, batch, 0, h);
         int size = alone._output.Length;
         Assert.Equal(alone._output, _output[(batch * size)..((batch + 1) * size)]);
     }
 
-    private (double[] Output, double LogSumExp, double Largest) Attend(int batch, int head, int row, int[] keys)
+    private (double[] Output, double LogSumExp, double Largest) Attend(int batch, int head, int row, int own, int[] keys, RuleOf rule)
     {
+        int group = _inputs.Shape.GroupSize;
         double[] scores =
-            [.. keys.Select(key => _inputs.Scale * Dot(_inputs.QueryRow(batch, head, row), _inputs.KeyRow(batch, head, key)))];
-        double highest = scores.Max(), sum = scores.Sum(score => Math.Exp(score - highest)), largest = 0;
+        [
+            .. keys.Select(key => rule(
+                _inputs.Scale * Dot(_inputs.QueryRow(batch, head, row), _inputs.KeyRow(batch, head, key)),
+                new ScorePosition(batch, head, head / group, own, key))),
+        ];
+        double highest = scores.DefaultIfEmpty(double.NegativeInfinity).Max(), largest = 0;
         var output = new double[_inputs.Shape.HeadDim];
+        if (double.IsNegativeInfinity(highest))
+            return (output, highest, largest);
+        double sum = scores.Sum(score => Math.Exp(score - highest));
         for (int i = 0; i < keys.Length; i++)
         {
             ReadOnlySpan<float> value = _inputs.ValueRow(batch, head, keys[i]);

@@ -52,6 +52,7 @@ internal static class OptionValues
         (_, "TopK") => blocks.TopK,
         ("PooledCoverage", "Tau") => blocks.MapTau,
         (_, "Theta") => blocks.Theta,
+        (nameof(TokenRuled.Weight), "Sinks") => TokenRuleOracle.Sinks,
         _ => throw new ArgumentException($"No configuration says what {option} of {stage} is."),
     };
 }

@@ -82,6 +82,9 @@ public enum TokenScoreKind
 
     /// <summary>[Accumulated].</summary>
     Accumulated,
+
+    /// <summary>A method in C#.</summary>
+    Rule,
 }
 
 /// <summary>The token budget of a configuration.</summary>

@@ -280,6 +280,12 @@ internal sealed class PipelineVerdict(PipelineCase inputs, PipelineResult result
             return [.. Enumerable.Range(0, prefix).Select(t =>
                 TReal.CreateChecked(SelectionOracle.RandomScore(settings.Seed, settings.Layer.Index, head, t)))];
         }
+        if (_config is { HasPair: true, Score: TokenScoreKind.Rule })
+        {
+            return TokenRuleOracle.Scores<TReal>(
+                inputs.KeyHead(inputs.Key, batch, head), inputs.KeyHead(inputs.Value, batch, head), _config.HeadDim, head,
+                sequence.KeyLength, prefix);
+        }
         return AttentionOracle.PrefixScores<TReal>(
             inputs.QueryHead(batch, head), inputs.KeyHead(inputs.Key, batch, head), _config.HeadDim, sequence.QueryLength,
             sequence.KeyLength, _config.Window, prefix, inputs.Scale, inputs.Rule);

@@ -45,7 +45,9 @@ public sealed record TokenSettings
         };
     }
 
-    /// <summary>The ready pipelines whose score and budget are stages of their own: what their declarations fix.</summary>
+    /// <summary>
+    /// The ready pipelines whose score and budget are stages of their own, and one whose score is a method: what their declarations fix.
+    /// </summary>
     public static IReadOnlyList<(TokenScoreKind Score, TokenBudgetKind Budget, HeadScope Scope, bool Pruned)> Ready { get; } =
     [
         (TokenScoreKind.Recent, TokenBudgetKind.TopP, HeadScope.QueryHead, false),
@@ -53,6 +55,7 @@ public sealed record TokenSettings
         (TokenScoreKind.Random, TokenBudgetKind.Ratio, HeadScope.QueryHead, false),
         (TokenScoreKind.Accumulated, TokenBudgetKind.Own, HeadScope.QueryHead, false),
         (TokenScoreKind.Recent, TokenBudgetKind.Ratio, HeadScope.KeyValueHeadMax, true),
+        (TokenScoreKind.Rule, TokenBudgetKind.TopP, HeadScope.QueryHead, false),
     ];
 
     /// <summary>The configuration as a ready pipeline declares it.</summary>
@@ -77,6 +80,7 @@ public sealed record TokenSettings
             { Pruned: true } => Pipelines.TokenSparseTwilight.Descriptor,
             { Budget: TokenBudgetKind.Own, Score: TokenScoreKind.Accumulated } => Pipelines.TokenSparseAccumulated.Descriptor,
             { Budget: TokenBudgetKind.Own } => Pipelines.TokenSparseFixed.Descriptor,
+            { Score: TokenScoreKind.Rule } => TokenRuled.Descriptor,
             { Budget: TokenBudgetKind.TopP } => Pipelines.TokenSparseTopP.Descriptor,
             { Budget: TokenBudgetKind.Depth } => Pipelines.TokenSparsePyramid.Descriptor,
             { Budget: TokenBudgetKind.Ratio } => Pipelines.TokenSparseRandom.Descriptor,
@@ -92,6 +96,7 @@ public sealed record TokenSettings
         {
             TokenScoreKind.Random => new RandomTokensAttribute { Seed = Seed },
             TokenScoreKind.Accumulated => new AccumulatedAttribute(),
+            TokenScoreKind.Rule => new TokenScoreRuleAttribute(),
             _ => new RecentQueriesAttribute(),
         };
         (score.Window, score.Pool, score.Heads) = (config.Window, config.Pool, config.Scope);

@@ -1,4 +1,5 @@
-// A token selector of another assembly, in two pipelines of this one, on the CPU, or with --cuda on GPU 0.
+// A token selector of another assembly, in two pipelines of this one, and the same choice by a score in C# alone; on the CPU, or
+// with --cuda on GPU 0.
 using AttnCompose;
 using AttnCompose.Samples.App;
 
@@ -11,6 +12,7 @@ using AttentionDevice device = args.Contains("--cuda") ? AttentionDevice.Cuda(0)
 Console.WriteLine(LowestNormAttention.Plan);
 Show(LowestNormAttention.Create(device, new() { Count = 1024 }));
 Show(LowestNormStreaming.Create(device, new() { Count = 1024 }));
+Show(LowestNormInCSharp.Create(device, new() { Count = 1024 }));
 
 void Show(IAttentionPipeline pipeline)
 {

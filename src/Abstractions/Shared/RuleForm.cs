@@ -11,4 +11,7 @@ public enum RuleForm
 
     /// <summary>A logit that the softmax of a row has beside those of its keys.</summary>
     Sink,
+
+    /// <summary>How much a token matters: a stage of the pipeline, in front of a budget.</summary>
+    TokenScore,
 }

@@ -120,7 +120,7 @@ internal static class DiagnosticDescriptors
 
     public static readonly DiagnosticDescriptor ScoreWithoutBudget = Rule(
         "ATTN0051", "A token score needs a token budget",
-        "'{0}' says which tokens matter, and no budget behind it says how many are kept; put one right behind it, such as [FixedCount]");
+        "'{0}' says which tokens matter, and {1}");
 
     public static readonly DiagnosticDescriptor TwoBudgets = Rule(
         "ATTN0052", "A token score has one budget",

@@ -26,7 +26,7 @@ internal static class CpuEmitter
                 writer.WriteHeading($"{Words(node.Stage.Kind)}: {node.Stage.Name}");
                 writer.WriteLine(node.Stage.Kind switch
                 {
-                    StageKind.TokenScore => "// the selector below asks it for scores",
+                    StageKind.TokenScore => $"// the selector below asks it for scores{(node.Stage.Rule is null ? "" : "; it is the TokenRule below")}",
                     StageKind.TokenSelector => $"this.{node.Field}.Select(in inputs, cpu, scores, selection);",
                     StageKind.BlockSelector => $"this.{node.Field}.Select(in inputs, cpu, {RowsOf(graph)}, scores, cpu.Blocks);",
                     StageKind.Compress => $"var rows = this.{node.Field}.Rows(selection);",
@@ -38,6 +38,8 @@ internal static class CpuEmitter
         }
         if (graph.Rules.Any)
             RuleHookEmitter.Emit(writer, graph);
+        if (graph.TokenRule is { } score)
+            TokenRuleEmitter.Emit(writer, graph, score);
     }
 
     /// <summary>

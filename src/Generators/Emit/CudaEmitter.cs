@@ -24,6 +24,8 @@ internal static class CudaEmitter
         WriteConfigs(writer, plan.Graph);
         if (plan.Graph.Rules.Any)
             WriteRules(writer, plan);
+        if (plan.Graph.TokenRule is { } score)
+            WriteTokenRule(writer, plan, score);
         WriteTypes(writer, plan);
         for (int i = 0; i < plan.Kernels.Count; i++)
             WriteKernel(writer, plan, i);
@@ -84,7 +86,7 @@ internal static class CudaEmitter
         if (plan.Graph.Rules.Ranges.Bounded.Count > 0)
             includes.Add("attncompose/span_bounds.cuh");
         foreach (StageNode node in plan.Graph.Nodes)
-            includes.Add($"attncompose/stages/{node.Device.Assembly}/{node.Device.Header}");
+            includes.Add($"attncompose/{(node.Stage.Rule is null ? $"stages/{node.Device.Assembly}/" : "")}{node.Device.Header}");
         foreach (string include in includes)
             writer.WriteLine($"#include <{include}>");
         writer.WriteLine();
@@ -161,6 +163,37 @@ internal static class CudaEmitter
         writer.WriteLine();
     }
 
+    private static void WriteTokenRule(SourceWriter writer, FusionPlan plan, StageNode node)
+    {
+        TokenRuleSpec rule = node.Stage.Rule!;
+        EquatableArray<ArgumentNode> arguments = plan.Kernels.SelectMany(k => k.Steps).First(s => plan.Graph.Nodes[s.Stage] == node).RuleArguments;
+        writer.WriteLineIf(!plan.Graph.Rules.Any, "namespace rules = attn::rules;\n");
+        string rows = rule.ReadsKey || rule.ReadsValue ? "; the block brings its rows to shared memory first" : "";
+        writer.WriteLine($"// token score {Literals.Comment(rule.Method.CSharpName)}: a thread a token{rows}");
+        using (writer.WriteDeviceBlock("struct TokenRule", "};"))
+        {
+            string Has(bool any) => any ? "true" : "false";
+            writer.WriteLine(
+                $"static constexpr bool kReadsKey = {Has(rule.ReadsKey)}, kReadsValue = {Has(rule.ReadsValue)}, "
+                + $"kDiffersByQueryHead = {Has(rule.DiffersByQueryHead)};");
+            writer.WriteLine("using Float = rules::Float;");
+            writer.WriteLine("using Int = rules::Int;");
+            writer.WriteLineIf(arguments.Count > 0, "");
+            foreach (ArgumentNode argument in arguments)
+            {
+                writer.WriteLine(argument.Kind == ArgumentKind.RuleSpan
+                    ? $"{argument.DeviceType.Substring("attn::".Length)} {argument.Member};  // of Run"
+                    : $"{argument.DeviceType} {argument.Member};  // Options.{node.Options.First(o => o.Argument == argument.Name).Member}");
+            }
+            foreach (string line in DeviceTokenRule.Lines(rule, [.. arguments.Select(a => a.Member)], MemberOf))
+                writer.WriteLine(line);
+        }
+        writer.WriteLine();
+
+        string MemberOf(string parameter) => plan.Graph.Spans.FirstOrDefault(s => s.Buffer.Name == parameter)?.Argument
+            ?? Names.Snake(char.ToUpperInvariant(parameter[0]) + parameter.Substring(1));
+    }
+
     private static void WriteRanges(SourceWriter writer, RuleNodes rules)
     {
         var names = new NameSet(rules.Scalars.Select(s => s.Option.Argument).Concat(rules.Spans.Select(s => s.Argument)).Concat(["at", "bounds"]));
@@ -194,7 +227,7 @@ internal static class CudaEmitter
             writer.WriteLine($"using {hook.Alias} = attn::{DefaultOf(hook.Point)};  // hook: {Literals.Comment(hook.Summary)}");
         foreach (StageNode node in plan.Graph.Nodes.Where(n => n.Stage.Kind is StageKind.TokenScore or StageKind.TokenSelector))
         {
-            string hooked = node.Device.Phases.Any(p => p.AppliesRules) ? $", {score}" : "";
+            string hooked = node.Stage.Rule is not null ? ", TokenRule" : node.Device.Phases.Any(p => p.AppliesRules) ? $", {score}" : "";
             writer.WriteLine($"using {node.Role} = attn::{node.Device.Type}<{ConfigOf(plan.Graph, node)}{hooked}>;");
         }
         foreach (HookNode hook in plan.Hooks.Where(h => h != plan.Score))
@@ -256,6 +289,8 @@ internal static class CudaEmitter
                 // A loop without a place for rules leaves the selectors' scores as they are too.
                 if (plan.Score is null && (step.Given & FusionPoint.Score) != 0 && plan.Graph.Nodes[step.Stage].Stage.Kind is StageKind.TokenScore or StageKind.TokenSelector)
                     hooks += "attn::NoScore{}, ";
+                if (plan.Graph.Nodes[step.Stage].Stage.Rule is not null)
+                    hooks += $"TokenRule{Members(step.RuleArguments)}, ";
                 writer.WriteLine($"{PhaseType(plan, kernel, step)}::run(problem, {hooks}{Members(step.Arguments)}, shared);");
             }
         }

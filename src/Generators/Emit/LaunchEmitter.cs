@@ -23,7 +23,7 @@ internal static class LaunchEmitter
     {
         StageGraph graph = plan.Graph;
         // One stage of each assembly stands for it; which one does not matter.
-        var assemblies = graph.Nodes.GroupBy(n => n.Device.Assembly).Select(g => $"typeof({g.First().Stage.TypeName}).Assembly");
+        var assemblies = graph.Nodes.Where(n => n.Device.Assembly.Length > 0).GroupBy(n => n.Device.Assembly).Select(g => $"typeof({g.First().Stage.TypeName}).Assembly");
         var elements = graph.Nodes
             .Where(n => n.Device.Elements.Count > 0)
             .Aggregate(
@@ -133,7 +133,7 @@ internal static class LaunchEmitter
             ArgumentKind.Buffer => $"launch.Buffer(this.{Stage().Field}, {Literals.CSharpString(argument.Member)})",
             ArgumentKind.RuleScalar => $"this._rules.{rules.Scalars.First(s => s.Option.Argument == argument.Name).Option.Identifier}",
             ArgumentKind.RuleBounds => "in launch.RuleBounds",
-            ArgumentKind.RuleSpan => $"in launch.RuleSpan({rules.Spans.TakeWhile(s => s.Argument != argument.Name).Count()})",
+            ArgumentKind.RuleSpan => $"in launch.RuleSpan({plan.Graph.Spans.TakeWhile(s => s.Argument != argument.Name).Count()})",
             _ => $"this.{Stage().Field}.{Stage().Options.First(o => o.Argument == argument.Name).Parameter.Identifier}",
         };
 

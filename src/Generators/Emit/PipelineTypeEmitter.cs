@@ -1,6 +1,7 @@
 using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Emit;
 
@@ -14,10 +15,10 @@ internal static class PipelineTypeEmitter
         WriteStages(writer, graph);
         WriteCreate(writer, graph);
         WriteProperties(writer);
-        if (graph.Rules.Spans.Count == 0)
+        if (graph.Spans.Count == 0)
             WriteRun(writer);
         else
-            RuleRunEmitter.Emit(writer, graph.Rules);
+            RuleRunEmitter.Emit(writer, graph.Spans);
         WriteDispose(writer);
         WriteOptions(writer, graph);
         if (graph.Tensors.Any())
@@ -202,7 +203,8 @@ internal static class PipelineTypeEmitter
 
     private static string RulesOf(StageGraph graph, OptionNode option)
     {
-        RuleScalar scalar = graph.Rules.Scalars.First(s => s.Option == option).Scalar;
+        if (graph.Rules.Scalars.FirstOrDefault(s => s.Option == option)?.Scalar is not { } scalar)
+            return $"<c>{Names.Camel(option.Parameter.Name)}</c> of <c>{graph.TokenRule!.Stage.Name}</c>";
         return string.Join(", ", scalar.Rules.Select(rule => $"<c>{scalar.Name}</c> of <c>{rule}</c>"));
     }
 

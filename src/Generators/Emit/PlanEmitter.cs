@@ -85,6 +85,8 @@ internal static class PlanEmitter
     {
         bool isCompressed = plan.Graph.Nodes[stage].Stage.Kind == StageKind.BlockSelector
             && plan.Graph.Nodes.Any(node => node.Stage.Kind == StageKind.Compress);
+        if (plan.Graph.Nodes[stage] is { Stage.Rule: not null } rule)
+            return $"{CudaEmitter.PlacementOf(plan, stage)}; on the CPU {HostTokenRule.Of(plan.Graph, rule).Words}";
         return CudaEmitter.PlacementOf(plan, stage) + (isCompressed ? "; blocks, columns and slashes count rows of the compressed sequence" : "");
     }
 

@@ -1,6 +1,7 @@
 using System.Linq;
 using AttnCompose.Generators.Ir;
 using AttnCompose.Generators.Model;
+using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Emit;
 
@@ -9,19 +10,19 @@ internal static class RuleRunEmitter
 {
     private const string Where = "where T : unmanaged\n    where TOut : unmanaged";
 
-    public static void Emit(SourceWriter writer, RuleNodes rules)
+    public static void Emit(SourceWriter writer, EquatableArray<RuleSpanNode> rules)
     {
-        string[] names = rules.Spans.Select(s => s.Identifier).ToArray();
-        string host = string.Concat(rules.Spans.Select(s => $", global::System.ReadOnlySpan<{Element(s)}> {s.Identifier}"));
-        string device = string.Concat(rules.Spans.Select(s => $", global::AttnCompose.Cuda.CudaTensor<{Element(s)}> {s.Identifier}"));
+        string[] names = rules.Select(s => s.Identifier).ToArray();
+        string host = string.Concat(rules.Select(s => $", global::System.ReadOnlySpan<{Element(s)}> {s.Identifier}"));
+        string device = string.Concat(rules.Select(s => $", global::AttnCompose.Cuda.CudaTensor<{Element(s)}> {s.Identifier}"));
         string given = string.Concat(names.Select(n => ", " + n));
-        string spans = string.Join("\n", rules.Spans.Select(s =>
+        string spans = string.Join("\n", rules.Select(s =>
             $"/// <param name=\"{s.Buffer.Name}\">{(s.Axes == RuleAxes.None ? "Elements" : $"An element a {Axes(s.Axes)} at least")}, of the rules "
             + $"{string.Join(", ", s.Buffer.Rules.Select(r => $"<c>{r}</c>"))}.</param>"));
-        string adds = string.Concat(rules.Spans.Select(s => $"\n    rules.Add({s.Identifier}, nameof({s.Identifier}), {Flags(s.Axes)});"));
-        string tensors = string.Concat(rules.Spans.Select(s =>
+        string adds = string.Concat(rules.Select(s => $"\n    rules.Add({s.Identifier}, nameof({s.Identifier}), {Flags(s.Axes)});"));
+        string tensors = string.Concat(rules.Select(s =>
             $"\n            global::AttnCompose.Cuda.CudaRuleSpan.Of({s.Identifier}, nameof({s.Identifier}), {Flags(s.Axes)}),"));
-        string missing = $"The rules of {{Plan.Name}} take {string.Join(", ", rules.Spans.Select(s => s.Buffer.Name))}: call the Run that has them as arguments.";
+        string missing = $"The rules of {{Plan.Name}} take {string.Join(", ", rules.Select(s => s.Buffer.Name))}: call the Run that has them as arguments.";
 
         writer.WriteLine($$"""
             /// <summary>Computes attention over host memory.</summary>

@@ -8,11 +8,17 @@ namespace AttnCompose.Generators.Ir;
 internal static class RuleUse
 {
     /// <summary>Parts of the problem that a span is indexed by as they are, in any rule or method that it is handed to.</summary>
-    public static RuleAxes AxesOf(RulesSpec rules, RuleBuffer span)
+    public static RuleAxes AxesOf(RulesSpec rules, TokenRuleSpec? score, RuleBuffer span)
     {
-        Dictionary<string, RuleMethod> methods = rules.Methods;
-        return rules.Rules.Where(rule => rule.Method.Parameters.Any(p => p.Name == span.Name))
-            .Aggregate(RuleAxes.None, (axes, rule) => axes | AxesOf(rule.Method, span.Name, methods));
+        RuleAxes axes = AxesOf(rules.Rules.Select(rule => rule.Method), rules.Helpers, span);
+        return score is null ? axes : axes | AxesOf([score.Method], score.Helpers, span);
+    }
+
+    private static RuleAxes AxesOf(IEnumerable<RuleMethod> rules, IEnumerable<RuleMethod> helpers, RuleBuffer span)
+    {
+        Dictionary<string, RuleMethod> methods = helpers.Concat(rules).ToDictionary(method => method.Name);
+        return rules.Where(rule => rule.Parameters.Any(p => p.Name == span.Name))
+            .Aggregate(RuleAxes.None, (axes, rule) => axes | AxesOf(rule, span.Name, methods));
     }
 
     private static RuleAxes AxesOf(RuleMethod method, string span, Dictionary<string, RuleMethod> methods)

@@ -19,6 +19,12 @@ namespace AttnCompose.Generators.Ir;
 internal sealed record StageGraph(
     string Name, TypeSpec Type, AttentionMask Mask, int HeadDim, ElementType Element, EquatableArray<StageNode> Nodes, RuleNodes Rules)
 {
+    /// <summary>Arguments that Run has for rules, in order: those of <see cref="Rules"/>, then those of a token score alone.</summary>
+    public EquatableArray<RuleSpanNode> Spans { get; init; } = [];
+
+    /// <summary>The stage that is a rule; null where there is none.</summary>
+    public StageNode? TokenRule => Nodes.FirstOrDefault(n => n.Stage.Rule is not null);
+
     public IEnumerable<StageNode> Selectors => Nodes.Where(n => n.Stage.Kind == StageKind.TokenSelector);
 
     /// <summary>The score that a budget ranks by: the stage before it.</summary>

@@ -104,11 +104,14 @@ internal static class StageGraphBuilder
             if (stage.Kind != StageKind.TokenScore)
                 continue;
             if (after is not { IsBudget: true })
-                problems.Add(new("ATTN0051", i, "", [stage.Name]));
+                problems.Add(new("ATTN0051", i, "", [stage.Name, stage.Rule is null ? BudgetBehind : BudgetOfRule]));
             if (stage.Device is { Phases.Count: > 0 } device && !device.Phases.Any(p => p.Writes.Contains(BufferSpec.RawScores)))
                 problems.Add(new("ATTN0017", i, "", [stage.Name, $"none of its phases writes {BufferSpec.RawScores}"]));
         }
     }
+
+    private const string BudgetBehind = "no budget behind it says how many are kept; put one right behind it, such as [FixedCount]";
+    private const string BudgetOfRule = "the class has no budget without a score, which would say how many are kept; add one, such as [FixedCount]";
 
     /// <summary>Token scores and selectors run as declared, before everything else.</summary>
     private static StageKind OrderOf(StageKind kind) => kind == StageKind.TokenScore ? StageKind.TokenSelector : kind;
@@ -248,18 +251,22 @@ internal static class StageGraphBuilder
                 options.Add(new OptionNode(parameter, member, arguments.Unique(Names.Snake(member), "_")));
             }
             nodes.Add(new StageNode(
-                stage, roles.Unique(RoleOf(stage.Kind)), fields.Unique("_" + Names.Camel(stage.Name)), options.ToEquatableArray()));
+                stage, roles.Unique(RoleOf(stage.Kind)), fields.Unique("_" + Names.Camel(stage.Rule is null ? stage.Name : stage.TypeName)), options.ToEquatableArray()));
         }
+        RuleNodes rules = RulesOf(spec.Rules, ordered, members, arguments, out List<RuleSpanNode> spans);
         return new StageGraph(
-            Names.Kebab(spec.Type.Name), spec.Type, spec.Mask, spec.HeadDim, spec.Element, nodes.ToEquatableArray(),
-            RulesOf(spec.Rules, ordered, members, arguments));
+            Names.Kebab(spec.Type.Name), spec.Type, spec.Mask, spec.HeadDim, spec.Element, nodes.ToEquatableArray(), rules)
+        {
+            Spans = spans.ToEquatableArray(),
+        };
     }
 
     // Names that the struct has that calls the rules on the device.
     private static readonly string[] s_ruleVariables =
         ["score", "position", "at", "bounds", "hides", "change", "apply", "sink", "sees", "visit", "for_each_bounded"];
 
-    private static RuleNodes RulesOf(RulesSpec rules, List<StageSpec> stages, NameSet members, NameSet arguments)
+    private static RuleNodes RulesOf(
+        RulesSpec rules, List<StageSpec> stages, NameSet members, NameSet arguments, out List<RuleSpanNode> spans)
     {
         foreach (string name in s_ruleVariables)
             arguments.Unique(name, "_");
@@ -271,13 +278,15 @@ internal static class StageGraphBuilder
             scalars.Add(new(scalar, new OptionNode(scalar.Parameter, member, Argument(member))));
         }
         var fields = new NameSet(scalars.Select(s => s.Option.Member).Concat(["Apply", "IsIdentity"]));
-        var spans = new List<RuleSpanNode>();
-        foreach (RuleBuffer span in rules.Spans)
+        TokenRuleSpec? score = stages.Select(s => s.Rule).FirstOrDefault(rule => rule is not null);
+        spans = [];
+        foreach (RuleBuffer span in rules.Spans.Union(score?.Spans ?? []))
         {
             string member = fields.Unique(char.ToUpperInvariant(span.Name[0]) + span.Name.Substring(1));
-            spans.Add(new(span, member, Argument(span.Name), RuleUse.AxesOf(rules, span)));
+            spans.Add(new(span, member, Argument(span.Name), RuleUse.AxesOf(rules, score, span)));
         }
-        return new RuleNodes(rules, scalars.ToEquatableArray(), spans.ToEquatableArray()) { Ranges = RangesOf(rules, stages) };
+        EquatableArray<RuleSpanNode> own = spans.Take(rules.Spans.Count).ToEquatableArray();
+        return new RuleNodes(rules, scalars.ToEquatableArray(), own) { Ranges = RangesOf(rules, stages) };
 
         string Argument(string name) => arguments.Unique(Names.Device(Names.Snake(name)), "_");
     }

@@ -53,11 +53,14 @@ internal static class BindHooks
     private static IEnumerable<ArgumentNode> ArgumentsOf(RuleNodes rules) => rules.Scalars
         .Select(s => new ArgumentNode(
             ArgumentKind.RuleScalar, s.Option.Argument, s.Option.Argument, s.Option.Parameter.Type, Stage: -1, IsWritten: false))
-        .Concat(rules.Spans.Select(s => new ArgumentNode(
-            ArgumentKind.RuleSpan, s.Argument, s.Argument, $"attn::rules::Span<{s.Buffer.Type.Keyword()}>", Stage: -1, IsWritten: false)))
+        .Concat(rules.Spans.Select(ArgumentOf))
         .Concat(rules.Ranges.Bounded.Take(1)
             .Select(_ => new ArgumentNode(
                 ArgumentKind.RuleBounds, "bounds", RuleNodes.Bounds, "attn::rules::SpanBounds", Stage: -1, IsWritten: false)));
+
+    /// <summary>The kernel argument that a span of rules is.</summary>
+    public static ArgumentNode ArgumentOf(RuleSpanNode span) => new(
+        ArgumentKind.RuleSpan, span.Argument, span.Argument, $"attn::rules::Span<{span.Buffer.Type.Keyword()}>", Stage: -1, IsWritten: false);
 
     /// <summary>The same hooks, with a row source over what the compress stage gathered.</summary>
     private static EquatableArray<HookNode> Gathered(FusionPlan plan, List<HookNode> hooks)

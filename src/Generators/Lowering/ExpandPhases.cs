@@ -62,18 +62,29 @@ internal static class ExpandPhases
         {
             PhaseSpec phase = node.Device.Phases[i];
             bool isLoop = node.Stage.Kind == StageKind.AttentionKernel && i == node.Device.Phases.Count - 1;
-            EquatableArray<ArgumentNode> arguments = Arguments.Of(plan, stage, phase.Reads, phase.Writes, phase.Parameters);
+            // The parameters of a rule are the rule's, not the phase's that asks it.
+            bool isRule = node.Stage.Rule is not null;
+            EquatableArray<ArgumentNode> arguments = Arguments.Of(plan, stage, phase.Reads, phase.Writes, isRule ? [] : phase.Parameters);
             IEnumerable<string> reads = arguments
                 .Where(a => a.Kind is not (ArgumentKind.Heads or ArgumentKind.Tensor) && phase.Reads.Contains(a.Member)).Select(a => a.Name);
             IEnumerable<string> writes = arguments.Where(a => phase.Writes.Contains(a.Member)).Select(a => a.Name);
             var kernel = new KernelNode(Entry: "", phase.Scope, [], SplitReason: "", Arguments: []) { Path = path };
             var step = new StepNode(
                 stage, phase.Name, phase.Summary, Reads: [], writes.ToEquatableArray(), arguments, isLoop,
-                isLoop ? EveryPoint : GivenTo(node.Stage.Kind) | (phase.AppliesRules ? FusionPoint.Score : FusionPoint.None));
+                isLoop ? EveryPoint : GivenTo(node.Stage.Kind) | (phase.AppliesRules ? FusionPoint.Score : FusionPoint.None))
+            {
+                RuleArguments = isRule ? ArgumentsOf(plan, stage, phase) : [],
+            };
             reads = reads.Concat(plan.HooksOf(kernel, step).SelectMany(h => h.Arguments).SelectMany(a => ReadThrough(plan, a))).Distinct();
             yield return kernel with { Steps = [step with { Reads = reads.ToEquatableArray() }] };
         }
     }
+
+    private static EquatableArray<ArgumentNode> ArgumentsOf(FusionPlan plan, int stage, PhaseSpec phase) =>
+        Arguments.Of(plan, stage, [], [], phase.Parameters)
+            .Concat(plan.Graph.Spans
+                .Where(span => plan.Graph.Nodes[stage].Stage.Rule!.Spans.Any(s => s.Name == span.Buffer.Name)).Select(BindHooks.ArgumentOf))
+            .ToEquatableArray();
 
     // What stands before the loop of an attention kernel prepares its walk; a block selector looks at the rows that take part.
     private static FusionPoint GivenTo(StageKind kind) => kind switch

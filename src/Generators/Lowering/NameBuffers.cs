@@ -12,7 +12,7 @@ internal static class NameBuffers
     public static FusionPlan Run(FusionPlan plan)
     {
         var names = new NameSet(
-            Names.Reserved.Concat(plan.Graph.Options.Select(o => o.Argument)).Concat(plan.Graph.Rules.Spans.Select(s => s.Argument))
+            Names.Reserved.Concat(plan.Graph.Options.Select(o => o.Argument)).Concat(plan.Graph.Spans.Select(s => s.Argument))
                 .Concat(plan.Graph.Tensors.Select(t => t.Name)));
         var buffers = new List<BufferNode>();
         for (int stage = 0; stage < plan.Graph.Nodes.Count; stage++)

@@ -32,6 +32,7 @@ internal static class PlanArguments
         {
             Add(plan.HooksOf(kernel, step).Where(h => h != plan.Score).SelectMany(h => h.Arguments));
             Add(step.Arguments);
+            Add(step.RuleArguments);
         }
         // What rules are given comes last, so that it is not lost among the arguments of stages.
         if (kernel.Steps.Any(step => (step.Given & FusionPoint.Score) != 0))

@@ -4,7 +4,7 @@ using AttnCompose.Generators.Support;
 
 namespace AttnCompose.Generators.Model;
 
-/// <summary>The rules of a pipeline: score and mask methods, the methods that they call, and what they are given.</summary>
+/// <summary>The rules of attention scores of a pipeline: score and mask methods, the methods that they call, and what they are given.</summary>
 /// <param name="Rules">The rules, in declared order.</param>
 /// <param name="Helpers">Other methods of the class that they call, each after those that it calls itself.</param>
 /// <param name="Scalars">What becomes options; one that several rules name alike is one.</param>
@@ -42,6 +42,26 @@ internal sealed record RuleSpec(RuleForm Kind, RuleMethod Method)
     public int Given => Kind == RuleForm.Score ? 2 : 1;
 }
 
+/// <summary>The method that is a pipeline's token score. Its scalars are parameters of the stage that it becomes.</summary>
+/// <param name="Method">The method. Its first parameter is the token's position.</param>
+/// <param name="Helpers">Other methods of the class that it calls, each after those that it calls itself.</param>
+/// <param name="Spans">What becomes arguments of Run; the token's vectors are not among them.</param>
+internal sealed record TokenRuleSpec(RuleMethod Method, EquatableArray<RuleMethod> Helpers, EquatableArray<RuleBuffer> Spans)
+{
+    /// <summary>Names of the parameters that are the token's vectors.</summary>
+    public const string Key = "key", Value = "value";
+
+    /// <summary>Whether it reads key vectors.</summary>
+    public bool ReadsKey => Method.Parameters.Any(p => p.Name == Key);
+
+    /// <summary>Whether it reads value vectors.</summary>
+    public bool ReadsValue => Method.Parameters.Any(p => p.Name == Value);
+
+    /// <summary>Whether query heads of a group may have different scores.</summary>
+    public bool DiffersByQueryHead => Helpers.Append(Method).SelectMany(m => m.Body).SelectMany(s => s.All)
+        .SelectMany(s => s.Expressions).SelectMany(e => e.All).Any(e => e is RulePosition { Part: PositionPart.QueryHead });
+}
+
 internal static class RuleForms
 {
     /// <summary>The kind in words.</summary>
@@ -49,6 +69,7 @@ internal static class RuleForms
     {
         RuleForm.Mask => "mask rule",
         RuleForm.Score => "score rule",
+        RuleForm.TokenScore => "token score",
         _ => "sink",
     };
 }
@@ -84,6 +105,7 @@ internal enum RuleType
     Int,
     Bool,
     Position,
+    Token,
     FloatSpan,
     IntSpan,
     BoolSpan,

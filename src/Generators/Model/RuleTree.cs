@@ -22,7 +22,7 @@ internal sealed record RuleLiteral(RuleType Type, int Bits) : RuleExpression(Typ
 /// <summary>A parameter or local.</summary>
 internal sealed record RuleVariable(RuleType Type, string Name) : RuleExpression(Type);
 
-/// <summary>A part of the position of a score.</summary>
+/// <summary>A part of the position of a score or token.</summary>
 internal sealed record RulePosition(string Variable, PositionPart Part) : RuleExpression(RuleType.Int);
 
 /// <summary>An element of a span.</summary>
@@ -36,7 +36,7 @@ internal sealed record RuleElement(RuleVariable Span, RuleExpression Index) : Ru
         PositionPart.Batch => RuleAxes.Batch,
         PositionPart.QueryHead => RuleAxes.QueryHeads,
         PositionPart.KeyValueHead => RuleAxes.KeyValueHeads,
-        PositionPart.Key => RuleAxes.Keys,
+        PositionPart.Key or PositionPart.Position => RuleAxes.Keys,
         // With more queries than keys, which the full mask allows, the first ones stand before position 0.
         _ => RuleAxes.None,
     };
@@ -88,6 +88,8 @@ internal enum PositionPart
     KeyValueHead,
     Query,
     Key,
+    Position,
+    Length,
 }
 
 internal enum UnaryOperator

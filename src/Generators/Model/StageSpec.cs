@@ -15,6 +15,9 @@ internal sealed record StageSpec(
     /// <summary>Whether it is a token selector that takes its scores from the token score before it.</summary>
     public bool IsBudget { get; init; }
 
+    /// <summary>The rule that a token score is made of; null for a stage that is an attribute.</summary>
+    public TokenRuleSpec? Rule { get; init; }
+
     /// <summary>Tensors that it takes from the caller.</summary>
     public EquatableArray<TensorSpec> Tensors { get; init; } = [];
 }

@@ -17,7 +17,7 @@ internal static class PipelineParser
     internal static readonly string[] GeneratedMembers =
     [
         "Plan", "Descriptor", "Create", "Configure", "Warmup", "Run", "Options", "Device", "Dispose", "CheckOptions", "MakeStages",
-        "Tensors", "CudaTensors", "CudaText", "s_program", "_cpu", "_cuda", "ScoreRules", "_rules",
+        "Tensors", "CudaTensors", "CudaText", "s_program", "_cpu", "_cuda", "ScoreRules", "_rules", "TokenRule", "_tokenRule",
     ];
 
     public static ParsedPipeline? Parse(GeneratorAttributeSyntaxContext context, CancellationToken cancellation)
@@ -43,6 +43,14 @@ internal static class PipelineParser
             if (StageParser.Refuse(attribute) is var (argument, why))
                 refusals.Add(new DiagnosticInfo(DiagnosticDescriptors.CannotMake.Id, place.Of(argument) ?? at, [stage.Name, why]));
         }
+        (RulesSpec? rules, RuleParser.TokenRule? score, EquatableArray<DiagnosticInfo> rulesRefused) =
+            RuleParser.Parse(type, context.SemanticModel.Compilation, cancellation);
+        if (score is not null)
+        {
+            int first = PlaceOf(stages);
+            stages.Insert(first, score.Stage);
+            places.Insert(first, AttributeReader.Place(score.Attribute, cancellation));
+        }
         var where = new PlacesSpec(at, AttributeReader.Place(pipeline, cancellation), places.ToEquatableArray());
 
         if (Refuse(type, context.TargetNode, cancellation) is { } refusal)
@@ -50,8 +58,6 @@ internal static class PipelineParser
         if (refusals.Count > 0)
             return new ParsedPipeline(null, where, refusals.ToEquatableArray());
 
-        (RulesSpec? rules, EquatableArray<DiagnosticInfo> rulesRefused) =
-            RuleParser.Parse(type, context.SemanticModel.Compilation, cancellation);
         if (rules is null)
             return new ParsedPipeline(null, where, rulesRefused);
 
@@ -63,6 +69,22 @@ internal static class PipelineParser
             stages.ToEquatableArray(),
             rules);
         return new ParsedPipeline(spec, where, []);
+    }
+
+    /// <summary>Where a token score that is a method stands: before the first budget without a score, else behind every selector.</summary>
+    private static int PlaceOf(List<StageSpec> stages)
+    {
+        int end = 0;
+        bool hasScore = false;
+        for (int i = 0; i < stages.Count; i++)
+        {
+            if (stages[i].Kind is not (StageKind.TokenScore or StageKind.TokenSelector))
+                continue;
+            if (stages[i].IsBudget && !hasScore)
+                return i;
+            (end, hasScore) = (i + 1, stages[i].Kind == StageKind.TokenScore);
+        }
+        return end;
     }
 
     private static bool IsFirst(SyntaxNode node, INamedTypeSymbol type)

@@ -113,7 +113,7 @@ internal sealed class RuleBodies(INamedTypeSymbol type, Compilation compilation,
         {
             if (RuleParser.TypeOf(parameter.Type) is null || parameter.IsParams
                 || parameter.RefKind is not (RefKind.None or RefKind.In or RefKind.RefReadOnlyParameter))
-                return $"its parameter '{parameter.Name}' is no float, int, bool, ScorePosition or ReadOnlySpan by value";
+                return $"its parameter '{parameter.Name}' is no float, int, bool, position or ReadOnlySpan by value";
         }
         return null;
     }

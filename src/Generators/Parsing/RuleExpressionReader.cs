@@ -125,7 +125,7 @@ internal sealed class RuleExpressionReader(RuleBodies bodies, INamedTypeSymbol t
         if (property.Instance is { Type: { } owner } and (IParameterReferenceOperation or ILocalReferenceOperation)
             && RuleParser.TypeOf(owner) is { } of && Read(property.Instance) is RuleVariable instance)
         {
-            if (of == RuleType.Position && Enum.TryParse(property.Property.Name, out PositionPart part))
+            if (of is RuleType.Position or RuleType.Token && Enum.TryParse(property.Property.Name, out PositionPart part))
                 return new RulePosition(instance.Name, part);
             if (of.IsSpan() && property.Property.IsIndexer && property.Arguments.Length == 1)
                 return new RuleElement(instance, Read(property.Arguments[0].Value));

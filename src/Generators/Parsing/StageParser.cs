@@ -34,6 +34,26 @@ internal static class StageParser
         };
     }
 
+    /// <summary>The stage that a token score rule becomes: the parameters of every token score, and those of the method.</summary>
+    public static StageSpec TokenScoreOf(AttributeData attribute, TokenRuleSpec rule, IEnumerable<ParameterSpec> scalars)
+    {
+        IEnumerable<ParameterSpec> own = ParameterProperties(attribute.AttributeClass!).Select(p => ParseParameter(p, attribute)).OfType<ParameterSpec>();
+        string[] reads = [.. new[] { TokenRuleSpec.Key, TokenRuleSpec.Value }.Where(name => rule.Method.Parameters.Any(p => p.Name == name))];
+        string of = reads.Length == 0 ? "place" : string.Join(" and ", reads);
+        var phase = new PhaseSpec(
+            "token_scores", PhaseScope.KeyValueHeadKeyTile, reads.ToEquatableArray(), [BufferSpec.RawScores],
+            scalars.Select(p => p.Name).ToEquatableArray(), AppliesRules: false, $"{rule.Method.CSharpName} of each prefix token, from its {of}");
+        return new StageSpec(
+            StageKind.TokenScore, rule.Method.CSharpName.TrimStart('@'), "TokenRule",
+            new DeviceSpec(
+                Assembly: "", "selection/token_rule.cuh", "TokenRuleScores", FusionPoint.None, [], [phase], Hook: null,
+                [new BufferSpec(BufferSpec.RawScores, "float", "[batch, query heads, key length]")]),
+            own.Concat(scalars).ToEquatableArray())
+        {
+            Rule = rule,
+        };
+    }
+
     /// <summary>
     /// Why generated code cannot make the stage that an attribute declares, and the argument at fault (empty for the whole
     /// attribute); null where it can.

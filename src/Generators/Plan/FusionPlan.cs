@@ -75,7 +75,11 @@ internal sealed record StepNode(
     EquatableArray<ArgumentNode> Arguments,
     bool TakesHooks,
     FusionPoint Given,
-    string Type = "");
+    string Type = "")
+{
+    /// <summary>What the rule is given that the stage is made of, members of its device struct; empty for any other stage.</summary>
+    public EquatableArray<ArgumentNode> RuleArguments { get; init; } = [];
+}
 
 /// <summary>Something given to a kernel or a hook.</summary>
 /// <param name="Kind">What it is.</param>

@@ -17,15 +17,18 @@ internal sealed class DeviceFunction
     private readonly HashSet<string> _assigned;
     private readonly NameSet _taken;
     private readonly Dictionary<string, RuleRange> _ranges = [];
+    private readonly bool _isOfToken;
     private readonly Dictionary<RuleExpression, string> _constants = [];
 
     /// <param name="method">The method.</param>
     /// <param name="functions">Device names of all methods.</param>
     /// <param name="constants">Expressions that are parameters of the function, behind those of the method; and their names.</param>
+    /// <param name="isOfToken">Whether it belongs to a token score, whose loops run over a token's vectors.</param>
     public DeviceFunction(
-        RuleMethod method, IReadOnlyDictionary<string, string> functions, IEnumerable<(RuleExpression Value, string Name)> constants)
+        RuleMethod method, IReadOnlyDictionary<string, string> functions, IEnumerable<(RuleExpression Value, string Name)> constants,
+        bool isOfToken = false)
     {
-        (_method, _functions) = (method, functions);
+        (_method, _functions, _isOfToken) = (method, functions, isOfToken);
         _taken = new NameSet(functions.Values);
         foreach (var (value, name) in constants)
             _constants[value] = _taken.Unique(name, "_");
@@ -110,8 +113,8 @@ internal sealed class DeviceFunction
         _ranges.Remove(loop.Name);
         string counter = NameOf(loop.Name);
         string step = loop.Step > 0 ? $"+ {RuleText.Int(loop.Step)}" : $"- {RuleText.Int(-loop.Step)}";
-        // The attention loop is unrolled around it.
-        yield return "#pragma unroll 1";
+        // The attention loop is unrolled around a rule of its scores; a token's elements are worth reading some at a time.
+        yield return _isOfToken ? "#pragma unroll 8" : "#pragma unroll 1";
         yield return $"for (Int {counter} = {Text(loop.From)}; {counter} {RuleText.Operator(loop.Comparison)} {Text(loop.Bound, 8)}; {counter} = {counter} {step}) {{";
         foreach (string line in Block(loop.Body))
             yield return line;
@@ -243,8 +246,10 @@ internal sealed class DeviceFunction
         _ => "bool",
     };
 
-    private static string ParameterType(RuleType type) => type switch
+    private string ParameterType(RuleType type) => type switch
     {
+        RuleType.Token => "const rules::Token& ",
+        RuleType.FloatSpan when _isOfToken => "auto ", // of Run, or a vector of the token
         RuleType.Position => "const rules::Position& ",
         RuleType.FloatSpan => "rules::Span<float> ",
         RuleType.IntSpan => "rules::Span<int> ",

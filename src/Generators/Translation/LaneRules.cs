@@ -12,7 +12,7 @@ namespace AttnCompose.Generators.Translation;
 /// </summary>
 internal sealed class LaneRules
 {
-    private const string Vectors = "global::System.Numerics.Vector", Lanes = "global::AttnCompose.Cpu.RuleLanes";
+    private const string Vectors = LaneText.Vectors, Lanes = LaneText.Lanes;
 
     private readonly HashSet<string> _varying = ["score"];
     private readonly Dictionary<string, string> _constants = [];
@@ -70,7 +70,7 @@ internal sealed class LaneRules
         }
         string text = Text(value.Value, value.IsConditional);
         _varying.Add(value.Name);
-        _body.Add($"{Vectors}<{(keyword == "float" ? "float" : "int")}> {value.Name} = {text};");
+        _body.Add($"{LaneText.TypeOf(value.Value.Type)} {value.Name} = {text};");
     }
 
     private bool IsUniform(RuleExpression expression) => !expression.All.Any(part => part switch
@@ -108,7 +108,7 @@ internal sealed class LaneRules
             case RuleElement:
                 throw new NoLanesException("it reads elements that are not those of neighbouring keys");
             case RuleUnary unary:
-                return $"({(unary.Operator == UnaryOperator.Negate ? "-" : "~")}{Part(unary.Operand)})";
+                return LaneText.Unary(unary.Operator, Part(unary.Operand));
             case RuleBinary binary:
                 return Binary(binary, Part);
             case RuleChoice choice when IsUniform(choice.Test):
@@ -117,66 +117,30 @@ internal sealed class LaneRules
             case RuleChoice choice:
                 return $"{Vectors}.ConditionalSelect({Part(choice.Test)}, {Part(choice.Then, true)}, {Part(choice.Else, true)})";
             case RuleCast cast:
-                return $"{Vectors}.ConvertTo{(cast.Type == RuleType.Int ? "Int32" : "Single")}({Part(cast.Operand)})";
+                return LaneText.Cast(cast.Type, Part(cast.Operand));
             default:
                 var call = (RuleCall)expression;
-                return Call(call.Function, call.Arguments.Select(a => Part(a)).ToArray());
+                return LaneText.Call(call.Function, call.Arguments.Select(a => Part(a)).ToArray());
         }
     }
 
     private string Binary(RuleBinary binary, Func<RuleExpression, bool, string> part)
     {
         bool isShort = binary.Operator is BinaryOperator.BothOf or BinaryOperator.EitherOf;
-        bool isBool = binary.Left.Type == RuleType.Bool;
-        if (binary.Operator is BinaryOperator.ShiftLeft or BinaryOperator.ShiftRight or BinaryOperator.ShiftRightLogical)
-        {
-            if (!IsUniform(binary.Right))
-                throw new NoLanesException("it shifts by a number that changes from key to key");
-            return $"({part(binary.Left, false)} {RuleText.Operator(binary.Operator)} ({ScalarText.Of(binary.Right)} & 31))";
-        }
-        if (binary.Operator is BinaryOperator.Divide or BinaryOperator.Remainder && binary.Type == RuleType.Int)
-            throw new NoLanesException("it divides ints that change from key to key");
-        string left = part(binary.Left, false), right = part(binary.Right, isShort);
-        return binary.Operator switch
-        {
-            BinaryOperator.BothOf => $"({left} & {right})",
-            BinaryOperator.EitherOf => $"({left} | {right})",
-            BinaryOperator.Equal when isBool => $"(~({left} ^ {right}))",
-            BinaryOperator.NotEqual when isBool => $"({left} ^ {right})",
-            BinaryOperator.Equal => $"{Vectors}.Equals({left}, {right})",
-            BinaryOperator.NotEqual => $"(~{Vectors}.Equals({left}, {right}))",
-            BinaryOperator.Less => $"{Vectors}.LessThan({left}, {right})",
-            BinaryOperator.LessOrEqual => $"{Vectors}.LessThanOrEqual({left}, {right})",
-            BinaryOperator.Greater => $"{Vectors}.GreaterThan({left}, {right})",
-            BinaryOperator.GreaterOrEqual => $"{Vectors}.GreaterThanOrEqual({left}, {right})",
-            _ => $"({left} {RuleText.Operator(binary.Operator)} {right})",
-        };
-    }
-
-    private static string Call(RuleFunction function, string[] of)
-    {
-        string arguments = string.Join(", ", of);
-        return function switch
-        {
-            RuleFunction.Sqrt => $"{Vectors}.SquareRoot({arguments})",
-            RuleFunction.FastTanh or RuleFunction.Tanh => $"{Lanes}.Tanh({arguments})",
-            RuleFunction.Clamp or RuleFunction.IsFinite => $"{Lanes}.{function}({arguments})",
-            RuleFunction.IsNaN => $"(~{Vectors}.Equals({of[0]}, {of[0]}))",
-            RuleFunction.Pow => throw new NoLanesException("MathF.Pow has no vector form"),
-            _ => $"{Vectors}.{function}({arguments})",
-        };
+        if (LaneText.Binary(binary, () => part(binary.Left, false), () => part(binary.Right, isShort)) is { } text)
+            return text;
+        if (!IsUniform(binary.Right))
+            throw new NoLanesException("it shifts by a number that changes from key to key");
+        return $"({part(binary.Left, false)} {RuleText.Operator(binary.Operator)} ({ScalarText.Of(binary.Right)} & 31))";
     }
 
     private string Constant(string scalar, RuleType type)
     {
         if (!_constants.TryGetValue(scalar, out string? name))
         {
-            string vector = type == RuleType.Bool ? $"{Lanes}.Mask({scalar})" : $"{Vectors}.Create({scalar})";
             _constants[scalar] = name = _names.Unique("c");
-            _before.Add($"{Vectors}<{(type == RuleType.Float ? "float" : "int")}> {name} = {vector};");
+            _before.Add($"{LaneText.TypeOf(type)} {name} = {LaneText.Same(scalar, type)};");
         }
         return name;
     }
-
-    private sealed class NoLanesException(string message) : Exception(message);
 }

@@ -36,6 +36,8 @@ internal readonly record struct RuleRange(long Min, long Max)
                 return new(literal.Bits, literal.Bits);
             case RulePosition { Part: PositionPart.Query }:
                 return Query;
+            case RulePosition { Part: PositionPart.Position or PositionPart.Length }:
+                return new(0, int.MaxValue); // a sequence whose tokens are scored may be of any length
             case RulePosition:
                 return Position;
             case RuleVariable variable:

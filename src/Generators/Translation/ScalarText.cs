@@ -3,7 +3,7 @@ using AttnCompose.Generators.Model;
 
 namespace AttnCompose.Generators.Translation;
 
-/// <summary>Flat expressions as C#. Variables are names of C#; the position is a score segment, which has the parts but the key.</summary>
+/// <summary>Expressions as C#. Variables and methods are names of C#; the position is a score segment, which has the parts but the key.</summary>
 internal static class ScalarText
 {
     /// <summary>The text, in parentheses where it is more than a name or a call.</summary>
@@ -29,6 +29,8 @@ internal static class ScalarText
                 return $"({Of(choice.Test)} ? {Of(choice.Then)} : {Of(choice.Else)})";
             case RuleCast cast:
                 return $"(({cast.Type.Keyword()}){Of(cast.Operand)})";
+            case RuleInvoke invoke:
+                return $"{invoke.Method}({string.Join(", ", invoke.Arguments.Select(Of))})";
             default:
                 var call = (RuleCall)expression;
                 string type = call.Function switch

@@ -92,7 +92,10 @@ internal static class HostedDevice
         return [.. MemoryMarshal.Cast<byte, int>(results).ToArray().Select(bits => new RuleVerdict((bits & 1) != 0, (bits & 2) != 0))];
     }
 
-    private static byte[] Run(IReadOnlyList<LoadedRules> rules, string program, byte[] input)
+    private static byte[] Run(IReadOnlyList<LoadedRules> rules, string program, byte[] input) => RunText(Text(rules) + program, input);
+
+    /// <summary>Compiles a program with the headers of rules and runs it over the file "in"; what it writes to "out".</summary>
+    public static byte[] RunText(string program, byte[] input)
     {
         string folder = Directory.CreateTempSubdirectory("attncompose-rules-").FullName;
         try
@@ -101,7 +104,7 @@ internal static class HostedDevice
             File.WriteAllText(Path.Combine(folder, "attncompose", "attention", "hooks.cuh"), StandIn);
             foreach (string header in (string[])["rules.cuh", "rule_ranges.cuh"])
                 File.Copy(Repository.PathOf($"src/Cuda/Device/attncompose/{header}"), Path.Combine(folder, "attncompose", header));
-            File.WriteAllText(Path.Combine(folder, "rules.cpp"), Text(rules) + program);
+            File.WriteAllText(Path.Combine(folder, "rules.cpp"), program);
             File.WriteAllBytes(Path.Combine(folder, "in"), input);
             Start(folder, "c++", "-std=c++20", "-O1", "-ffp-contract=off", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-I.", "rules.cpp", "-o", "rules");
             Start(folder, Path.Combine(folder, "rules"));

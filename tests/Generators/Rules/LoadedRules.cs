@@ -143,7 +143,8 @@ internal sealed unsafe class LoadedRules
     private static T* Allocate<T>() where T : unmanaged =>
         (T*)System.Runtime.InteropServices.NativeMemory.AlignedAlloc((nuint)(RuleWriter.SpanLength * Unsafe.SizeOf<T>()), 64);
 
-    private static object SpanOf<T>(T* data) where T : unmanaged => typeof(RuleSpan<T>)
+    /// <summary>A span argument of rules as a pipeline is given it.</summary>
+    public static object SpanOf<T>(T* data, int length = RuleWriter.SpanLength) where T : unmanaged => typeof(RuleSpan<T>)
         .GetConstructor(BindingFlags.Instance | BindingFlags.NonPublic, [typeof(T*), typeof(int)])!
-        .Invoke([Pointer.Box(data, typeof(T*)), RuleWriter.SpanLength]);
+        .Invoke([Pointer.Box(data, typeof(T*)), length]);
 }

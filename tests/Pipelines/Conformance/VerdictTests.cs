@@ -133,7 +133,7 @@ public sealed class VerdictTests
             using IAttentionPipeline pipeline = ReadyConfigs.Create(config, device);
             names.Add(pipeline.PipelinePlan.Name);
         }
-        string[] ruled = ["ruled-attention", "ruled-token-sparse"];
+        string[] ruled = ["ruled-attention", "ruled-token-sparse", "token-ruled"];
         Assert.Equal(ReadyPipelines.All.Select(pipeline => pipeline.Name).Concat(ruled).Order(), names.Order());
     }
 }

@@ -14,7 +14,7 @@ public sealed class SelectorContractFaultTests
     {
         var contract = new Contract((_, _) => { });
         contract.The_choice_has_the_form_of_one(Case);
-        contract.The_output_is_attention_among_the_chosen_tokens(Case);
+        contract.The_output_is_attention_among_what_was_chosen(Case);
         contract.Runs_repeat_to_the_bit();
         contract.The_second_run_of_a_shape_allocates_nothing();
     }
@@ -39,7 +39,7 @@ public sealed class SelectorContractFaultTests
             (int count, int begin) = (selection.KeyCount(0, 0), selection.QueryBegin(0, 0));
             selection.Buffer(0, 0)[1..count].CopyTo(selection.Buffer(0, 0));
             selection.SetCounts(0, 0, count - 1, begin - 1);
-        }), contract => contract.The_output_is_attention_among_the_chosen_tokens(Case));
+        }), contract => contract.The_output_is_attention_among_what_was_chosen(Case));
 
     [Fact]
     public void Runs_that_differ_are_noticed() =>
@@ -47,7 +47,7 @@ public sealed class SelectorContractFaultTests
 
     [Fact]
     public void A_value_that_is_a_little_off_is_noticed() =>
-        Fails((_, output) => output[^1] += 0.01f, contract => contract.The_output_is_attention_among_the_chosen_tokens(Case));
+        Fails((_, output) => output[^1] += 0.01f, contract => contract.The_output_is_attention_among_what_was_chosen(Case));
 
     [Fact]
     public void Memory_that_is_allocated_is_noticed() =>
