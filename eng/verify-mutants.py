@@ -5,14 +5,15 @@
     python3 eng/verify-mutants.py --check       # needs no GPU: is each text in the device code?
 
 The texts of the kernels are resources of the published assemblies, so a mutant is a copy of the program in which a piece of
-text has another of the same length. It runs without a cache of kernels, over the configurations that have the broken code; where
-a barrier is missing, with delays at the others. A mutant that hangs is one that was noticed; one that does not compile is a
-fault of this list. The unchanged program must pass. WORDs choose mutants by parts of their names. Exit code 0: all were noticed.
+text has another of the same length. It has a cache of kernels of its own and runs over the configurations that have the broken
+code; where a barrier is missing, with delays at the others. A mutant that hangs is one that was noticed; one that does not
+compile is a fault of this list. The unchanged program must pass. WORDs choose mutants by parts of their names. Exit code 0: all
+were noticed.
 """
 import concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
 AT_ONCE = 6
-SECONDS = 75  # a mutant takes 5 to 30: a compilation, and configurations until the first failure
+SECONDS = 75  # a mutant takes 5 to 30, the long suite 50: compilations, and configurations until the first failure
 
 BEHIND = "step<false>(n, at[0], softmax, o);\n            }\n            "
 BEFORE = "ptx::wait_for_copies<1>();\n            "
@@ -92,7 +93,8 @@ def run(program, mutant):
             return name, False, "its text is not in the device code: mend this list"
         with open(path, "wb") as file:
             file.write(data.replace(text.encode(), other.encode()))
-        environment = dict(os.environ, ATTNCOMPOSE_CACHE="off", ATTNCOMPOSE_DELAYS="1" if delays else "0")
+        environment = dict(
+            os.environ, ATTNCOMPOSE_CACHE=os.path.join(folder, "kernels"), ATTNCOMPOSE_DELAYS="1" if delays else "0")
         command = [os.path.join(copy, "attncompose"), "verify", "--device", "cuda", "--seed", "5", "--fail-fast", *arguments]
         begin = time.monotonic()
         try:

@@ -172,13 +172,19 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         DeviceTime = _deviceClock.Elapsed,
     };
 
-    private string[] NotLaunched() =>
-    [
-        .. from key in _compiled.Keys
-           from kernel in key.Plan.Kernels
-           where !_launched.Contains((key, kernel.Name))
-           select $"{kernel.Name}, {key}",
-    ];
+    private string[] NotLaunched()
+    {
+        // Only the loop with a copy engine takes rows that were gathered ahead.
+        IReadOnlyList<int> engine = device is CudaDevice cuda ? AttentionLoops.Of(cuda.Architecture).WgmmaHeadDims : [];
+        return
+        [
+            .. from key in _compiled.Keys
+               from kernel in key.Plan.Kernels
+               where engine.Contains(key.HeadDim) || !kernel.Condition.Contains("with a copy engine", StringComparison.Ordinal)
+               where !_launched.Contains((key, kernel.Name))
+               select $"{kernel.Name}, {key}",
+        ];
+    }
 
     private void CompileAhead(ConcurrentQueue<PipelineConfig> configs)
     {
