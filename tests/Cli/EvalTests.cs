@@ -46,7 +46,7 @@ public sealed class EvalTests : IDisposable
     {
         string markdown = _folder.PathOf("out.md");
         CliResult result = CliResult.Run(
-            "eval", "--model", Model, "--prompts", Prompts, "--pipeline", "token-sparse-fixed", "--pipeline", "streaming",
+            "eval", "--model", Model, "--prompts", Prompts, "--pipeline", "token-sparse-fixed", "streaming",
             "--layers", "2,3", "--set", "Count=512", "--set", "Sink=128", "--limit", "2", "--markdown", markdown);
         Assert.True(result.Code == 0, result.Error);
         string[][] rows = [.. File.ReadAllLines(markdown).Where(line => line.StartsWith('|'))

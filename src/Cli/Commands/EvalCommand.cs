@@ -15,9 +15,9 @@ internal static class EvalCommand
     {
         var pipeline = new Option<string[]>("--pipeline")
         {
-            Description = "The pipeline, such as token-sparse-prefill; may be given several times.",
+            Description = "Pipelines, such as token-sparse-prefill.",
             HelpName = "name",
-            Arity = ArgumentArity.OneOrMore,
+            Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = true,
         };
         var all = new Option<bool>("--all") { Description = "Every ready pipeline that needs no block list of the caller." };
         Option<string> device = CommonOptions.Device();
