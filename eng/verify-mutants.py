@@ -14,7 +14,7 @@ import concurrent.futures, os, shutil, subprocess, sys, tempfile, time
 
 AT_ONCE = 6
 SECONDS = 75  # a mutant takes 5 to 30: a compilation, and configurations until the first failure
-LONG_SECONDS = 300  # verify itself gives up on a case after 120, so that no slow run passes for one that hangs
+LONG_SECONDS = 300  # over the long sequences, so that no slow run passes for one that hangs
 
 BEHIND = "step<false>(n, at[0], softmax, o);\n            }\n            "
 BEFORE = "ptx::wait_for_copies<1>();\n            "
