@@ -4,7 +4,8 @@ Needs a GPU.
     dotnet publish src/Cli -c Release -r linux-x64 --self-contained -p:TrimmedProgram=true -o PROGRAM
     python3 eng/sanitize.py PROGRAM [COUNT] [LOGS]
 
-COUNT configurations a tool, in two processes; 120 where it is left out, which have every kernel, keys gathered ahead and not.
+COUNT random configurations a tool, 150 where it is left out, which have every kernel of the ready pipelines and those with rules,
+keys gathered ahead and not; and the small ones of every pair of stages and modifiers.
 Reports of the tools that are known noise are counted by name; docs/contributing/verification.md says why each is no fault. Exit
 code 0: no other report, no failed configuration, and no kernel that was not launched. Logs go to the folder LOGS where it is
 given. Kernels are compiled into the folder that ATTNCOMPOSE_CACHE names, where it is set, so that a run of verify before it
@@ -21,7 +22,10 @@ TOOLS = [
     ("initcheck", [], ["--unpoisoned"]),
     ("synccheck", [], []),
 ]
-HALVES = ["floatout=True", "floatout=False"]
+# Suite, and which of its configurations: each kernel text in one process only.
+PARTS = [("random", "floatout=True"), ("random", "floatout=False")] + [
+    ("pairs", f"element={element} floatout={output}") for element in ("BFloat16", "Float16") for output in (True, False)]
+AT_ONCE = 12
 
 # Tool, what its report says, and the name under which it is counted.
 NOISE = [
@@ -49,10 +53,10 @@ def is_heading(title):
 
 
 def run(program, count, logs, job):
-    (tool, tool_options, options), half = job
+    (tool, tool_options, options), (suite, where) = job
     begin = [] if tool == "plain" else ["compute-sanitizer", "--tool", tool, *tool_options]
     command = [*begin, os.path.join(program, "attncompose"), "verify", "--device", "cuda", "--small", "--seed", "2",
-               "--count", str(count), "--where", half, *options]
+               "--suite", suite, "--count", str(count), "--where", where, *options]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS)
         log, code = done.stdout, done.returncode
@@ -60,7 +64,7 @@ def run(program, count, logs, job):
         log, code = (expired.stdout or b"").decode(errors="replace"), "none: out of time"
     if logs:
         os.makedirs(logs, exist_ok=True)
-        with open(os.path.join(logs, f"{tool}-{half.replace('=', '-')}.log"), "w") as file:
+        with open(os.path.join(logs, f"{tool}-{suite}-{where.replace('=', '-').replace(' ', '-')}.log"), "w") as file:
             file.write(log)
     noise, faults = collections.Counter(), collections.Counter()
     for title, place in reports(log):
@@ -79,23 +83,24 @@ def run(program, count, logs, job):
         if line.startswith(("FAILED", "  not launched: ")):
             faults[line.strip()[:200]] += 1
     launched = re.search(r"(\d+) of them launched", log)
-    return tool, half, int(launched.group(1)) if launched else 0, noise, faults
+    done = re.search(r"(\d+) of \d+ configurations", log)
+    number = lambda found: int(found.group(1)) if found else 0
+    return f"{tool}, {suite} {where}: {number(done)} configurations, {number(launched)} kernels", noise, faults
 
 
 def main():
-    program, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 120
+    program, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 150
     logs = sys.argv[3] if len(sys.argv) > 3 else None
     failed = False
     with tempfile.TemporaryDirectory() as cache:
         os.environ.setdefault("ATTNCOMPOSE_CACHE", cache)  # so that the kernels are compiled once, without a tool
-        with concurrent.futures.ThreadPoolExecutor(2 * len(TOOLS)) as pool:
-            for jobs in ([("plain", [], [])], TOOLS):
-                pairs = [(tool, half) for tool in jobs for half in HALVES]
-                for tool, half, launched, noise, faults in pool.map(lambda job: run(program, count // 2, logs, job), pairs):
-                    total = sum(faults.values())
-                    print(f"{tool} {half}: {count // 2} configurations, {launched} kernels, {total} faults", flush=True)
-                    for name, times in noise.items():
-                        print(f"  known noise, {times} times: {name}")
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            for tools in ([("plain", [], [])], TOOLS):
+                jobs = [(tool, part) for part in reversed(PARTS) for tool in tools]  # the longest first
+                for name, noise, faults in pool.map(lambda job: run(program, count // 2, logs, job), jobs):
+                    print(f"{name}, {sum(faults.values())} faults", flush=True)
+                    for known, times in noise.items():
+                        print(f"  known noise, {times} times: {known}")
                     for fault, times in faults.most_common(12):
                         print(f"  {times} times: {fault}")
                     failed |= bool(faults)

@@ -108,7 +108,10 @@ public static class ReadyConfigs
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
     public static int Texts =>
         2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length + BlockSelectors * s_selectorKernels.Length
-        + TokenSettings.Ready.Count * s_fixedKernels.Length;
+        + TokenSettings.Ready.Count * s_fixedKernels.Length + RuledTexts;
+
+    /// <summary>Those with rules, dense and beside a token selection; they are the last.</summary>
+    private static int RuledTexts => 2 * RulePipelines.Kernels.Count;
 
     /// <summary>
     /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
@@ -117,7 +120,9 @@ public static class ReadyConfigs
     public static PipelineConfig Small(int number, int seed)
     {
         int text = number % Texts;
-        int pair = text - (Texts - TokenSettings.Ready.Count * s_fixedKernels.Length);
+        if (text >= Texts - RuledTexts)
+            return SmallRuled(number, text - (Texts - RuledTexts), seed);
+        int pair = text - (Texts - RuledTexts - TokenSettings.Ready.Count * s_fixedKernels.Length);
         if (pair >= 0)
         {
             int first = 2 * s_kernels.Length;
@@ -133,19 +138,41 @@ public static class ReadyConfigs
             : blocks ? s_blockKernels[others - s_fixedKernels.Length]
             : isFixed ? s_fixedKernels[others]
             : s_kernels[text % s_kernels.Length];
+        PipelineConfig config = Small(kernel, sparse, gathersAhead: number / Texts % 2 != 0, seed);
+        return config with
+        {
+            Blocks = blocks,
+            BlockSelector = selects ? (BlockSelectorKind)(selected % BlockSelectors + 1) : BlockSelectorKind.None,
+            Count = isFixed ? (config.Window + config.KeyLength) / 2 : 0,
+        };
+    }
+
+    /// <summary>Rules take turns, since one text has them all.</summary>
+    private static PipelineConfig SmallRuled(int number, int text, int seed)
+    {
+        int round = number / Texts, rules = Enum.GetValues<RuleKind>().Length - 1;
+        PipelineConfig config = Small(RulePipelines.Kernels[text / 2], text % 2 != 0, gathersAhead: round % 2 != 0, seed);
+        return config with
+        {
+            Rule = (RuleKind)((2 * round + text) % rules + 1),
+            Content = config.Content == TensorContent.OneHot ? TensorContent.Normal : config.Content,
+        };
+    }
+
+    private static PipelineConfig Small(
+        (int HeadDim, ElementType Element, bool FloatOutput) kernel, bool sparse, bool gathersAhead, int seed)
+    {
         PipelineConfig config = Random(seed).Within(SmallMultiplyAdds, anyHeadDim: false);
         // Halved until it was small, it may have lost its prefix.
         int keyLength = sparse && config.KeyLength < config.Window + 40 ? config.KeyLength + config.Window : config.KeyLength;
         return config with
         {
-            Sparse = sparse, Blocks = blocks, Rule = RuleKind.None,
-            BlockSelector = selects ? (BlockSelectorKind)(selected % BlockSelectors + 1) : BlockSelectorKind.None,
+            Sparse = sparse, Blocks = false, BlockSelector = BlockSelectorKind.None, Rule = RuleKind.None, Count = 0,
             HeadDim = kernel.HeadDim, Element = kernel.Element, FloatOutput = kernel.FloatOutput,
             KeyLength = keyLength,
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
             MinTokens = config.MinTokens % 64,
-            GatherHeads = number / Texts % 2 * 2,
-            Count = isFixed ? (config.Window + keyLength) / 2 : 0,
+            GatherHeads = gathersAhead ? 2 : 0,
             Score = default, Budget = default, Scope = default, Pruned = false, Pool = 7,
         };
     }

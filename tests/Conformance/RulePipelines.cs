@@ -69,15 +69,15 @@ public static class RulePipelines
     /// <summary>Tokens of a document.</summary>
     public const int DocumentLength = 90;
 
-    // (head dim, element, float output) that the rules are compiled for.
-    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_kernels =
+    /// <summary>(head dim, element, float output) that the rules are compiled for.</summary>
+    public static IReadOnlyList<(int HeadDim, ElementType Element, bool FloatOutput)> Kernels { get; } =
         [(128, ElementType.BFloat16, false), (64, ElementType.Float16, true)];
 
     /// <summary>The same configuration, now and then with a rule.</summary>
     public static PipelineConfig Draw(PipelineConfig config, Random random)
     {
         ArgumentNullException.ThrowIfNull(random);
-        bool isCompiled = config is { Count: 0, Blocks: false, BlockSelector: BlockSelectorKind.None } && s_kernels.Contains((config.HeadDim, config.Element, config.FloatOutput));
+        bool isCompiled = config is { Count: 0, Blocks: false, BlockSelector: BlockSelectorKind.None } && Kernels.Contains((config.HeadDim, config.Element, config.FloatOutput));
         // One-hot scores stand for positions, which a rule moves.
         if (!isCompiled || config.Content == TensorContent.OneHot || random.Next(2) == 0)
             return config;
