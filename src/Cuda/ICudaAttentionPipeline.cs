@@ -46,8 +46,9 @@ namespace AttnCompose.Cuda
             where TOut : unmanaged;
 
         /// <summary>
-        /// Compiles and loads kernels ahead, so that the first call does not have to: in worker processes where the program can
-        /// be one (<see cref="KernelWorker"/>), else one after the other. What the kernel cache has is only loaded.
+        /// Compiles and loads kernels ahead, so that the first call does not have to. Both compile the kernels side by side in
+        /// worker processes where the program can be one (<see cref="KernelWorker"/>), else one after the other. What the kernel
+        /// cache has is only loaded.
         /// </summary>
         /// <param name="variants">Head dims and element types to be ready for.</param>
         /// <param name="progress">Told after each variant, on any thread, one at a time.</param>

@@ -125,15 +125,16 @@ public sealed class CudaDevice : AttentionDevice
     /// <summary>Waits until all work on the device's context is done.</summary>
     public void Synchronize() => Context.Check(Context.Enter("cuCtxSynchronize").ContextSynchronize(), "cuCtxSynchronize");
 
-    /// <summary>The module of a compiled kernel text, loaded once a device.</summary>
-    internal CudaModule Module(KernelCacheKey key, Func<CompiledKernel> compile)
+    /// <summary>The module of a program that was loaded; null where it was not.</summary>
+    internal CudaModule? FindModule(KernelCacheKey key) => _modules.GetValueOrDefault(key);
+
+    /// <summary>The module of a compiled program, loaded once a device.</summary>
+    internal CudaModule Module(KernelCacheKey key, CompiledKernel compiled)
     {
-        if (_modules.TryGetValue(key, out CudaModule? module))
-            return module;
         lock (_gate)
         {
-            if (!_modules.TryGetValue(key, out module))
-                _modules[key] = module = new CudaModule(this, compile());
+            if (!_modules.TryGetValue(key, out CudaModule? module))
+                _modules[key] = module = new CudaModule(this, compiled);
             return module;
         }
     }

@@ -14,7 +14,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
     private readonly KernelCache _cache;
     private readonly WorkspacePool _pool;
     private readonly CudaLaunch _launch;
-    private readonly List<(KernelVariant Variant, CudaModule Module)> _modules = [];
+    private readonly List<(KernelVariant Variant, CudaKernels Kernels)> _loaded = [];
     private int _busy;
     private bool _disposed;
 
@@ -55,12 +55,12 @@ public sealed partial class CudaPipelineRunner : IDisposable
 
     /// <summary>Compiles and loads the kernels of a head dim and element type, so that the first call does not have to.</summary>
     /// <exception cref="KernelCompilationException">They do not compile for this device.</exception>
-    public CudaModule Prepare<T, TOut>(int headDim)
+    public CudaKernels Prepare<T, TOut>(int headDim)
         where T : unmanaged
         where TOut : unmanaged
     {
         CudaArgumentChecks.CheckElements<T, TOut>(_program);
-        return ModuleFor(VariantOf<T, TOut>(headDim));
+        return KernelsFor(VariantOf<T, TOut>(headDim));
     }
 
     /// <summary>Puts a pipeline's kernels on a stream.</summary>
@@ -140,10 +140,10 @@ public sealed partial class CudaPipelineRunner : IDisposable
         if (shape.IsEmpty)
             return;
         KernelVariant variant = VariantOf<T, TOut>(shape.HeadDim);
-        CudaModule module = Loaded(variant) ?? LoadOutsideCapture(variant, stream);
+        CudaKernels kernels = Loaded(variant) ?? LoadOutsideCapture(variant, stream);
         bool ownSelection = _program.SelectsTokens && arguments.Selection is null;
         CudaWorkspace workspace = _launch.Workspace;
-        workspace.Clear(GatherRoom(module, in shape, variant.Element));
+        workspace.Clear(GatherRoom(kernels, in shape, variant.Element));
         SelectionOffsets offsets = Describe(pipeline, workspace, in shape, ownSelection);
         CudaBlockMask? blockMask = arguments.Blocks ?? arguments.BlockSelection;
         BlockListShape? ownBlocks = blockMask is null ? OwnBlocks(pipeline, in shape) : null;
@@ -167,7 +167,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         blocks.DenseHeads = arguments.DenseHeads;
         DeviceProblem problem = ProblemOf(in arguments, in shape);
         _launch.Open(
-            module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules,
+            kernels, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules,
             arguments.Tensors, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
@@ -192,12 +192,12 @@ public sealed partial class CudaPipelineRunner : IDisposable
     /// The one place that chooses whether keys and values are gathered ahead of the attention loop: how many bytes they may take,
     /// 0 where the loop copies them itself.
     /// </summary>
-    private long GatherRoom(CudaModule module, in ProblemShape shape, ElementType element)
+    private long GatherRoom(CudaKernels kernels, in ProblemShape shape, ElementType element)
     {
         CudaTuning tuning = Device.TuningFor(shape.HeadDim, element);
         if (_program.GatheredEntry is null || shape.QueryLength < tuning.GatherLength || shape.KeyLength == 0)
             return 0;
-        bool hasCopyEngine = module.Kernel(_program.GatheredEntry).Shape.BoxRows > 0;
+        bool hasCopyEngine = kernels.Kernel(_program.GatheredEntry).Shape.BoxRows > 0;
         return hasCopyEngine ? tuning.MaxWorkspace : 0;
     }
 
@@ -231,30 +231,29 @@ public sealed partial class CudaPipelineRunner : IDisposable
     private static KernelVariant VariantOf<T, TOut>(int headDim) =>
         new(headDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
 
-    private CudaModule ModuleFor(KernelVariant variant) => Loaded(variant) ?? Load(variant);
+    private CudaKernels KernelsFor(KernelVariant variant) => Loaded(variant) ?? Load(variant);
 
-    private CudaModule? Loaded(KernelVariant variant)
+    private CudaKernels? Loaded(KernelVariant variant)
     {
-        foreach (var known in _modules)
+        foreach (var known in _loaded)
         {
             if (known.Variant == variant)
-                return known.Module;
+                return known.Kernels;
         }
         return null;
     }
 
-    private CudaModule LoadOutsideCapture(KernelVariant variant, CudaStream stream)
+    private CudaKernels LoadOutsideCapture(KernelVariant variant, CudaStream stream)
     {
         stream.RefuseCapture($"Loading kernels for {variant}");
         return Load(variant);
     }
 
-    private CudaModule Load(KernelVariant variant)
+    private CudaKernels Load(KernelVariant variant)
     {
-        PreparedKernel prepared = _cache.Prepare(_program.Source, OptionsOf(variant));
-        CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));
-        _modules.Add((variant, module));
-        return module;
+        CudaKernels kernels = CudaKernels.Load(Device, _cache, _program.Source, OptionsOf(variant));
+        _loaded.Add((variant, kernels));
+        return kernels;
     }
 
     private CompileOptions OptionsOf(KernelVariant variant) => new()
