@@ -44,6 +44,8 @@ internal static class DoctorReport
         output.WriteLine(cuda.Cache.Directory is null || cuda.Cache.Problem is not null
             ? $"  not kept: {CommandLine.OneLine(cuda.Cache.Problem ?? "the cache is off")}"
             : Text($"  {cuda.Cache.Directory}: {cuda.Cache.Entries} entries, {cuda.Cache.Bytes / MiB:0.0} MiB"));
+        KernelWorkers workers = KernelWorkers.Current;
+        output.WriteLine(Text($"  what is not there is compiled {(workers is { Any: true, Most: > 1 } ? $"by {workers.Most} processes" : "by one process")}"));
 
         output.WriteLine("What this means");
         foreach (string line in Meaning(cpu, cuda))

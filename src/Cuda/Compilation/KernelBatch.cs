@@ -46,8 +46,8 @@ internal static class KernelBatch
     /// <summary>Gets every kernel.</summary>
     /// <param name="kernels">What to get.</param>
     /// <param name="workers">
-    /// Where to compile. With room for 1 worker this process compiles, unless it does so for another batch; with room for none, or
-    /// where the program cannot start any, it does in any case, one kernel after the other.
+    /// Where to compile, after other batches where they have all workers. One kernel this process compiles, unless it does so for
+    /// another batch; where there may be no worker, it compiles all, one after the other.
     /// </param>
     /// <param name="here">Compiles in this process.</param>
     /// <param name="get">Gets a kernel, from a cache or by the compiler that it is given; called on several threads.</param>
@@ -67,25 +67,36 @@ internal static class KernelBatch
         (int Number, Exception? Exception) failure = (int.MaxValue, null);
         bool hasFailed = false;
         int byWorkers = 0, wanted = Math.Min(kernels.Count, workers.Most);
-        bool isHere = wanted < 2 && Interlocked.Increment(ref s_here) == 1;
-        int processes = isHere ? 0 : workers.Take(wanted);
+        bool isHere = (wanted < 2 && Interlocked.Increment(ref s_here) == 1) || !workers.Any;
+
+        CompiledKernel GetByWorker(PreparedKernel kernel, ref bool isLost)
+        {
+            KernelWorkerProcess worker = workers.Enter(cancellation);
+            try
+            {
+                return get(kernel, kernel =>
+                {
+                    if (worker.Compile(kernel, cancellation) is not { } compiled)
+                        return here(kernel);
+                    Interlocked.Increment(ref byWorkers);
+                    return compiled;
+                });
+            }
+            finally
+            {
+                isLost = worker.IsLost;
+                KernelWorkers.Leave(worker);
+            }
+        }
 
         void Work()
         {
-            using KernelWorkerProcess? worker = processes == 0 ? null : new(workers.Command!, cancellation);
-            CompiledKernel Compile(PreparedKernel kernel)
-            {
-                if (worker?.Compile(kernel) is not { } compiled)
-                    return here(kernel);
-                Interlocked.Increment(ref byWorkers);
-                return compiled;
-            }
-
+            bool isLost = isHere; // after a worker that is lost the next would be, too
             while (!cancellation.IsCancellationRequested && !Volatile.Read(ref hasFailed) && numbers.TryDequeue(out int number))
             {
                 try
                 {
-                    CompiledKernel kernel = get(kernels[number], Compile);
+                    CompiledKernel kernel = isLost ? get(kernels[number], here) : GetByWorker(kernels[number], ref isLost);
                     lock (gate)
                         done(number, kernel);
                 }
@@ -98,14 +109,13 @@ internal static class KernelBatch
             }
         }
 
-        Thread[] threads = [.. Enumerable.Range(0, processes).Select(_ => new Thread(Work) { IsBackground = true })];
+        Thread[] threads = [.. Enumerable.Range(0, isHere ? 0 : wanted).Select(_ => new Thread(Work) { IsBackground = true })];
         foreach (Thread thread in threads)
             thread.Start();
-        if (processes == 0)
+        if (isHere)
             Work();
         foreach (Thread thread in threads)
             thread.Join();
-        workers.Return(processes);
         if (wanted < 2)
             Interlocked.Decrement(ref s_here);
         cancellation.ThrowIfCancellationRequested();

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace AttnCompose.Cuda;
 
-/// <summary>The worker processes that may be started, which all batches of a process share.</summary>
+/// <summary>The worker processes that may run at a time, which all batches of this process share.</summary>
 /// <param name="Command">How to start one; null where the program cannot be one.</param>
 /// <param name="Most">Most that run at a time.</param>
 internal sealed record KernelWorkers(ProcessStartInfo? Command, int Most)
@@ -11,12 +11,21 @@ internal sealed record KernelWorkers(ProcessStartInfo? Command, int Most)
     private const int MostUnasked = 8;
 
     /// <summary>Bytes that a worker holds at its peak: the runtime, NVRTC and one program.</summary>
-    private const long WorkerBytes = 512L << 20;
+    private const long WorkerBytes = 256L << 20;
 
+    /// <summary>How long a worker without work stays for the next batch, milliseconds.</summary>
+    private const int Patience = 2000;
+
+    private static readonly object s_gate = new();
+    private static readonly List<(KernelWorkerProcess Worker, long Since)> s_idle = [];
+    private static readonly Timer s_dismissal = new(static _ => Dismiss());
     private static int s_running;
 
     /// <summary>Those of this process, as <see cref="CudaSettings"/> say.</summary>
     public static KernelWorkers Current => new(KernelWorker.Command, MostOf(CudaSettings.Current));
+
+    /// <summary>Whether there may be any.</summary>
+    public bool Any => Command is not null && Most > 0;
 
     /// <summary>
     /// Where none are named: one a processor, and no more than fit in half of the memory that the machine, or the container, has.
@@ -24,19 +33,61 @@ internal sealed record KernelWorkers(ProcessStartInfo? Command, int Most)
     public static int MostOf(CudaSettings settings) => settings.CompileWorkers ?? (int)Math.Min(
         Math.Min(Environment.ProcessorCount, MostUnasked), GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2 / WorkerBytes);
 
-    /// <summary>As many of the wanted ones as may be started now; 0 where other batches have them all.</summary>
-    public int Take(int wanted)
+    /// <summary>A worker, as soon as fewer than <see cref="Most"/> run. Whoever enters leaves, and waits for nothing else before.</summary>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public KernelWorkerProcess Enter(CancellationToken cancellation)
     {
-        while (Command is not null)
+        using CancellationTokenRegistration wake = cancellation.Register(static () =>
         {
-            int running = Volatile.Read(ref s_running);
-            int taken = Math.Clamp(Most - running, 0, wanted);
-            if (Interlocked.CompareExchange(ref s_running, running + taken, running) == running)
-                return taken;
+            lock (s_gate)
+                Monitor.PulseAll(s_gate);
+        });
+        lock (s_gate)
+        {
+            while (s_running >= Most)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                Monitor.Wait(s_gate);
+            }
+            s_running++;
+            int known = s_idle.FindLastIndex(idle => idle.Worker.Command == Command);
+            if (known < 0)
+                return new(Command!);
+            KernelWorkerProcess worker = s_idle[known].Worker;
+            s_idle.RemoveAt(known);
+            return worker;
         }
-        return 0;
     }
 
-    /// <summary>Gives back what was taken.</summary>
-    public void Return(int taken) => Interlocked.Add(ref s_running, -taken);
+    /// <summary>Gives a worker back. It ends when nobody wants it for a while, and with this process in any case.</summary>
+    public static void Leave(KernelWorkerProcess worker)
+    {
+        lock (s_gate)
+        {
+            s_running--;
+            Monitor.PulseAll(s_gate);
+            if (!worker.IsLost)
+            {
+                s_idle.Add((worker, Environment.TickCount64));
+                s_dismissal.Change(Patience, Patience);
+                return;
+            }
+        }
+        worker.Dispose();
+    }
+
+    private static void Dismiss()
+    {
+        (KernelWorkerProcess Worker, long Since)[] dismissed;
+        lock (s_gate)
+        {
+            long latest = Environment.TickCount64 - Patience;
+            dismissed = [.. s_idle.Where(idle => idle.Since <= latest)];
+            s_idle.RemoveAll(idle => idle.Since <= latest);
+            if (s_idle.Count == 0)
+                s_dismissal.Change(Timeout.Infinite, Timeout.Infinite);
+        }
+        foreach ((KernelWorkerProcess worker, _) in dismissed)
+            worker.Dispose();
+    }
 }

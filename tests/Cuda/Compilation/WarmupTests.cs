@@ -67,19 +67,22 @@ public sealed class WarmupTests
     }
 
     [NvrtcFact]
-    public void Batches_beside_each_other_share_the_workers_that_there_may_be()
+    public async Task Batches_beside_each_other_share_the_workers_that_there_may_be()
     {
-        PreparedKernel[] kernels = Kernels(6);
-        int second = -1, third = -1;
-        int first = KernelBatch.Get(
-            _cache, kernels[..2], Workers(2),
-            (i, _, _) => (second, third) = i > 0 ? (second, third) : (Get(kernels[2..4], Workers(2)), Get(kernels[4..], Workers(3))),
-            default);
-        Assert.Equal((2, 0, 2), (first, second, third));
-        KernelWorkers all = Workers(3);
-        Assert.Equal((2, 1, 0), (all.Take(2), all.Take(2), all.Take(1)));
-        all.Return(3);
-        Assert.Equal(0, (all with { Command = null }).Take(2));
+        KernelWorkers workers = Workers(2);
+        KernelWorkerProcess first = workers.Enter(default), second = workers.Enter(default);
+        using var cancellation = new CancellationTokenSource(TimeSpan.FromMilliseconds(100));
+        Assert.ThrowsAny<OperationCanceledException>(() => workers.Enter(cancellation.Token));
+        PreparedKernel[] kernels = Kernels(3);
+        Task<int> waiting = Task.Run(() => Get(kernels, workers));
+        Assert.NotNull(first.Compile(kernels[0], default));
+        Assert.False(waiting.IsCompleted);
+        KernelWorkers.Leave(first);
+        Assert.Equal(3, await waiting);
+        Assert.Same(first, workers.Enter(default)); // by the one process that there was
+        Assert.False(first.IsLost);
+        KernelWorkers.Leave(first);
+        KernelWorkers.Leave(second);
     }
 
     [NvrtcFact]

@@ -42,10 +42,10 @@ internal static partial class CompiledTexts
         var kernel = new PreparedKernel(
             source, options, headers, KernelCacheKey.Compute(source, headers, options, KernelCompiler.Identity));
         if (!s_idle.TryTake(out KernelWorkerProcess? worker))
-            worker = new(Program.Command("attncompose-kernel-worker"), CancellationToken.None);
+            worker = new(Program.Command("attncompose-kernel-worker"));
         try
         {
-            return worker.Compile(kernel) ?? throw new InvalidOperationException("A worker ended before its time, or found no compiler.");
+            return worker.Compile(kernel, CancellationToken.None) ?? throw new InvalidOperationException("A worker ended before its time, or found no compiler.");
         }
         finally
         {
