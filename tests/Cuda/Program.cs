@@ -16,7 +16,6 @@ internal static class Program
         {
             ["gpu", .. var names] => GpuTestRunner.Run(names),
             ["host-time"] => HostTime.Measure(),
-            ["probe", .. var names] => Probe.Run(names),
             ["compile-slowly", var folder, var milliseconds] => CompileSlowly(folder, TimeSpan.FromMilliseconds(int.Parse(milliseconds))),
             ["compile"] => Compile(),
             ["say-nothing"] => SayNothing(),

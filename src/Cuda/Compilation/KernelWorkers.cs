@@ -18,7 +18,7 @@ internal sealed record KernelWorkers(ProcessStartInfo? Command, int Most)
 
     private static readonly object s_gate = new();
     private static readonly List<(KernelWorkerProcess Worker, long Since)> s_idle = [];
-    private static readonly Timer s_dismissal = new(static _ => Dismiss());
+    private static readonly Timer s_dismissal = new(static _ => Dismiss(Patience));
     private static int s_running;
 
     /// <summary>Those of this process, as <see cref="CudaSettings"/> say.</summary>
@@ -50,7 +50,7 @@ internal sealed record KernelWorkers(ProcessStartInfo? Command, int Most)
                 Monitor.Wait(s_gate);
             }
             s_running++;
-            int known = s_idle.FindLastIndex(idle => idle.Worker.Command == Command);
+            int known = s_idle.FindLastIndex(each => each.Worker.Command == Command);
             if (known < 0)
                 return new(Command!);
             KernelWorkerProcess worker = s_idle[known].Worker;
@@ -76,14 +76,15 @@ internal sealed record KernelWorkers(ProcessStartInfo? Command, int Most)
         worker.Dispose();
     }
 
-    private static void Dismiss()
+    /// <summary>Ends the workers that had nothing to do for a while, milliseconds.</summary>
+    public static void Dismiss(int idle)
     {
         (KernelWorkerProcess Worker, long Since)[] dismissed;
         lock (s_gate)
         {
-            long latest = Environment.TickCount64 - Patience;
-            dismissed = [.. s_idle.Where(idle => idle.Since <= latest)];
-            s_idle.RemoveAll(idle => idle.Since <= latest);
+            long latest = Environment.TickCount64 - idle;
+            dismissed = [.. s_idle.Where(each => each.Since <= latest)];
+            s_idle.RemoveAll(each => each.Since <= latest);
             if (s_idle.Count == 0)
                 s_dismissal.Change(Timeout.Infinite, Timeout.Infinite);
         }

@@ -82,6 +82,9 @@ public sealed class WarmupTests
         Assert.Same(first, workers.Enter(default)); // by the one process that there was
         Assert.False(first.IsLost);
         KernelWorkers.Leave(first);
+        KernelWorkers.Dismiss(idle: 0);
+        Assert.NotSame(first, workers.Enter(default));
+        KernelWorkers.Leave(second);
         KernelWorkers.Leave(second);
     }
 
