@@ -13,7 +13,7 @@ public sealed partial class CudaPipelineRunner
         ObjectDisposedException.ThrowIf(_disposed, this);
         foreach (KernelVariant variant in variants)
             variant.Check(_program);
-        KernelVariant[] wanted = [.. variants.Distinct()];
+        KernelVariant[] wanted = [.. variants.SelectMany(Resolved).Distinct()];
         PreparedKernel[] kernels = [.. wanted.Select(variant => _cache.Prepare(_program.Source, OptionsOf(variant)))];
         var compiledHere = new HashSet<KernelCacheKey>();
         var clock = Stopwatch.StartNew();
