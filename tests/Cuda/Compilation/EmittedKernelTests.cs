@@ -44,7 +44,7 @@ internal static class EmittedKernels
     }
 
     /// <summary>
-    /// Text, head dim and shape of tiles: every shape under both masks, and over gathered keys at the head dims that are used most.
+    /// Text, head dim and shape of tiles: every shape under both masks, and over gathered keys at the head dim that is used most.
     /// </summary>
     public static TheoryData<string, int, string> Tiles()
     {
@@ -55,7 +55,7 @@ internal static class EmittedKernels
             {
                 cases.Add("mapped_attention, causal", headDim, tile.ToString());
                 cases.Add("mapped_attention, full", headDim, tile.ToString());
-                if (headDim is 64 or 128)
+                if (headDim == 128)
                     cases.Add("token_sparse_prefill", headDim, tile.ToString());
             }
         }

@@ -1,4 +1,5 @@
 using AttnCompose.Conformance;
+using AttnCompose.Cuda;
 
 namespace AttnCompose.Pipelines.Tests;
 
