@@ -106,6 +106,9 @@ namespace AttnCompose.Cuda
         /// <summary>Whether it has score or mask rules, which bound the positions.</summary>
         public bool HasRules { get; init; }
 
+        /// <summary>Whether its attention loops run in the tiles that a tuning chooses: without rules and without a block list.</summary>
+        public bool HasTileChoice { get; init; }
+
         /// <summary>The attention loop over keys and values that were gathered ahead; null where they never are.</summary>
         public string? GatheredEntry { get; init; }
     }

@@ -85,6 +85,7 @@ public static class KernelWorker
         writer.Write(options.HeadDim);
         writer.Write((int)options.Element);
         writer.Write((int)options.Output);
+        writer.Write(options.AttentionTile?.ToString() ?? "");
         writer.Write(options.Delays);
         writer.Write(options.Verbose);
         writer.Write(options.LineInfo);
@@ -130,6 +131,7 @@ public static class KernelWorker
             HeadDim = reader.ReadInt32(),
             Element = (ElementType)reader.ReadInt32(),
             Output = (ElementType)reader.ReadInt32(),
+            AttentionTile = AttentionTile.TryParse(reader.ReadString(), out AttentionTile tile) ? tile : null,
             Delays = reader.ReadBoolean(),
             Verbose = reader.ReadBoolean(),
             LineInfo = reader.ReadBoolean(),

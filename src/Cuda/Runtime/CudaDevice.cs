@@ -80,7 +80,7 @@ public sealed class CudaDevice : AttentionDevice
     public CudaStream DefaultStream => Volatile.Read(ref _stream) ?? MakeDefaultStream();
 
     /// <summary>
-    /// Choices that change the time and memory of calls, and no result. Read at the beginning of each call. Where it is set, it
+    /// Choices that change the time and memory of calls, and of results no more than the order of sums. Read at the beginning of each call. Where it is set, it
     /// is for all calls, and what <c>attncompose tune</c> stored is not used.
     /// </summary>
     public CudaTuning Tuning
@@ -96,12 +96,14 @@ public sealed class CudaDevice : AttentionDevice
     /// <summary>The first error that made the device unusable for this process; null while there was none.</summary>
     public CudaException? Fault => Context.Fault;
 
-    /// <summary>The choices for calls of a head dim and element type.</summary>
-    public CudaTuning TuningFor(int headDim, ElementType element)
+    /// <summary>The choices for calls of a head dim, element type, mask and number of queries.</summary>
+    public CudaTuning TuningFor(int headDim, ElementType element, AttentionMask mask, int queryLength) =>
+        TuningFor(new TuningClass(headDim, element, mask, queryLength >= TuningClass.LongFrom));
+
+    internal CudaTuning TuningFor(TuningClass wanted)
     {
         if (OwnTuning is null)
         {
-            var wanted = new TuningClass(headDim, element);
             foreach ((TuningClass of, CudaTuning tuning) in StoredTunings)
             {
                 if (of == wanted)

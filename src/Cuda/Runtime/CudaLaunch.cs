@@ -196,15 +196,14 @@ public sealed class CudaLaunch : IDisposable
     }
 
     internal void Open(
-        CudaKernels kernels, CudaStream stream, ElementType element,
+        CudaKernels kernels, CudaStream stream, CudaTuning tuning, ElementType element,
         in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, in DeviceBlockList blocks,
         ReadOnlySpan<CudaRuleSpan> rules, CudaStageTensors? tensors, nint workspace)
     {
         for (int i = 0; i < rules.Length; i++)
             _ruleSpans[i] = rules[i].Device;
         _ruleBounds = new(workspace + (nint)Workspace.RuleBounds.Offset, Workspace.RuleBounds.Blocks);
-        (_element, _tensors) = (element, tensors);
-        _tuning = stream.Device.TuningFor(shape.HeadDim, element);
+        (_element, _tensors, _tuning) = (element, tensors, tuning);
         (_kernels, _stream, _workspace) = (kernels, stream, workspace);
         (_shape, _problem, _tokens, _blocks) = (shape, problem, tokens, blocks);
         _kernel = null;

@@ -14,7 +14,7 @@ public sealed partial class CudaPipelineRunner
         ObjectDisposedException.ThrowIf(_disposed, this);
         foreach (KernelVariant variant in variants)
             variant.Check(_program);
-        KernelVariant[] wanted = [.. variants.Distinct()];
+        KernelVariant[] wanted = [.. variants.SelectMany(Resolved).Distinct()];
         PreparedKernel[][] programs = [.. wanted.Select(variant => _cache.PreparePrograms(_program.Source, OptionsOf(variant)))];
         int[] variantOf = [.. programs.SelectMany((each, variant) => Enumerable.Repeat(variant, each.Length))];
         int[] left = [.. programs.Select(each => each.Length)];
