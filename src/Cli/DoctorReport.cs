@@ -46,7 +46,8 @@ internal static class DoctorReport
             ? $"  not kept: {CommandLine.OneLine(cuda.Cache.Problem ?? "the cache is off")}"
             : Text($"  {cuda.Cache.Directory}: {cuda.Cache.Entries} entries, {cuda.Cache.Bytes / MiB:0.0} MiB"));
         KernelWorkers workers = KernelWorkers.Current;
-        output.WriteLine(Text($"  what is not there is compiled {(workers is { Any: true, Most: > 1 } ? $"by {workers.Most} processes" : "by one process")}"));
+        string by = workers is { Any: true, Most: > 1 } ? Text($"{workers.Most} processes") : "one process";
+        output.WriteLine($"  what is not there is compiled by {by}");
 
         output.WriteLine("What this means");
         foreach (string line in Meaning(cpu, cuda))

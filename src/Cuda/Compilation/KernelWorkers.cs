@@ -33,7 +33,7 @@ internal sealed record KernelWorkers(ProcessStartInfo? Command, int Most)
     public static int MostOf(CudaSettings settings) => settings.CompileWorkers ?? (int)Math.Min(
         Math.Min(Environment.ProcessorCount, MostUnasked), GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 2 / WorkerBytes);
 
-    /// <summary>A worker, as soon as fewer than <see cref="Most"/> run. Whoever enters leaves, and waits for nothing else before.</summary>
+    /// <summary>A worker, as soon as fewer than <see cref="Most"/> run. Whoever enters leaves, and enters no second time before.</summary>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     public KernelWorkerProcess Enter(CancellationToken cancellation)
     {

@@ -49,8 +49,9 @@ public sealed class KernelSourceTests
             Assert.Equal(2, program.CudaText.Split("__global__").Length);
         });
         // Nothing is lost: the kernels after what they share are the text.
-        Assert.Equal(
-            source.CudaText, common + string.Concat(programs.Select(program => program.CudaText[(program.CudaText.IndexOf("// -- kernel ", StringComparison.Ordinal))..])));
+        IEnumerable<string> kernels = programs.Select(
+            program => program.CudaText[program.CudaText.IndexOf("// -- kernel ", StringComparison.Ordinal)..]);
+        Assert.Equal(source.CudaText, common + string.Concat(kernels));
     }
 
     [Fact]
@@ -77,7 +78,8 @@ public sealed class KernelSourceTests
     {
         KernelSource source = Two("undeclared = 1;");
         int line = 1 + source.CudaText[..source.CudaText.IndexOf("undeclared", StringComparison.Ordinal)].Count(c => c == '\n');
-        var e = Assert.Throws<KernelCompilationException>(() => KernelCompiler.CompileAll([.. source.Programs().Select(p => (p, Sources.Sm80))]));
+        var e = Assert.Throws<KernelCompilationException>(
+            () => KernelCompiler.CompileAll([.. source.Programs().Select(p => (p, Sources.Sm80))]));
         Assert.Equal("two_second", e.SourceName);
         Assert.Contains($"two.cu({line}): error", e.Log, StringComparison.Ordinal);
     }
@@ -85,7 +87,8 @@ public sealed class KernelSourceTests
     [Fact]
     public void What_a_kernel_does_not_reach_does_not_tell_texts_apart_in_these_tests()
     {
-        KernelSource one = Two("*p = 3;"), two = new("other", one.CudaText.Replace("two_", "other_").Replace("kFactor = 2", "kFactor = 3"), []);
+        KernelSource one = Two("*p = 3;");
+        KernelSource two = new("other", one.CudaText.Replace("two_", "other_").Replace("kFactor = 2", "kFactor = 3"), []);
         string[] Reached(KernelSource source) => [.. source.Programs().Select(CompiledTexts.WithoutNeighbours)];
         Assert.Equal(Reached(one)[1], Reached(two)[1]);
         Assert.NotEqual(Reached(one)[0], Reached(two)[0]);
