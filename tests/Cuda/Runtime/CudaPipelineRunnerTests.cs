@@ -279,9 +279,9 @@ public sealed class CudaPipelineRunnerTests : IDisposable
     public void Preparing_compiles_the_tiles_of_calls_of_every_length()
     {
         _device.StoredTunings = [(s_longCalls, new() { AttentionTile = new(128, 176, 2) })];
-        CudaModule ofLong = Make(s_choosing).Runner.Prepare<Half, Half>(64);
+        CudaKernels ofLong = Make(s_choosing).Runner.Prepare<Half, Half>(64);
         Assert.Equal([null, new(128, 176, 2)], _compiled.Select(options => options.AttentionTile));
-        Assert.Contains("-DATTNCOMPOSE_ATTENTION_TILE=128,176,2", ofLong.Compiled.Log, StringComparison.Ordinal);
+        Assert.Contains("-DATTNCOMPOSE_ATTENTION_TILE=128,176,2", Assert.Single(ofLong.Modules).Compiled.Log, StringComparison.Ordinal);
         Assert.Empty(Compiled(s_choosing, 64, 70, TuningClass.LongFrom));
     }
 
