@@ -30,6 +30,7 @@ internal static class DoctorReport
             output.WriteLine(gpu.Problem is null ? $"    kernels are compiled for {gpu.Architecture}" : $"    cannot be used: {gpu.Problem}");
             if (gpu.Loops is { } loops)
                 output.WriteLine($"    attention loop: {loops}");
+            WriteTiles(output, gpu);
         }
         if (cuda.Gpus.Count == 0)
             output.WriteLine("  none");
@@ -44,10 +45,31 @@ internal static class DoctorReport
         output.WriteLine(cuda.Cache.Directory is null || cuda.Cache.Problem is not null
             ? $"  not kept: {CommandLine.OneLine(cuda.Cache.Problem ?? "the cache is off")}"
             : Text($"  {cuda.Cache.Directory}: {cuda.Cache.Entries} entries, {cuda.Cache.Bytes / MiB:0.0} MiB"));
+        KernelWorkers workers = KernelWorkers.Current;
+        string by = workers is { Any: true, Most: > 1 } ? Text($"{workers.Most} processes") : "one process";
+        output.WriteLine($"  what is not there is compiled by {by}");
 
         output.WriteLine("What this means");
         foreach (string line in Meaning(cpu, cuda))
             output.WriteLine($"  {line}");
+    }
+
+    /// <summary>Which tiles the wgmma loop runs in, and why.</summary>
+    private static void WriteTiles(TextWriter output, GpuReport gpu)
+    {
+        if (gpu.Loops is not { WgmmaHeadDims.Count: > 0 } loops)
+            return;
+        var defaults = loops.WgmmaHeadDims.Select(dim => $"{AttentionTile.DefaultFor(dim)} at head dim {dim}");
+        output.WriteLine($"    attention tiles (queries x keys x stages): {string.Join(", ", defaults)}");
+        var tuned = gpu.Tunings.Where(stored => stored.Tuning.AttentionTile is not null).ToArray();
+        foreach (var (of, tuning) in tuned)
+        {
+            output.WriteLine(
+                $"      but {tuning.AttentionTile} at head dim {of.HeadDim}, {of.Element}, {of.MaskWord} mask, {of.LengthWord} calls:"
+                + " 'attncompose tune' measured it to be faster");
+        }
+        if (tuned.Length == 0)
+            output.WriteLine("      for all calls: 'attncompose tune' has stored no others");
     }
 
     private static IEnumerable<string> Meaning(CpuReport cpu, CudaReport cuda)

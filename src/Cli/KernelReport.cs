@@ -21,7 +21,8 @@ internal static class KernelReport
         TextWriter output, TextWriter error, IReadOnlyList<KernelSource> pipelines, IReadOnlyList<KernelVariant> variants,
         string architecture)
     {
-        var all = pipelines.SelectMany(source => variants.Select(variant => (Source: source, Variant: variant))).ToArray();
+        var all = pipelines.SelectMany(source => source.Programs())
+            .SelectMany(program => variants.Select(variant => (Source: program, Variant: variant))).ToArray();
         IReadOnlyList<CompiledKernel> compiled = KernelCompiler.CompileAll(
             [.. all.Select(each => (each.Source, Options(each.Variant, architecture)))], new Progress(error, all.Length));
         int kernels = 0, faults = 0;
@@ -48,19 +49,19 @@ internal static class KernelReport
             }
         }
         output.WriteLine(Text(
-            $"{kernels} kernels in {all.Length} texts for {architecture} by NVRTC {KernelCompiler.Version}: {faults} faults"));
+            $"{kernels} kernels in {pipelines.Count * variants.Count} texts for {architecture} by NVRTC {KernelCompiler.Version}: {faults} faults"));
         return faults == 0 && kernels > 0;
     }
 
-    /// <summary>A line every few texts: compiling them takes from seconds to minutes.</summary>
+    /// <summary>A line every few kernels: compiling them takes from seconds to minutes.</summary>
     private sealed class Progress(TextWriter error, int total) : IProgress<int>
     {
-        private const int Step = 8;
+        private const int Step = 32;
 
         public void Report(int value)
         {
             if (value % Step == 0 && value < total)
-                error.WriteLine(Text($"{value} of {total} kernel texts are compiled"));
+                error.WriteLine(Text($"{value} of {total} kernels are compiled"));
         }
     }
 

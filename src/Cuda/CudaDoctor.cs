@@ -41,6 +41,9 @@ public sealed record GpuReport(
 
     /// <summary>Which attention main loop runs at which head dim; null where NVRTC cannot tell.</summary>
     public AttentionLoops? Loops { get; init; }
+
+    /// <summary>What <c>attncompose tune</c> stored for it.</summary>
+    internal IReadOnlyList<(TuningClass Class, CudaTuning Tuning)> Tunings { get; init; } = [];
 }
 
 /// <summary>The run-time compiler.</summary>
@@ -72,7 +75,8 @@ public static class CudaDoctor
         NvrtcReport nvrtc = ExamineNvrtc();
         (DriverReport driver, CudaDriverApi? api) = ExamineDriver();
         IReadOnlyList<GpuReport> gpus = api is null ? [] : ExamineGpus(api, nvrtc);
-        return new(driver, [.. gpus.Select(gpu => gpu with { Loops = ExamineLoops(gpu, nvrtc) })], nvrtc, ExamineCache(cache));
+        gpus = [.. gpus.Select(gpu => gpu with { Loops = ExamineLoops(gpu, nvrtc), Tunings = ExamineTunings(gpu, api!, cache) })];
+        return new(driver, gpus, nvrtc, ExamineCache(cache));
     }
 
     private static AttentionLoops? ExamineLoops(GpuReport gpu, NvrtcReport nvrtc)
@@ -88,6 +92,12 @@ public static class CudaDoctor
             return null;
         }
     }
+
+    private static IReadOnlyList<(TuningClass Class, CudaTuning Tuning)> ExamineTunings(
+        GpuReport gpu, CudaDriverApi api, KernelCache cache) =>
+        api.DriverVersion(out int driver) == CudaResult.Success
+            ? TuningFile.Read(TuningFile.DeviceKey(gpu.Model, gpu.Multiprocessors, gpu.MemoryBytes, driver), cache)
+            : [];
 
     internal static IReadOnlyList<GpuReport> ExamineGpus(CudaDriverApi driver, NvrtcReport nvrtc)
     {

@@ -14,8 +14,9 @@ namespace AttnCompose.Cuda;
 /// that caused it. Slow.</description></item>
 /// <item><term><c>ATTNCOMPOSE_DELAYS</c></term><description><c>1</c>: kernels are compiled with random delays at their
 /// barriers, which brings races to light. Slow.</description></item>
-/// <item><term><c>ATTNCOMPOSE_WORKERS</c></term><description>Most worker processes that a warm-up compiles in, each with some
-/// hundred megabytes; <c>0</c>: none. As many as there are processors, up to 8, otherwise.</description></item>
+/// <item><term><c>ATTNCOMPOSE_WORKERS</c></term><description>Most worker processes that kernels are compiled in, each with some
+/// hundred megabytes; <c>0</c>: none. As many as there are processors, up to 8 and to half of the memory,
+/// otherwise.</description></item>
 /// <item><term><c>XDG_CACHE_HOME</c></term><description>Where the cache folder <c>attncompose</c> is made on Linux and macOS;
 /// <c>~/.cache</c> otherwise.</description></item>
 /// <item><term><c>CUDA_PATH</c>, <c>CUDA_HOME</c>, <c>VIRTUAL_ENV</c>, <c>CONDA_PREFIX</c></term><description>Places where
@@ -47,7 +48,7 @@ public sealed record CudaSettings
     /// <summary>Whether kernels have random delays at their barriers.</summary>
     public bool DelayBarriers { get; init; }
 
-    /// <summary>Most worker processes that a warm-up compiles in; null for the number that fits the machine.</summary>
+    /// <summary>Most worker processes that kernels are compiled in; null for the number that fits the machine.</summary>
     public int? CompileWorkers { get; init; }
 
     /// <summary>Toolkit folders named by the environment.</summary>

@@ -29,6 +29,13 @@ public sealed record CudaTuning
     /// </summary>
     public int GraphKernels { get; init; } = 3;
 
+    /// <summary>
+    /// Shape of the wgmma attention loop's tiles where the copy engine brings keys; null for the default of the head dim. One that the
+    /// head dim does not have (<see cref="AttnCompose.Cuda.AttentionTile.OthersFor"/>) is as null. A pipeline is compiled apart for each
+    /// shape. Another shape adds in another order, so the last bits of results may differ.
+    /// </summary>
+    public AttentionTile? AttentionTile { get; init; }
+
     /// <summary>Most thread blocks that share the keys of one head or sequence while tokens are selected, 1 to 8.</summary>
     public int TeamBlocks { get; init; } = 8;
 }

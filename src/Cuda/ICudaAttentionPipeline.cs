@@ -46,8 +46,9 @@ namespace AttnCompose.Cuda
             where TOut : unmanaged;
 
         /// <summary>
-        /// Compiles and loads kernels ahead, so that the first call does not have to: in worker processes where the program can
-        /// be one (<see cref="KernelWorker"/>), else one after the other. What the kernel cache has is only loaded.
+        /// Compiles and loads kernels ahead, so that the first call does not have to. Both compile the kernels side by side in
+        /// worker processes where the program can be one (<see cref="KernelWorker"/>), else one after the other. What the kernel
+        /// cache has is only loaded.
         /// </summary>
         /// <param name="variants">Head dims and element types to be ready for.</param>
         /// <param name="progress">Told after each variant, on any thread, one at a time.</param>
@@ -104,6 +105,9 @@ namespace AttnCompose.Cuda
 
         /// <summary>Whether it has score or mask rules, which bound the positions.</summary>
         public bool HasRules { get; init; }
+
+        /// <summary>Whether its attention loops run in the tiles that a tuning chooses: without rules and without a block list.</summary>
+        public bool HasTileChoice { get; init; }
 
         /// <summary>The attention loop over keys and values that were gathered ahead; null where they never are.</summary>
         public string? GatheredEntry { get; init; }

@@ -184,14 +184,15 @@ public abstract partial class StageContract
             .. StageAssembly().Matches(Pipeline.CudaSource).Select(match => match.Groups["name"].Value).Distinct()
                 .Select(Assembly.Load),
         ];
-        CompiledKernel compiled = KernelCompiler.Compile(
-            new KernelSource(plan.Name.Replace('-', '_'), Pipeline.CudaSource, stages),
-            new CompileOptions
-            {
-                Architecture = architecture, HeadDim = plan.HeadDim == 0 ? 128 : plan.HeadDim,
-                Element = element, Output = element, Verbose = true,
-            });
-        Assert.Empty(compiled.Faults);
+        var options = new CompileOptions
+        {
+            Architecture = architecture, HeadDim = plan.HeadDim == 0 ? 128 : plan.HeadDim,
+            Element = element, Output = element, Verbose = true,
+        };
+        var source = new KernelSource(plan.Name.Replace('-', '_'), Pipeline.CudaSource, stages);
+        IReadOnlyList<CompiledKernel> compiled = KernelCompiler.CompileAll(
+            [.. source.Programs().Select(program => (program, options))]);
+        Assert.Empty(compiled.SelectMany(kernel => kernel.Faults));
     }
 
     /// <summary>

@@ -50,6 +50,27 @@ public sealed class DoctorTests
     }
 
     [Fact]
+    public void Which_tiles_the_attention_loop_runs_in_is_said_with_the_reason()
+    {
+        GpuReport gpu = Complete.Gpus[0] with { Loops = new AttentionLoops("sm_90a", [64, 128]) };
+        string text = Write(Complete with { Gpus = [gpu] });
+        Assert.Contains("(queries x keys x stages): 192x128x2 at head dim 64, 128x128x2 at head dim 128\n", text);
+        Assert.Contains("'attncompose tune' has stored no others", text);
+        gpu = gpu with
+        {
+            Tunings =
+            [
+                (new(128, ElementType.BFloat16, AttentionMask.Full, true), new() { AttentionTile = new(128, 176, 2) }),
+                (new(128, ElementType.BFloat16, AttentionMask.Full, false), new()),
+            ],
+        };
+        text = Write(Complete with { Gpus = [gpu] });
+        Assert.Contains("but 128x176x2 at head dim 128, BFloat16, full mask, long calls: 'attncompose tune'", text);
+        Assert.DoesNotContain("short calls", text);
+        Assert.DoesNotContain("attention tiles", Write(Complete with { Gpus = [gpu with { Loops = new AttentionLoops("sm_80", []) }] }));
+    }
+
+    [Fact]
     public void A_kernel_that_is_not_as_it_should_be_is_a_failure()
     {
         CliResult result = CliResult.Run([FakePipeline.Describe("fake")], "doctor", "--kernels", "--architecture", "sm_80");

@@ -1,4 +1,5 @@
 using System.Globalization;
+using AttnCompose.Cuda;
 
 namespace AttnCompose.Conformance;
 
@@ -140,6 +141,8 @@ public sealed record PipelineConfig
     /// <summary>That the pipeline is a ready one, or the one with rules of many kinds.</summary>
     public const string Ready = "ready";
 
+    private const string DefaultTile = "default";
+
     /// <summary>Most multiply-adds of one configuration.</summary>
     public const long MaxMultiplyAdds = 1L << 26;
 
@@ -204,6 +207,9 @@ public sealed record PipelineConfig
     /// Query heads whose keys and values a device gathers ahead of the attention loop at a time; 0 where it does not.
     /// </summary>
     public int GatherHeads { get; init; }
+
+    /// <summary>Shape of the tiles of a device's attention loop; null where it is the default.</summary>
+    public AttentionTile? Tile { get; init; }
 
     public required int Window { get; init; }
     public required int Pool { get; init; }
@@ -309,7 +315,7 @@ public sealed record PipelineConfig
         $"lq={QueryLength} lk={KeyLength} d={HeadDim} mask={Mask} vary={VaryLengths} content={Content} layout={Layout} " +
         $"rule={Rule} threads={Threads} sparse={Sparse} blocks={Blocks} selector={BlockSelector} bq={BlockQuery} " +
         $"bk={BlockKey} denseheads={HasDenseHeads} coverage={Coverage:R} count={Count} score={Score} budget={Budget} scope={Scope} " +
-        $"pruned={Pruned} gather={GatherHeads} window={Window} pool={Pool} min={MinTokens} " +
+        $"pruned={Pruned} gather={GatherHeads} tile={Tile?.ToString() ?? DefaultTile} window={Window} pool={Pool} min={MinTokens} " +
         $"round={RoundScores}");
 
     /// <summary>Whether the configuration has values, written as in its line: <c>d=64 sparse=True</c>.</summary>
@@ -369,6 +375,7 @@ public sealed record PipelineConfig
             Scope = Enum.Parse<HeadScope>(Text("scope", nameof(HeadScope.QueryHead))),
             Pruned = bool.Parse(Text("pruned", "False")),
             GatherHeads = int.Parse(Text("gather", "0"), CultureInfo.InvariantCulture),
+            Tile = AttentionTile.TryParse(Text("tile", DefaultTile), out AttentionTile tile) ? tile : null,
             Window = Integer("window"),
             Pool = Integer("pool"),
             MinTokens = Integer("min"),

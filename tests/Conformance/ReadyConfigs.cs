@@ -43,6 +43,17 @@ public static class ReadyConfigs
     private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_selectorKernels =
         [(64, ElementType.Float16, true), (128, ElementType.BFloat16, false)];
 
+    /// <summary>
+    /// Those for which dense attention is compiled in all shapes of tiles too; and those for which it is over gathered keys.
+    /// </summary>
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_tiledKernels =
+    [
+        (64, ElementType.BFloat16, false), (96, ElementType.Float16, false), (128, ElementType.BFloat16, false),
+        (192, ElementType.BFloat16, false), (256, ElementType.Float16, true),
+    ];
+    private static readonly (int HeadDim, ElementType Element, bool FloatOutput)[] s_gatheredTiledKernels =
+        [(128, ElementType.BFloat16, false)];
+
     private static readonly int BlockSelectors = Enum.GetValues<BlockSelectorKind>().Length - 1; // all but None
 
     /// <summary>What the kernels of the configurations are compiled for.</summary>
@@ -102,7 +113,28 @@ public static class ReadyConfigs
         config = RulePipelines.Draw(config.Within(isLong ? MostMultiplyAdds : UsualMultiplyAdds, anyHeadDim: false), random);
         // Half of those with a given count are of the pipelines whose score and budget are other stages.
         var pairs = new Random(seed ^ 0x2C07);
-        return config.Count > 0 && pairs.Next(2) == 0 ? TokenSettings.AsReady(config, pairs.Next(TokenSettings.Ready.Count)) : config;
+        config = config.Count > 0 && pairs.Next(2) == 0 ? TokenSettings.AsReady(config, pairs.Next(TokenSettings.Ready.Count)) : config;
+        return DrawTile(config, new Random(seed ^ 0x711E));
+    }
+
+    /// <summary>
+    /// Most that can be in another shape are, so that each shape comes up often enough; half of them end near the edges of its tiles.
+    /// </summary>
+    private static PipelineConfig DrawTile(PipelineConfig config, Random random)
+    {
+        bool isPlain = config is { Blocks: false, BlockSelector: BlockSelectorKind.None, Rule: RuleKind.None, HasPair: false };
+        bool isGathered = config is { Sparse: true, GatherHeads: > 0 };
+        var kernels = isGathered ? s_gatheredTiledKernels : config.Sparse ? [] : s_tiledKernels;
+        IReadOnlyList<AttentionTile> tiles = AttentionTile.OthersFor(config.HeadDim);
+        if (!isPlain || !kernels.Contains((config.HeadDim, config.Element, config.FloatOutput)) || random.Next(4) == 0)
+            return config;
+        AttentionTile tile = tiles[random.Next(tiles.Count)];
+        config = config with { Tile = tile };
+        if (config.Sparse || random.Next(2) == 0)
+            return config;
+        int keys = tile.Keys * random.Next(1, 4) + random.Next(-1, 2);
+        config = config with { KeyLength = keys, QueryLength = Math.Min(config.QueryLength, keys) };
+        return config.Within(MostMultiplyAdds, anyHeadDim: false);
     }
 
     /// <summary>Kernel texts: so many small configurations with numbers in a row have every kernel.</summary>
@@ -173,6 +205,7 @@ public static class ReadyConfigs
             Coverage = config.Coverage is > 0.01 and < 0.95 ? config.Coverage : 0.3,
             MinTokens = config.MinTokens % 64,
             GatherHeads = gathersAhead ? 2 : 0,
+            Tile = null,
             Score = default, Budget = default, Scope = default, Pruned = false, Pool = 7,
         };
     }
@@ -182,21 +215,24 @@ public static class ReadyConfigs
     {
         if (device is CudaDevice cuda)
             cuda.Tuning = TuningOf(config);
-        return config switch
-        {
-            { Declaration: not PipelineConfig.Ready } => PairConfigs.Create(config, device),
-            { Rule: not RuleKind.None } => RulePipelines.Create(config, device),
-            _ => OptionValues.Create(PipelineOf(config), config, device),
-        };
+        return CreateAlone(config, device);
     }
+
+    /// <summary>The pipeline of a configuration; the device is left as it is.</summary>
+    public static IAttentionPipeline CreateAlone(PipelineConfig config, AttentionDevice device) => config switch
+    {
+        { Declaration: not PipelineConfig.Ready } => PairConfigs.Create(config, device),
+        { Rule: not RuleKind.None } => RulePipelines.Create(config, device),
+        _ => OptionValues.Create(PipelineOf(config), config, device),
+    };
 
     private static CudaTuning TuningOf(PipelineConfig config)
     {
         if (config.GatherHeads == 0)
-            return new() { GatherLength = int.MaxValue };
+            return new() { GatherLength = int.MaxValue, AttentionTile = config.Tile };
         var head = new WorkspaceLayout();
         new GatherTokensAttribute().DescribeWorkspace(new(1, 1, 1, config.QueryLength, config.KeyLength, config.HeadDim), head);
-        return new() { GatherLength = 0, MaxWorkspace = config.GatherHeads * head.TotalBytes };
+        return new() { GatherLength = 0, MaxWorkspace = config.GatherHeads * head.TotalBytes, AttentionTile = config.Tile };
     }
 
     /// <summary>The plan of the pipeline of a configuration.</summary>

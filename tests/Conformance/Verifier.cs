@@ -102,6 +102,8 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         IReadOnlyList<PipelineConfig> configs, Action<IReadOnlyList<string>> onFailure, Action<VerifyProgress> onProgress)
     {
         _clock.Start();
+        if (compiler is not null)
+            compiler.Tuning = CudaTuning.Default; // what is stored for it does not choose what is compiled
         var order = new List<PipelineConfig>(); // the first of each kernel text
         foreach (PipelineConfig config in configs)
         {
@@ -180,6 +182,7 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
         [
             .. from key in _compiled.Keys
                from kernel in key.Plan.Kernels
+               where key.Tile is null || !kernel.Condition.Contains("without a copy engine", StringComparison.Ordinal)
                where engine.Contains(key.HeadDim) || !kernel.Condition.Contains("with a copy engine", StringComparison.Ordinal)
                where !_launched.Contains((key, kernel.Name))
                select $"{kernel.Name}, {key}",
@@ -249,19 +252,22 @@ public sealed class Verifier(AttentionDevice device, CudaDevice? compiler = null
     }
 
     /// <summary>What one kernel text is compiled for.</summary>
-    private readonly record struct KernelKey(PipelinePlan Plan, int HeadDim, ElementType Element, bool FloatOutput)
+    private readonly record struct KernelKey(
+        PipelinePlan Plan, int HeadDim, ElementType Element, bool FloatOutput, AttentionTile? Tile)
     {
         public static KernelKey Of(PipelineConfig config) =>
-            new(ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput);
+            new(ReadyConfigs.PlanOf(config), config.HeadDim, config.Element, config.FloatOutput, config.Tile);
 
         public override string ToString() =>
-            string.Create(CultureInfo.InvariantCulture, $"d={HeadDim} element={Element} floatout={FloatOutput}");
+            string.Create(CultureInfo.InvariantCulture, $"d={HeadDim} element={Element} floatout={FloatOutput} tile={Tile}");
 
         /// <summary>Compiles the kernels of a configuration's pipeline into the cache.</summary>
         public void Compile(PipelineConfig config, CudaDevice compiler)
         {
-            using IAttentionPipeline pipeline = ReadyConfigs.Create(config, compiler);
-            ((ICudaAttentionPipeline)pipeline).Warmup([new(HeadDim, Element, FloatOutput ? ElementType.Float32 : Element)]);
+            // Several threads compile for one device: none of them may tune it.
+            using IAttentionPipeline pipeline = ReadyConfigs.CreateAlone(config, compiler);
+            var variant = new KernelVariant(HeadDim, Element, FloatOutput ? ElementType.Float32 : Element) { Tile = Tile };
+            ((ICudaAttentionPipeline)pipeline).Warmup([variant]);
         }
     }
 }

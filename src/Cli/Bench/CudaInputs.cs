@@ -98,7 +98,7 @@ internal sealed class NormalFill
         _device = device;
         var options = new CompileOptions { Architecture = device.Architecture, Element = element };
         PreparedKernel prepared = KernelCache.Default.Prepare(new KernelSource(Entry, Text(), []), options);
-        _kernel = device.Module(prepared.Key, () => KernelCache.Default.GetOrCompile(prepared)).Kernel(Entry);
+        _kernel = device.Module(prepared.Key, KernelCache.Default.GetOrCompile(prepared)).Kernel(Entry);
     }
 
     /// <summary>Puts the numbers of a seed into a tensor without gaps; the stream does not wait for it.</summary>

@@ -102,8 +102,8 @@ internal static class CudaMeasures
     }
 
     /// <summary>
-    /// Milliseconds to compile a pipeline's kernels from nothing, and to load and verify them from their file and hand them to
-    /// the driver.
+    /// Milliseconds to compile a pipeline's kernels from nothing, as a first call does and one after the other in this process,
+    /// and to load and verify them from their files and hand them to the driver.
     /// </summary>
     public static IReadOnlyList<(string Part, double[] Samples)> KernelLoading(
         PipelineDescriptor pipeline, CudaDevice device, int headDim, ElementType element, int samples)
@@ -117,26 +117,37 @@ internal static class CudaMeasures
             Forgets = KernelCompiler.Version >= new Version(12, 9),
         };
         const int Compilations = 3;
-        CompiledKernel? compiled = null;
-        double Compile() => Milliseconds(() => compiled = KernelCompiler.Compile(source, options));
-        double[] cold = [.. Enumerable.Range(0, Compilations).Select(_ => Compile())];
+        double[] Compile(KernelWorkers workers) => [.. Enumerable.Range(0, Compilations).Select(_ =>
+        {
+            KernelWorkers.Dismiss(idle: 0); // starting them is part of it
+            return Milliseconds(() =>
+            {
+                KernelCache cache = Cache(new() { UseCache = false });
+                KernelBatch.Get(cache, cache.PreparePrograms(source, options), workers, (_, _, _) => { }, default);
+            });
+        })];
+        double[] sideBySide = Compile(KernelWorkers.Current), inTurn = Compile(KernelWorkers.Current with { Most = 0 });
         DirectoryInfo folder = Directory.CreateTempSubdirectory("attncompose-bench-");
         try
         {
-            KernelCache Cache() => new(
-                new CudaSettings { CacheDirectory = folder.FullName }, _ => compiled!, () => KernelCompiler.Identity);
-            PreparedKernel prepared = Cache().Prepare(source, options);
-            Cache().GetOrCompile(prepared);
+            var kept = new CudaSettings { CacheDirectory = folder.FullName };
+            PreparedKernel[] programs = Cache(kept).PreparePrograms(source, options);
+            KernelBatch.Get(Cache(kept), programs, KernelWorkers.Current, (_, _, _) => { }, default);
             double[] loads = [.. Enumerable.Range(0, samples).Select(_ => Milliseconds(() =>
             {
-                using var module = new CudaModule(device, Cache().GetOrCompile(prepared));
+                KernelCache cache = Cache(kept);
+                foreach (PreparedKernel program in programs)
+                    new CudaModule(device, cache.GetOrCompile(program)).Dispose();
             }))];
-            return [("compile", cold), ("load", loads)];
+            return [("compile", sideBySide), ("compile in turn", inTurn), ("load", loads)];
         }
         finally
         {
             folder.Delete(recursive: true);
         }
+
+        static KernelCache Cache(CudaSettings settings) => new(
+            settings, kernel => KernelCompiler.Compile(kernel.Source, kernel.Headers, kernel.Options), () => KernelCompiler.Identity);
     }
 
     /// <summary>Device memory that is free, bytes.</summary>

@@ -11,6 +11,12 @@ namespace AttnCompose.Cli.Bench;
 /// <param name="Milliseconds">Its samples.</param>
 internal sealed record TuneTime(string What, string Way, int Length, SampleStatistics Milliseconds)
 {
+    /// <summary>The way that is none of the chosen shapes.</summary>
+    public const string DefaultTile = "default";
+
+    /// <summary>Dense calls under a mask, by the shape of the attention loop's tiles.</summary>
+    public static string Tile(AttentionMask mask) => mask == AttentionMask.Causal ? "tiles, causal" : "tiles, full";
+
     /// <summary>Whole calls, by how keys are gathered.</summary>
     public const string Gather = "gather";
 
@@ -36,6 +42,27 @@ internal static class TuneChoice
         TeamBlocks = TeamBlocks([.. times.Where(time => time.What == TuneTime.Team)], defaults.TeamBlocks),
         GraphKernels = GraphKernels(times, defaults.GraphKernels),
     };
+
+    /// <summary>The shape of tiles for each class of calls; null where the default stays.</summary>
+    public static IReadOnlyList<(TuningClass Class, AttentionTile? Tile)> Tiles(
+        IReadOnlyList<TuneTime> times, int headDim, ElementType element) =>
+    [
+        .. TuningClass.Of(headDim, element).Select(of => (of, Tile([.. times.Where(time =>
+            time.What == TuneTime.Tile(of.Mask) && time.Length >= TuningClass.LongFrom == of.IsLong)]))),
+    ];
+
+    /// <summary>The shape with the least time relative to the default's, over all lengths alike.</summary>
+    private static AttentionTile? Tile(TuneTime[] times)
+    {
+        Dictionary<int, double> usual = times.Where(time => time.Way == TuneTime.DefaultTile)
+            .ToDictionary(time => time.Length, time => time.Milliseconds.Median);
+        var costs = times.GroupBy(time => time.Way).ToDictionary(
+            way => way.Key, way => way.Average(time => time.Milliseconds.Median / usual[time.Length]));
+        if (costs.Count == 0)
+            return null;
+        (string best, double cost) = costs.MinBy(way => way.Value);
+        return cost < 1 - Noise && AttentionTile.TryParse(best, out AttentionTile tile) ? tile : null;
+    }
 
     /// <summary>
     /// Each threshold costs at every length what its way costs there; the cheapest by the sum of times relative to the better way.
@@ -77,13 +104,25 @@ internal static class TuneChoice
     }
 }
 
-/// <summary>What was chosen for a class of calls, and why.</summary>
-internal sealed record TuneResult(TuningClass Class, CudaTuning Tuning, IReadOnlyList<TuneTime> Times)
+/// <summary>What was chosen for a head dim and element type, and why.</summary>
+/// <param name="Tuning">What all classes of calls share.</param>
+/// <param name="Tiles">The shape of tiles of each class; null where the default stays.</param>
+/// <param name="Times">What was measured.</param>
+internal sealed record TuneResult(
+    CudaTuning Tuning, IReadOnlyList<(TuningClass Class, AttentionTile? Tile)> Tiles, IReadOnlyList<TuneTime> Times)
 {
+    private int HeadDim => Tiles[0].Class.HeadDim;
+
+    private ElementType Element => Tiles[0].Class.Element;
+
+    /// <summary>The tuning of each class of calls.</summary>
+    public IEnumerable<(TuningClass Class, CudaTuning Tuning)> Tunings =>
+        Tiles.Select(chosen => (chosen.Class, Tuning with { AttentionTile = chosen.Tile }));
+
     /// <summary>The times as a table, and the choices.</summary>
     public void Write(TextWriter output)
     {
-        output.WriteLine($"head dim {Class.HeadDim}, {BenchCase.ElementName(Class.Element)}:");
+        output.WriteLine($"head dim {HeadDim}, {BenchCase.ElementName(Element)}:");
         output.WriteLine("| choice | way | L | ms | middle half |");
         output.WriteLine("|---|---|---|---|---|");
         foreach (TuneTime time in Times)
@@ -96,6 +135,8 @@ internal sealed record TuneResult(TuningClass Class, CudaTuning Tuning, IReadOnl
         CudaTuning usual = CudaTuning.Default;
         output.WriteLine($"GatherLength {Threshold(Tuning.GatherLength)} (default {Threshold(usual.GatherLength)}),"
             + $" TeamBlocks {Tuning.TeamBlocks} ({usual.TeamBlocks}), GraphKernels {Tuning.GraphKernels} ({usual.GraphKernels})");
+        if (AttentionTile.DefaultFor(HeadDim) is { } tile)
+            output.WriteLine($"AttentionTile {string.Join(", ", Tiles.Select(Words))} (default {tile})");
     }
 
     /// <summary>Choices and times as JSON.</summary>
@@ -115,11 +156,21 @@ internal sealed record TuneResult(TuningClass Class, CudaTuning Tuning, IReadOnl
             foreach (TuneResult result in results)
             {
                 json.WriteStartObject();
-                json.WriteNumber("head_dim", result.Class.HeadDim);
-                json.WriteString("dtype", BenchCase.ElementName(result.Class.Element));
+                json.WriteNumber("head_dim", result.HeadDim);
+                json.WriteString("dtype", BenchCase.ElementName(result.Element));
                 json.WriteNumber("gather_length", result.Tuning.GatherLength);
                 json.WriteNumber("team_blocks", result.Tuning.TeamBlocks);
                 json.WriteNumber("graph_kernels", result.Tuning.GraphKernels);
+                json.WriteStartArray("tiles");
+                foreach (var (of, tile) in result.Tiles)
+                {
+                    json.WriteStartObject();
+                    json.WriteString("mask", of.MaskWord);
+                    json.WriteString("calls", of.LengthWord);
+                    json.WriteString("tile", tile?.ToString());
+                    json.WriteEndObject();
+                }
+                json.WriteEndArray();
                 json.WriteStartArray("times");
                 foreach (TuneTime time in result.Times)
                 {
@@ -139,6 +190,9 @@ internal sealed record TuneResult(TuningClass Class, CudaTuning Tuning, IReadOnl
         }
         return stream.ToArray();
     }
+
+    private static string Words((TuningClass Class, AttentionTile? Tile) chosen) =>
+        $"{chosen.Class.MaskWord} {chosen.Class.LengthWord} {chosen.Tile?.ToString() ?? TuneTime.DefaultTile}";
 
     private static string Threshold(int length) => length == int.MaxValue ? "never" : BenchCase.LengthName(length);
 }

@@ -3,22 +3,24 @@ using AttnCompose.Pipelines;
 
 namespace AttnCompose.Cli.Bench;
 
-/// <summary>Measures, for one class of calls, what each choice of a <see cref="CudaTuning"/> costs.</summary>
+/// <summary>Measures, for a head dim and element type, what each choice of a <see cref="CudaTuning"/> costs.</summary>
 internal sealed class TuneRun(CudaDevice device, int heads, int keyValueHeads, int samples)
 {
     private const double Keep = 0.5;
     private const int HostCalls = 500;
     private static readonly int[] s_lengths = [1024, 2048, 4096, 8192, 16384];
+    private static readonly int[] s_tileLengths = [1024, 2048, 8192, 32768]; // two short, two long: TuningClass.LongFrom
     private static readonly int[] s_teams = [1, 2, 3, 4, 6, 8];
     private static readonly int[] s_teamLengths = [8192, 32768];
 
-    /// <summary>Measures and chooses.</summary>
-    public TuneResult Measure(TuningClass of)
+    /// <summary>Measures and chooses for a head dim and element type.</summary>
+    public TuneResult Measure(int headDim, ElementType element)
     {
         CudaTuning? own = device.OwnTuning;
         try
         {
-            return of.Element == ElementType.Float16 ? Measure<Half>(of) : Measure<BFloat16>(of);
+            device.Tuning = CudaTuning.Default;
+            return element == ElementType.Float16 ? Measure<Half>(headDim, element) : Measure<BFloat16>(headDim, element);
         }
         finally
         {
@@ -26,25 +28,62 @@ internal sealed class TuneRun(CudaDevice device, int heads, int keyValueHeads, i
         }
     }
 
-    private TuneResult Measure<T>(TuningClass of)
+    private TuneResult Measure<T>(int headDim, ElementType element)
         where T : unmanaged
     {
         var times = new List<TuneTime>();
-        times.AddRange(s_lengths.SelectMany(length => Gathering<T>(of, length)));
-        times.AddRange(s_teamLengths.SelectMany(length => Teams<T>(of, length)));
-        times.AddRange(HostTimes<T>(of));
-        return new TuneResult(of, TuneChoice.Of(times, CudaTuning.Default), times);
+        BenchCase problem = Problem(headDim, element);
+        times.AddRange(Tiles<T>(problem));
+        var tiles = TuneChoice.Tiles(times, headDim, element);
+        times.AddRange(s_lengths.SelectMany(length => Gathering<T>(problem with { Length = length }, tiles)));
+        times.AddRange(s_teamLengths.SelectMany(length => Teams<T>(problem with { Length = length })));
+        times.AddRange(HostTimes<T>(problem with { Length = s_lengths[0] }));
+        return new TuneResult(TuneChoice.Of(times, CudaTuning.Default), tiles, times);
+    }
+
+    /// <summary>Dense calls under both masks, short and long, in each shape of tiles, taking turns.</summary>
+    private IEnumerable<TuneTime> Tiles<T>(BenchCase sparse)
+        where T : unmanaged
+    {
+        AttentionTile?[] tiles = [null, .. device.ComputeCapability.Major == 9 ? AttentionTile.OthersFor(sparse.HeadDim) : []];
+        if (tiles.Length == 1)
+            return [];
+        var times = new List<TuneTime>();
+        foreach (AttentionMask mask in (AttentionMask[])[AttentionMask.Causal, AttentionMask.Full])
+        {
+            ICudaAttentionPipeline Dense() => (ICudaAttentionPipeline)CommonOptions.CreatePipeline(
+                mask == AttentionMask.Causal ? DenseAttention.Descriptor : FullAttention.Descriptor, device, []);
+            using (ICudaAttentionPipeline pipeline = Dense())
+                pipeline.Warmup([.. tiles.Select(tile => new KernelVariant(sparse.HeadDim, sparse.Element) { Tile = tile })]);
+            foreach (int length in s_tileLengths)
+            {
+                BenchCase problem = sparse with { Workload = Workloads.Dense, Keep = null, Mask = mask, Length = length };
+                CudaTuning[] ways = [.. tiles.Select(tile => new CudaTuning { AttentionTile = tile })];
+                times.AddRange(TakingTurns<T>(problem, ways, Dense).Select((ms, i) => new TuneTime(
+                    TuneTime.Tile(mask), tiles[i]?.ToString() ?? TuneTime.DefaultTile, length, ms)));
+            }
+        }
+        return times;
     }
 
     /// <summary>Whole calls, keys gathered ahead and in the loop, taking turns.</summary>
-    private IEnumerable<TuneTime> Gathering<T>(TuningClass of, int length)
+    private IEnumerable<TuneTime> Gathering<T>(BenchCase problem, IReadOnlyList<(TuningClass Class, AttentionTile? Tile)> tiles)
         where T : unmanaged
     {
-        BenchCase problem = Problem(of, length);
+        bool isLong = problem.Length >= TuningClass.LongFrom;
+        AttentionTile? tile = tiles.First(chosen => chosen.Class.Mask == problem.Mask && chosen.Class.IsLong == isLong).Tile;
+        CudaTuning[] ways = [new() { GatherLength = 0, AttentionTile = tile }, new() { GatherLength = int.MaxValue }];
+        return TakingTurns<T>(problem, ways, () => Pipeline(problem)).Select((ms, i) => new TuneTime(
+            TuneTime.Gather, ways[i].GatherLength == 0 ? "ahead" : "in the loop", problem.Length, ms));
+    }
+
+    /// <summary>Times of calls under each tuning. In every round each has its turn, and another one is the first.</summary>
+    private SampleStatistics[] TakingTurns<T>(BenchCase problem, CudaTuning[] ways, Func<ICudaAttentionPipeline> pipeline)
+        where T : unmanaged
+    {
         using var timer = new CudaTimer(device);
         using var inputs = new CudaInputs<T>(device, problem, keyDeviation: 1);
-        CudaTuning[] ways = [new() { GatherLength = 0 }, new() { GatherLength = int.MaxValue }];
-        CudaContender<T>[] contenders = [.. ways.Select(_ => new CudaContender<T>(Pipeline(problem), problem, inputs, timer))];
+        CudaContender<T>[] contenders = [.. ways.Select(_ => new CudaContender<T>(pipeline(), problem, inputs, timer))];
         try
         {
             var measured = ways.Select(_ => new double[samples]).ToArray();
@@ -60,8 +99,7 @@ internal sealed class TuneRun(CudaDevice device, int heads, int keyValueHeads, i
                         measured[way][round] = contenders[way].Sample();
                 }
             }
-            return ways.Select((way, i) => new TuneTime(
-                TuneTime.Gather, way.GatherLength == 0 ? "ahead" : "in the loop", length, SampleStatistics.Of(measured[i])));
+            return [.. measured.Select(SampleStatistics.Of)];
         }
         finally
         {
@@ -71,10 +109,9 @@ internal sealed class TuneRun(CudaDevice device, int heads, int keyValueHeads, i
     }
 
     /// <summary>The selection kernel alone, its keys shared by more and more blocks.</summary>
-    private IEnumerable<TuneTime> Teams<T>(TuningClass of, int length)
+    private IEnumerable<TuneTime> Teams<T>(BenchCase problem)
         where T : unmanaged
     {
-        BenchCase problem = Problem(of, length);
         using var inputs = new CudaInputs<T>(device, problem, keyDeviation: 1);
         using ICudaAttentionPipeline pipeline = Pipeline(problem);
         var times = new List<TuneTime>();
@@ -83,16 +120,15 @@ internal sealed class TuneRun(CudaDevice device, int heads, int keyValueHeads, i
             device.Tuning = new() { TeamBlocks = team };
             var select = CudaMeasures.Kernels(pipeline, inputs, samples)
                 .First(kernel => kernel.Kernel.EndsWith("_" + Workloads.Select, StringComparison.Ordinal));
-            times.Add(new TuneTime(TuneTime.Team, $"{team}", length, SampleStatistics.Of(select.Samples)));
+            times.Add(new TuneTime(TuneTime.Team, $"{team}", problem.Length, SampleStatistics.Of(select.Samples)));
         }
         return times;
     }
 
     /// <summary>What a call costs the host: its kernels one by one, and as one graph.</summary>
-    private IEnumerable<TuneTime> HostTimes<T>(TuningClass of)
+    private IEnumerable<TuneTime> HostTimes<T>(BenchCase problem)
         where T : unmanaged
     {
-        BenchCase problem = Problem(of, s_lengths[0]);
         using var inputs = new CudaInputs<T>(device, problem, keyDeviation: 1);
         using ICudaAttentionPipeline pipeline = Pipeline(problem);
         device.Tuning = new() { GraphKernels = 1 };
@@ -105,15 +141,15 @@ internal sealed class TuneRun(CudaDevice device, int heads, int keyValueHeads, i
             new(what, $"{kernels}", problem.Length, SampleStatistics.Of(parts.First(time => time.Part == part).Samples));
     }
 
-    private BenchCase Problem(TuningClass of, int length) => new()
+    private BenchCase Problem(int headDim, ElementType element) => new()
     {
         Workload = Workloads.TokenSparse,
-        Length = length,
+        Length = s_lengths[0],
         Keep = Keep,
         Heads = heads,
         KeyValueHeads = keyValueHeads,
-        HeadDim = of.HeadDim,
-        Element = of.Element,
+        HeadDim = headDim,
+        Element = element,
     };
 
     private ICudaAttentionPipeline Pipeline(BenchCase problem)

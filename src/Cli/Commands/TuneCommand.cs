@@ -36,7 +36,7 @@ internal static class TuneCommand
         };
         command.SetAction(parsed =>
         {
-            TuningClass[] classes = Classes(parsed.GetValue(headDims)!, parsed.GetValue(dtypes)!);
+            (int HeadDim, ElementType Element)[] classes = Classes(parsed.GetValue(headDims)!, parsed.GetValue(dtypes)!);
             int count = parsed.GetValue(samples);
             if (count < BenchRequest.FewestSamples)
                 throw new UsageException($"--samples must be at least {BenchRequest.FewestSamples}; got {count}.");
@@ -52,9 +52,9 @@ internal static class TuneCommand
             }
             var tune = new TuneRun(cuda, parsed.GetValue(heads), parsed.GetValue(keyValueHeads), count);
             var results = new List<TuneResult>();
-            foreach (TuningClass of in classes)
+            foreach (var (dim, element) in classes)
             {
-                results.Add(tune.Measure(of));
+                results.Add(tune.Measure(dim, element));
                 results[^1].Write(context.Output);
             }
             string? file = parsed.GetValue(dryRun) ? null : Store(cuda, KernelCache.Default, results);
@@ -69,7 +69,7 @@ internal static class TuneCommand
     {
         try
         {
-            return TuningFile.Write(device, cache, [.. results.Select(result => (result.Class, result.Tuning))]);
+            return TuningFile.Write(device, cache, [.. results.SelectMany(result => result.Tunings)]);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -86,11 +86,11 @@ internal static class TuneCommand
         context.Output.WriteLine(exists ? $"removed {path}" : "nothing was stored");
     }
 
-    private static TuningClass[] Classes(string headDims, string dtypes) =>
+    private static (int HeadDim, ElementType Element)[] Classes(string headDims, string dtypes) =>
     [
         .. from dim in headDims.Split(',', StringSplitOptions.TrimEntries)
            from dtype in dtypes.Split(',', StringSplitOptions.TrimEntries)
-           select new TuningClass(HeadDim(dim), Element(dtype)),
+           select (HeadDim(dim), Element(dtype)),
     ];
 
     private static int HeadDim(string text) =>

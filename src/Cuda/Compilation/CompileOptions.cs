@@ -20,6 +20,9 @@ public sealed record CompileOptions
     /// <summary>Type of <c>ATTNCOMPOSE_OUTPUT</c>; any leaves it undefined.</summary>
     public ElementType Output { get; init; }
 
+    /// <summary>Value of <c>ATTNCOMPOSE_ATTENTION_TILE</c>; null leaves it undefined, so that the loops have their defaults.</summary>
+    public AttentionTile? AttentionTile { get; init; }
+
     /// <summary>Whether warps are held up at random at their barriers, to bring races to light.</summary>
     public bool Delays { get; init; }
 
@@ -44,6 +47,8 @@ public sealed record CompileOptions
             arguments.Add($"-DATTNCOMPOSE_ELEMENT={TypeName(Element)}");
         if (Output != ElementType.Any)
             arguments.Add($"-DATTNCOMPOSE_OUTPUT={TypeName(Output)}");
+        if (AttentionTile is var (queries, keys, stages))
+            arguments.Add(string.Create(CultureInfo.InvariantCulture, $"-DATTNCOMPOSE_ATTENTION_TILE={queries},{keys},{stages}"));
         if (Delays)
             arguments.Add("-DATTNCOMPOSE_DELAYS");
         if (Verbose)

@@ -3,81 +3,124 @@ using System.Runtime.ExceptionServices;
 
 namespace AttnCompose.Cuda;
 
-/// <summary>Compiles many kernels, several at once where the program can start worker processes.</summary>
+/// <summary>Gets many kernels, several at once where the program can start worker processes.</summary>
 internal static class KernelBatch
 {
-    /// <summary>Most workers that are started unasked; each holds a compiler of some hundred megabytes.</summary>
-    private const int MostWorkers = 8;
-
     /// <summary>Batches that this process compiles itself. NVRTC takes one program of a process at a time.</summary>
     private static int s_here;
 
-    /// <summary>Workers for a number of kernels under some settings.</summary>
-    public static int WorkersFor(int kernels, CudaSettings settings) =>
-        Math.Min(kernels, settings.CompileWorkers ?? Math.Min(Environment.ProcessorCount, MostWorkers));
+    /// <summary>Gets kernels from a cache. Only those that it lacks need a compiler, and a worker.</summary>
+    /// <param name="cache">The cache.</param>
+    /// <param name="kernels">What to get.</param>
+    /// <param name="workers">Where to compile.</param>
+    /// <param name="done">
+    /// Told each kernel, by its number, and whether it was compiled now; by one thread at a time.
+    /// </param>
+    /// <param name="cancellation">As in <see cref="Run"/>.</param>
+    /// <returns>Kernels that workers compiled.</returns>
+    /// <exception cref="KernelCompilationException">A kernel does not compile, or may not be compiled.</exception>
+    public static int Get(
+        KernelCache cache, IReadOnlyList<PreparedKernel> kernels, KernelWorkers workers,
+        Action<int, CompiledKernel, bool> done, CancellationToken cancellation)
+    {
+        var missing = new List<int>();
+        for (int i = 0; i < kernels.Count; i++)
+        {
+            if (cache.Find(kernels[i]) is { } kept)
+                done(i, kept, false);
+            else
+                missing.Add(i);
+        }
+        var compiled = new ConcurrentDictionary<KernelCacheKey, bool>();
+        return Run(
+            [.. missing.Select(i => kernels[i])], workers, cache.Compile,
+            (kernel, compile) => cache.GetOrCompile(kernel, wanted =>
+            {
+                CompiledKernel made = compile(wanted);
+                compiled[wanted.Key] = true;
+                return made;
+            }),
+            (i, kernel) => done(missing[i], kernel, compiled.ContainsKey(kernels[missing[i]].Key)), cancellation);
+    }
 
     /// <summary>Gets every kernel.</summary>
     /// <param name="kernels">What to get.</param>
     /// <param name="workers">
-    /// Worker processes. With 1 this process compiles, unless it does so for another batch; with 0, or where the program cannot
-    /// start any, it does in any case.
+    /// Where to compile, after other batches where they have all workers. One kernel this process compiles, unless it does so for
+    /// another batch; where there may be no worker, it compiles all, one after the other.
     /// </param>
+    /// <param name="here">Compiles in this process.</param>
     /// <param name="get">Gets a kernel, from a cache or by the compiler that it is given; called on several threads.</param>
     /// <param name="done">Told each kernel that was got, by its number; by one thread at a time.</param>
     /// <param name="cancellation">Ends workers at once; this process ends the kernel that it compiles first.</param>
     /// <returns>Kernels that workers compiled.</returns>
-    /// <exception cref="KernelCompilationException">A kernel does not compile; no further one was begun.</exception>
+    /// <exception cref="KernelCompilationException">
+    /// A kernel does not compile; no further one was begun. Of several, it is the first of those that were begun.
+    /// </exception>
     public static int Run(
-        IReadOnlyList<PreparedKernel> kernels, int workers,
+        IReadOnlyList<PreparedKernel> kernels, KernelWorkers workers, Func<PreparedKernel, CompiledKernel> here,
         Func<PreparedKernel, Func<PreparedKernel, CompiledKernel>, CompiledKernel> get,
         Action<int, CompiledKernel> done, CancellationToken cancellation)
     {
         var gate = new Lock();
         var numbers = new ConcurrentQueue<int>(Enumerable.Range(0, kernels.Count));
-        Exception? failure = null;
-        int byWorkers = 0;
-        bool isFirst = workers < 2 && Interlocked.Increment(ref s_here) == 1;
-        bool isAlone = workers < 1 || isFirst || KernelWorker.Command is null;
+        (int Number, Exception? Exception) failure = (int.MaxValue, null);
+        bool hasFailed = false;
+        int byWorkers = 0, wanted = Math.Min(kernels.Count, workers.Most);
+        bool isHere = (wanted < 2 && Interlocked.Increment(ref s_here) == 1) || !workers.Any;
+
+        CompiledKernel GetByWorker(PreparedKernel kernel, ref bool isLost)
+        {
+            KernelWorkerProcess worker = workers.Enter(cancellation);
+            try
+            {
+                return get(kernel, kernel =>
+                {
+                    if (worker.Compile(kernel, cancellation) is not { } compiled)
+                        return here(kernel);
+                    Interlocked.Increment(ref byWorkers);
+                    return compiled;
+                });
+            }
+            finally
+            {
+                isLost = worker.IsLost;
+                KernelWorkers.Leave(worker);
+            }
+        }
 
         void Work()
         {
-            using KernelWorkerProcess? worker = isAlone ? null : new(KernelWorker.Command!, cancellation);
-            CompiledKernel Compile(PreparedKernel kernel)
-            {
-                if (worker?.Compile(kernel) is not { } compiled)
-                    return KernelCompiler.Compile(kernel.Source, kernel.Headers, kernel.Options);
-                Interlocked.Increment(ref byWorkers);
-                return compiled;
-            }
-
-            while (!cancellation.IsCancellationRequested && Volatile.Read(ref failure) is null
-                && numbers.TryDequeue(out int number))
+            bool isLost = isHere; // after a worker that is lost the next would be, too
+            while (!cancellation.IsCancellationRequested && !Volatile.Read(ref hasFailed) && numbers.TryDequeue(out int number))
             {
                 try
                 {
-                    CompiledKernel kernel = get(kernels[number], Compile);
+                    CompiledKernel kernel = isLost ? get(kernels[number], here) : GetByWorker(kernels[number], ref isLost);
                     lock (gate)
                         done(number, kernel);
                 }
                 catch (Exception e)
                 {
-                    Interlocked.CompareExchange(ref failure, e, null);
+                    lock (gate)
+                        failure = number < failure.Number ? (number, e) : failure;
+                    Volatile.Write(ref hasFailed, true);
                 }
             }
         }
 
-        Thread[] threads = [.. Enumerable.Range(0, isAlone ? 0 : workers).Select(_ => new Thread(Work) { IsBackground = true })];
+        Thread[] threads = [.. Enumerable.Range(0, isHere ? 0 : wanted).Select(_ => new Thread(Work) { IsBackground = true })];
         foreach (Thread thread in threads)
             thread.Start();
-        if (isAlone)
+        if (isHere)
             Work();
         foreach (Thread thread in threads)
             thread.Join();
-        if (workers < 2)
+        if (wanted < 2)
             Interlocked.Decrement(ref s_here);
         cancellation.ThrowIfCancellationRequested();
-        if (failure is not null)
-            ExceptionDispatchInfo.Throw(failure);
+        if (failure.Exception is not null)
+            ExceptionDispatchInfo.Throw(failure.Exception);
         return byWorkers;
     }
 }

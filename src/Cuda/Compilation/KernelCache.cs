@@ -75,8 +75,27 @@ public sealed class KernelCache
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(options);
-        IReadOnlyList<DeviceHeader> headers = DeviceHeaders.Collect(source);
-        return new(source, options, headers, KernelCacheKey.Compute(source, headers, options, _compiler()));
+        return Prepare([source], source, options)[0];
+    }
+
+    /// <summary>The same for each program of a source: see <see cref="KernelSource.Programs"/>.</summary>
+    internal PreparedKernel[] PreparePrograms(KernelSource source, CompileOptions options) =>
+        Prepare(source.Programs(), source, options);
+
+    /// <summary>The compiled kernel where it is in memory or in a file that verifies; else null.</summary>
+    internal CompiledKernel? Find(PreparedKernel kernel)
+    {
+        Slot slot = _slots.GetOrAdd(kernel.Key, static _ => new Slot());
+        if (!Monitor.TryEnter(slot))
+            return null; // another thread is about to have it
+        try
+        {
+            return slot.Kernel ??= Load(kernel.Key);
+        }
+        finally
+        {
+            Monitor.Exit(slot);
+        }
     }
 
     /// <summary>The compiled kernel: from memory, from its file, or compiled now.</summary>
@@ -93,8 +112,22 @@ public sealed class KernelCache
             return slot.Kernel ??= Load(kernel.Key) ?? CompileOnce(kernel, compile);
     }
 
+    /// <summary>Compiles by the compiler of this process, without the cache.</summary>
+    internal CompiledKernel Compile(PreparedKernel kernel) => _compile(kernel);
+
     internal string? FileOf(KernelCacheKey key) =>
         Refusal is null && Directory is not null ? Path.Combine(Directory, key.Hash + Extension) : null;
+
+    private PreparedKernel[] Prepare(IReadOnlyList<KernelSource> programs, KernelSource source, CompileOptions options)
+    {
+        IReadOnlyList<DeviceHeader> headers = DeviceHeaders.Collect(source);
+        byte[] hash = KernelCacheKey.HashOf(headers);
+        return
+        [
+            .. programs.Select(program => new PreparedKernel(
+                program, options, headers, KernelCacheKey.Compute(program, hash, options, _compiler()))),
+        ];
+    }
 
     private CompiledKernel CompileOnce(PreparedKernel kernel, Func<PreparedKernel, CompiledKernel> compile)
     {

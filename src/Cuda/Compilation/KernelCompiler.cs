@@ -6,7 +6,7 @@ namespace AttnCompose.Cuda;
 
 /// <summary>
 /// Compiles CUDA text with NVRTC, headers from memory. NVRTC works on one program at a time inside a process, so calls take
-/// turns here; <see cref="CompileAll"/> and a pipeline's warm-up use worker processes.
+/// turns here; <see cref="CompileAll"/> and a pipeline's first call use worker processes.
 /// </summary>
 public static unsafe class KernelCompiler
 {
@@ -98,7 +98,8 @@ public static unsafe class KernelCompiler
         var compiled = new CompiledKernel[prepared.Length];
         int done = 0;
         KernelBatch.Run(
-            prepared, KernelBatch.WorkersFor(prepared.Length, CudaSettings.Current), (kernel, compile) => compile(kernel),
+            prepared, KernelWorkers.Current, kernel => Compile(kernel.Source, kernel.Headers, kernel.Options),
+            (kernel, compile) => compile(kernel),
             (number, kernel) =>
             {
                 compiled[number] = kernel;

@@ -14,10 +14,15 @@ public readonly record struct KernelVariant(int HeadDim, ElementType Element, El
     {
     }
 
+    /// <summary>
+    /// Shape of the attention loop's tiles; null for the default, and in a warm-up for what the device's tuning has for any call.
+    /// </summary>
+    public AttentionTile? Tile { get; init; }
+
     /// <inheritdoc/>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
-        $"head dim {HeadDim}, {Element}{(Output == Element ? "" : $" to {Output}")}");
+        $"head dim {HeadDim}, {Element}{(Output == Element ? "" : $" to {Output}")}{(Tile is { } tile ? $", tile {tile}" : "")}");
 
     /// <summary>Says what a pipeline cannot be compiled for.</summary>
     /// <exception cref="NotSupportedException">The pipeline does not take the head dim or a type.</exception>

@@ -4,20 +4,20 @@ using System.Text;
 namespace AttnCompose.Cuda;
 
 /// <summary>
-/// The side of <c>Warmup</c> that compiles in a process of its own: NVRTC works on one program at a time inside a process, so
-/// many kernels are compiled at once by many processes. A worker is the same program, started again with a hidden argument.
+/// Compiles in a process of its own: NVRTC works on one program at a time inside a process, so the kernels of a pipeline are
+/// compiled side by side by several. A worker is the same program, started again with a hidden argument.
 /// <code>
 /// if (KernelWorker.TryServe(args))
 ///     return;                       // this process was a worker, and has done its work
 /// </code>
-/// A program without these lines warms up inside its own process.
+/// A program without these lines compiles inside its own process, one kernel after the other.
 /// </summary>
 public static class KernelWorker
 {
     private const string Argument = "attncompose-kernel-worker";
 
     /// <summary>How to start a worker; null where the program cannot be one.</summary>
-    internal static ProcessStartInfo? Command { get; set; }
+    internal static ProcessStartInfo? Command { get; private set; }
 
     /// <summary>
     /// First in <c>Main</c>: serves, and returns true at its end, where the process was started as a worker; else remembers that
@@ -85,9 +85,11 @@ public static class KernelWorker
         writer.Write(options.HeadDim);
         writer.Write((int)options.Element);
         writer.Write((int)options.Output);
+        writer.Write(options.AttentionTile?.ToString() ?? "");
         writer.Write(options.Delays);
         writer.Write(options.Verbose);
         writer.Write(options.LineInfo);
+        writer.Write(options.Forgets);
         writer.Flush();
     }
 
@@ -129,9 +131,11 @@ public static class KernelWorker
             HeadDim = reader.ReadInt32(),
             Element = (ElementType)reader.ReadInt32(),
             Output = (ElementType)reader.ReadInt32(),
+            AttentionTile = AttentionTile.TryParse(reader.ReadString(), out AttentionTile tile) ? tile : null,
             Delays = reader.ReadBoolean(),
             Verbose = reader.ReadBoolean(),
             LineInfo = reader.ReadBoolean(),
+            Forgets = reader.ReadBoolean(),
         };
         return new(new KernelSource(name, text, []) { GeneratorVersion = generator }, options, headers, default);
     }

@@ -8,37 +8,47 @@ namespace AttnCompose.Cuda;
 /// A worker process, started by its first kernel. One that cannot be started, has no compiler or ends before its time is lost,
 /// and compiles nothing from then on.
 /// </summary>
-internal sealed class KernelWorkerProcess(ProcessStartInfo command, CancellationToken cancellation) : IDisposable
+internal sealed class KernelWorkerProcess(ProcessStartInfo command) : IDisposable
 {
     private Process? _process;
     private BinaryWriter? _requests;
     private BinaryReader? _replies;
-    private CancellationTokenRegistration _kill;
-    private bool _isLost;
+
+    /// <summary>What it is started by.</summary>
+    public ProcessStartInfo Command => command;
+
+    /// <summary>Whether it compiles nothing any more.</summary>
+    public bool IsLost { get; private set; }
 
     /// <summary>The compiled kernel; null where the worker is lost.</summary>
-    public CompiledKernel? Compile(PreparedKernel kernel)
+    /// <param name="kernel">What to compile.</param>
+    /// <param name="cancellation">Ends the process.</param>
+    public CompiledKernel? Compile(PreparedKernel kernel, CancellationToken cancellation)
     {
-        if (!_isLost && (_process is not null || Start()))
+        if (!IsLost && (_process is not null || Start()))
         {
+            using CancellationTokenRegistration kill = cancellation.Register(static process => Kill((Process)process!), _process);
             try
             {
                 KernelWorker.WriteRequest(_requests!, kernel);
                 if (KernelWorker.ReadReply(_replies!, kernel) is { } compiled)
+                {
+                    IsLost = cancellation.IsCancellationRequested;
                     return compiled;
+                }
             }
             catch (IOException)
             {
+                IsLost = true;
                 cancellation.ThrowIfCancellationRequested(); // it did not end by itself
             }
         }
-        _isLost = true;
+        IsLost = true;
         return null;
     }
 
     public void Dispose()
     {
-        _kill.Dispose();
         if (_process is null)
             return;
         Kill(_process);
@@ -61,7 +71,6 @@ internal sealed class KernelWorkerProcess(ProcessStartInfo command, Cancellation
             return false;
         _requests = new BinaryWriter(_process.StandardInput.BaseStream, Encoding.UTF8);
         _replies = new BinaryReader(_process.StandardOutput.BaseStream, Encoding.UTF8);
-        _kill = cancellation.Register(static process => Kill((Process)process!), _process);
         return true;
     }
 

@@ -80,7 +80,7 @@ public sealed class CudaDevice : AttentionDevice
     public CudaStream DefaultStream => Volatile.Read(ref _stream) ?? MakeDefaultStream();
 
     /// <summary>
-    /// Choices that change the time and memory of calls, and no result. Read at the beginning of each call. Where it is set, it
+    /// Choices that change the time and memory of calls, and of results no more than the order of sums. Read at the beginning of each call. Where it is set, it
     /// is for all calls, and what <c>attncompose tune</c> stored is not used.
     /// </summary>
     public CudaTuning Tuning
@@ -96,12 +96,14 @@ public sealed class CudaDevice : AttentionDevice
     /// <summary>The first error that made the device unusable for this process; null while there was none.</summary>
     public CudaException? Fault => Context.Fault;
 
-    /// <summary>The choices for calls of a head dim and element type.</summary>
-    public CudaTuning TuningFor(int headDim, ElementType element)
+    /// <summary>The choices for calls of a head dim, element type, mask and number of queries.</summary>
+    public CudaTuning TuningFor(int headDim, ElementType element, AttentionMask mask, int queryLength) =>
+        TuningFor(new TuningClass(headDim, element, mask, queryLength >= TuningClass.LongFrom));
+
+    internal CudaTuning TuningFor(TuningClass wanted)
     {
         if (OwnTuning is null)
         {
-            var wanted = new TuningClass(headDim, element);
             foreach ((TuningClass of, CudaTuning tuning) in StoredTunings)
             {
                 if (of == wanted)
@@ -125,15 +127,16 @@ public sealed class CudaDevice : AttentionDevice
     /// <summary>Waits until all work on the device's context is done.</summary>
     public void Synchronize() => Context.Check(Context.Enter("cuCtxSynchronize").ContextSynchronize(), "cuCtxSynchronize");
 
-    /// <summary>The module of a compiled kernel text, loaded once a device.</summary>
-    internal CudaModule Module(KernelCacheKey key, Func<CompiledKernel> compile)
+    /// <summary>The module of a program that was loaded; null where it was not.</summary>
+    internal CudaModule? FindModule(KernelCacheKey key) => _modules.GetValueOrDefault(key);
+
+    /// <summary>The module of a compiled program, loaded once a device.</summary>
+    internal CudaModule Module(KernelCacheKey key, CompiledKernel compiled)
     {
-        if (_modules.TryGetValue(key, out CudaModule? module))
-            return module;
         lock (_gate)
         {
-            if (!_modules.TryGetValue(key, out module))
-                _modules[key] = module = new CudaModule(this, compile());
+            if (!_modules.TryGetValue(key, out CudaModule? module))
+                _modules[key] = module = new CudaModule(this, compiled);
             return module;
         }
     }

@@ -26,7 +26,7 @@ public sealed class CudaLaunch : IDisposable
     private DeviceProblem _problem;
     private DeviceTokenIndex _tokens;
     private DeviceBlockList _blocks;
-    private CudaModule? _module;
+    private CudaKernels? _kernels;
     private CudaStream? _stream;
     private CudaKernel? _kernel;
     private PhaseScope _scope;
@@ -95,15 +95,15 @@ public sealed class CudaLaunch : IDisposable
     {
         if (_kernel is not null)
             throw new InvalidOperationException($"{_kernel.Name} was begun and not run.");
-        CudaModule module = _module ?? throw Outside();
-        if (module.Find(entry) is { } known)
+        CudaKernels kernels = _kernels ?? throw Outside();
+        if (kernels.Find(entry) is { } known)
         {
             _kernel = known;
         }
         else
         {
             _stream!.RefuseCapture($"Loading {entry}");
-            _kernel = module.Kernel(entry);
+            _kernel = kernels.Kernel(entry);
         }
         _scope = scope;
         _call.NextArguments.Clear();
@@ -196,16 +196,15 @@ public sealed class CudaLaunch : IDisposable
     }
 
     internal void Open(
-        CudaModule module, CudaStream stream, ElementType element,
+        CudaKernels kernels, CudaStream stream, CudaTuning tuning, ElementType element,
         in ProblemShape shape, in DeviceProblem problem, in DeviceTokenIndex tokens, in DeviceBlockList blocks,
         ReadOnlySpan<CudaRuleSpan> rules, CudaStageTensors? tensors, nint workspace)
     {
         for (int i = 0; i < rules.Length; i++)
             _ruleSpans[i] = rules[i].Device;
         _ruleBounds = new(workspace + (nint)Workspace.RuleBounds.Offset, Workspace.RuleBounds.Blocks);
-        (_element, _tensors) = (element, tensors);
-        _tuning = stream.Device.TuningFor(shape.HeadDim, element);
-        (_module, _stream, _workspace) = (module, stream, workspace);
+        (_element, _tensors, _tuning) = (element, tensors, tuning);
+        (_kernels, _stream, _workspace) = (kernels, stream, workspace);
         (_shape, _problem, _tokens, _blocks) = (shape, problem, tokens, blocks);
         _kernel = null;
         _heads = default;
@@ -213,7 +212,7 @@ public sealed class CudaLaunch : IDisposable
         _together = !_synchronize && stream.Device.Observer is null;
     }
 
-    internal void Close() => (_module, _stream, _kernel, _tensors, _workspace) = (null, null, null, null, 0);
+    internal void Close() => (_kernels, _stream, _kernel, _tensors, _workspace) = (null, null, null, null, 0);
 
     /// <inheritdoc/>
     public void Dispose()

@@ -2,14 +2,14 @@ using AttnCompose.Cuda.Interop;
 
 namespace AttnCompose.Cuda;
 
-/// <summary>A compiled kernel text, loaded on a device.</summary>
+/// <summary>A compiled program, loaded on a device.</summary>
 public sealed unsafe class CudaModule : IDisposable
 {
     private readonly ModuleHandle _handle;
     private readonly Lock _gate = new();
-    private CudaKernel[] _kernels = [];
+    private readonly Dictionary<string, CudaKernel> _kernels = [];
 
-    /// <summary>Loads a compiled text.</summary>
+    /// <summary>Loads a compiled program.</summary>
     /// <exception cref="CudaException">The driver does not take the code. The message names device, architecture and
     /// driver.</exception>
     public CudaModule(CudaDevice device, CompiledKernel compiled)
@@ -42,35 +42,16 @@ public sealed unsafe class CudaModule : IDisposable
     public CudaKernel Kernel(string entry)
     {
         ArgumentNullException.ThrowIfNull(entry);
-        return Find(entry) ?? Resolve(entry);
+        lock (_gate)
+        {
+            if (!_kernels.TryGetValue(entry, out CudaKernel? kernel))
+                _kernels.Add(entry, kernel = new CudaKernel(this, entry));
+            return kernel;
+        }
     }
 
     /// <inheritdoc/>
     public void Dispose() => _handle.Dispose();
-
-    /// <summary>An entry point that was resolved; null where it was not.</summary>
-    // A pipeline has a handful of entries and names them by literals, so comparing references nearly always suffices.
-    internal CudaKernel? Find(string entry)
-    {
-        foreach (CudaKernel kernel in Volatile.Read(ref _kernels))
-        {
-            if ((object)kernel.Name == entry || kernel.Name == entry)
-                return kernel;
-        }
-        return null;
-    }
-
-    private CudaKernel Resolve(string entry)
-    {
-        lock (_gate)
-        {
-            if (Find(entry) is { } known)
-                return known;
-            var kernel = new CudaKernel(this, entry);
-            Volatile.Write(ref _kernels, [.. _kernels, kernel]);
-            return kernel;
-        }
-    }
 
     /// <summary>The bytes of a device variable.</summary>
     internal T ReadGlobal<T>(string name) where T : unmanaged

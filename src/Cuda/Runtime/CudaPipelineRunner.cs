@@ -14,7 +14,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
     private readonly KernelCache _cache;
     private readonly WorkspacePool _pool;
     private readonly CudaLaunch _launch;
-    private readonly List<(KernelVariant Variant, CudaModule Module)> _modules = [];
+    private readonly List<(KernelVariant Variant, CudaKernels Kernels)> _loaded = [];
     private int _busy;
     private bool _disposed;
 
@@ -47,20 +47,28 @@ public sealed partial class CudaPipelineRunner : IDisposable
     {
         ArgumentNullException.ThrowIfNull(pipeline);
         var workspace = new CudaWorkspace();
-        workspace.Clear(GatherRoom(Prepare<T, TOut>(shape.HeadDim), in shape, ElementConvert.TypeOf<T>()));
+        CudaArgumentChecks.CheckElements<T, TOut>(_program);
+        CudaTuning tuning = TuningFor(in shape, ElementConvert.TypeOf<T>());
+        workspace.Clear(GatherRoom(KernelsFor(VariantOf<T, TOut>(in shape, tuning)), in shape, tuning));
         Describe(pipeline, workspace, in shape, ownSelection: _program.SelectsTokens);
         ReserveBlocks(workspace, OwnBlocks(pipeline, in shape));
         return workspace.TotalBytes;
     }
 
-    /// <summary>Compiles and loads the kernels of a head dim and element type, so that the first call does not have to.</summary>
+    /// <summary>
+    /// Compiles and loads the kernels of a head dim and element type, so that the first call does not have to: those of each tile
+    /// shape that the device's tuning has for them.
+    /// </summary>
+    /// <returns>Those of long calls.</returns>
     /// <exception cref="KernelCompilationException">They do not compile for this device.</exception>
-    public CudaModule Prepare<T, TOut>(int headDim)
+    public CudaKernels Prepare<T, TOut>(int headDim)
         where T : unmanaged
         where TOut : unmanaged
     {
         CudaArgumentChecks.CheckElements<T, TOut>(_program);
-        return ModuleFor(VariantOf<T, TOut>(headDim));
+        KernelVariant variant = new(headDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+        CudaKernels[] kernels = [.. Resolved(variant).Select(KernelsFor)];
+        return kernels[^1];
     }
 
     /// <summary>Puts a pipeline's kernels on a stream.</summary>
@@ -139,11 +147,12 @@ public sealed partial class CudaPipelineRunner : IDisposable
         CudaStageTensors.Check(arguments.Tensors, _program.Name, pipeline.Tensors, Device, in shape);
         if (shape.IsEmpty)
             return;
-        KernelVariant variant = VariantOf<T, TOut>(shape.HeadDim);
-        CudaModule module = Loaded(variant) ?? LoadOutsideCapture(variant, stream);
+        CudaTuning tuning = TuningFor(in shape, ElementConvert.TypeOf<T>());
+        KernelVariant variant = VariantOf<T, TOut>(in shape, tuning);
+        CudaKernels kernels = Loaded(variant) ?? LoadOutsideCapture(variant, stream);
         bool ownSelection = _program.SelectsTokens && arguments.Selection is null;
         CudaWorkspace workspace = _launch.Workspace;
-        workspace.Clear(GatherRoom(module, in shape, variant.Element));
+        workspace.Clear(GatherRoom(kernels, in shape, tuning));
         SelectionOffsets offsets = Describe(pipeline, workspace, in shape, ownSelection);
         CudaBlockMask? blockMask = arguments.Blocks ?? arguments.BlockSelection;
         BlockListShape? ownBlocks = blockMask is null ? OwnBlocks(pipeline, in shape) : null;
@@ -167,7 +176,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         blocks.DenseHeads = arguments.DenseHeads;
         DeviceProblem problem = ProblemOf(in arguments, in shape);
         _launch.Open(
-            module, stream, ElementConvert.TypeOf<T>(), in shape, in problem, in tokens, in blocks, rules,
+            kernels, stream, tuning, variant.Element, in shape, in problem, in tokens, in blocks, rules,
             arguments.Tensors, memory);
         observer?.BeforeLaunch(workspace, CudaTensor.Dense<byte>(Device, memory, [(nint)workspace.TotalBytes]), stream);
         pipeline.Launch(_launch);
@@ -192,12 +201,11 @@ public sealed partial class CudaPipelineRunner : IDisposable
     /// The one place that chooses whether keys and values are gathered ahead of the attention loop: how many bytes they may take,
     /// 0 where the loop copies them itself.
     /// </summary>
-    private long GatherRoom(CudaModule module, in ProblemShape shape, ElementType element)
+    private long GatherRoom(CudaKernels kernels, in ProblemShape shape, CudaTuning tuning)
     {
-        CudaTuning tuning = Device.TuningFor(shape.HeadDim, element);
         if (_program.GatheredEntry is null || shape.QueryLength < tuning.GatherLength || shape.KeyLength == 0)
             return 0;
-        bool hasCopyEngine = module.Kernel(_program.GatheredEntry).Shape.BoxRows > 0;
+        bool hasCopyEngine = kernels.Kernel(_program.GatheredEntry).Shape.BoxRows > 0;
         return hasCopyEngine ? tuning.MaxWorkspace : 0;
     }
 
@@ -228,33 +236,64 @@ public sealed partial class CudaPipelineRunner : IDisposable
             workspace.Reserve(sizes.ColumnCountBytes), workspace.Reserve(sizes.SlashBytes));
     }
 
-    private static KernelVariant VariantOf<T, TOut>(int headDim) =>
-        new(headDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>());
+    private CudaTuning TuningFor(in ProblemShape shape, ElementType element) =>
+        Device.TuningFor(shape.HeadDim, element, _program.Mask, shape.QueryLength);
 
-    private CudaModule ModuleFor(KernelVariant variant) => Loaded(variant) ?? Load(variant);
+    private KernelVariant VariantOf<T, TOut>(in ProblemShape shape, CudaTuning tuning)
+        where T : unmanaged
+        where TOut : unmanaged =>
+        new(shape.HeadDim, ElementConvert.TypeOf<T>(), ElementConvert.TypeOf<TOut>())
+        {
+            Tile = TileOf(tuning, shape.HeadDim, shape.QueryLength),
+        };
 
-    private CudaModule? Loaded(KernelVariant variant)
+    /// <summary>
+    /// The shape of tiles of a call; null where it would be the same kernels as with none. A loop that copies rows itself has one shape.
+    /// </summary>
+    private AttentionTile? TileOf(CudaTuning tuning, int headDim, int queryLength) =>
+        tuning.AttentionTile is { } tile && _program.HasTileChoice && Device.ComputeCapability.Major == 9
+            && (_program.GatheredEntry is null || queryLength >= tuning.GatherLength)
+            && AttentionTile.OthersFor(headDim).Contains(tile)
+            ? tile
+            : null;
+
+    /// <summary>What is compiled for a variant: the kernels of calls of all lengths, under the device's tuning; those of the longest last.</summary>
+    private IEnumerable<KernelVariant> Resolved(KernelVariant variant)
     {
-        foreach (var known in _modules)
+        if (variant.Tile is { } given)
+            return [variant with { Tile = TileOf(new() { AttentionTile = given }, variant.HeadDim, int.MaxValue) }];
+        var tiles = new List<AttentionTile?>();
+        foreach (int length in (int[])[int.MaxValue - 1, TuningClass.LongFrom, TuningClass.LongFrom - 1, 1])
+        {
+            CudaTuning tuning = Device.TuningFor(variant.HeadDim, variant.Element, _program.Mask, length);
+            tiles.Add(TileOf(tuning, variant.HeadDim, length));
+        }
+        return tiles.Distinct().Reverse().Select(tile => variant with { Tile = tile });
+    }
+
+    private CudaKernels KernelsFor(KernelVariant variant) => Loaded(variant) ?? Load(variant);
+
+    private CudaKernels? Loaded(KernelVariant variant)
+    {
+        foreach (var known in _loaded)
         {
             if (known.Variant == variant)
-                return known.Module;
+                return known.Kernels;
         }
         return null;
     }
 
-    private CudaModule LoadOutsideCapture(KernelVariant variant, CudaStream stream)
+    private CudaKernels LoadOutsideCapture(KernelVariant variant, CudaStream stream)
     {
         stream.RefuseCapture($"Loading kernels for {variant}");
         return Load(variant);
     }
 
-    private CudaModule Load(KernelVariant variant)
+    private CudaKernels Load(KernelVariant variant)
     {
-        PreparedKernel prepared = _cache.Prepare(_program.Source, OptionsOf(variant));
-        CudaModule module = Device.Module(prepared.Key, () => _cache.GetOrCompile(prepared));
-        _modules.Add((variant, module));
-        return module;
+        CudaKernels kernels = CudaKernels.Load(Device, _cache, _program.Source, OptionsOf(variant));
+        _loaded.Add((variant, kernels));
+        return kernels;
     }
 
     private CompileOptions OptionsOf(KernelVariant variant) => new()
@@ -263,6 +302,7 @@ public sealed partial class CudaPipelineRunner : IDisposable
         HeadDim = variant.HeadDim,
         Element = variant.Element,
         Output = variant.Output,
+        AttentionTile = variant.Tile,
         Delays = CudaSettings.Current.DelayBarriers,
     };
 

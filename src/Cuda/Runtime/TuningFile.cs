@@ -5,7 +5,29 @@ using System.Text;
 namespace AttnCompose.Cuda;
 
 /// <summary>The calls that one tuning is for.</summary>
-internal readonly record struct TuningClass(int HeadDim, ElementType Element);
+/// <param name="HeadDim">Head dim.</param>
+/// <param name="Element">Element of query, key and value.</param>
+/// <param name="Mask">The mask of the pipeline.</param>
+/// <param name="IsLong">Whether there are <see cref="LongFrom"/> queries and more, so that the last wave of blocks matters little.</param>
+internal readonly record struct TuningClass(int HeadDim, ElementType Element, AttentionMask Mask, bool IsLong)
+{
+    /// <summary>Queries of a long call, at the least.</summary>
+    public const int LongFrom = 4096;
+
+    /// <summary>The mask as files and tables have it.</summary>
+    public string MaskWord => Mask == AttentionMask.Causal ? "causal" : "full";
+
+    /// <summary>The length as files and tables have it.</summary>
+    public string LengthWord => IsLong ? Long : Short;
+
+    internal const string Short = "short", Long = "long";
+
+    /// <summary>Both masks, short and long calls of each.</summary>
+    public static IEnumerable<TuningClass> Of(int headDim, ElementType element) =>
+        from mask in (AttentionMask[])[AttentionMask.Causal, AttentionMask.Full]
+        from isLong in (bool[])[false, true]
+        select new TuningClass(headDim, element, mask, isLong);
+}
 
 /// <summary>
 /// What <c>attncompose tune</c> chose, in a file beside the compiled kernels, one a model of GPU and version of the driver. Text: the
@@ -15,26 +37,36 @@ internal readonly record struct TuningClass(int HeadDim, ElementType Element);
 internal static class TuningFile
 {
     public const string Extension = ".tuning";
-    private const string Format = "attncompose tuning 1";
+    private const string Format = "attncompose tuning 2";
+    private const string DefaultTile = "default";
     private const int MostBytes = 1 << 16;
 
     /// <summary>What a file is for: model, multiprocessors, memory, the driver's version.</summary>
     public static string DeviceKey(CudaDevice device)
     {
         device.Context.Check(device.Context.Driver.DriverVersion(out int driver), "cuDriverGetVersion");
-        return string.Create(
-            CultureInfo.InvariantCulture,
-            $"{device.Model.ReplaceLineEndings(" ")}, {device.MultiprocessorCount} multiprocessors, {device.TotalMemory} bytes, driver {driver}");
+        return DeviceKey(device.Model, device.MultiprocessorCount, device.TotalMemory, driver);
     }
 
+    /// <summary>The same of a device that is not opened.</summary>
+    public static string DeviceKey(string model, int multiprocessors, long memoryBytes, int driver) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{model.ReplaceLineEndings(" ")}, {multiprocessors} multiprocessors, {memoryBytes} bytes, driver {driver}");
+
     /// <summary>The file of a device in a cache folder; null where the folder is not used.</summary>
-    public static string? PathFor(CudaDevice device, KernelCache cache) =>
+    public static string? PathFor(CudaDevice device, KernelCache cache) => PathFor(DeviceKey(device), cache);
+
+    private static string? PathFor(string device, KernelCache cache) =>
         cache is { Directory: { } folder, Refusal: null }
-            ? Path.Combine(folder, Hash(DeviceKey(device))[..32] + Extension)
+            ? Path.Combine(folder, Hash(device)[..32] + Extension)
             : null;
 
     /// <summary>The tunings of a device; none where there is no file that verifies.</summary>
-    public static IReadOnlyList<(TuningClass Class, CudaTuning Tuning)> Read(CudaDevice device, KernelCache cache)
+    public static IReadOnlyList<(TuningClass Class, CudaTuning Tuning)> Read(CudaDevice device, KernelCache cache) =>
+        Read(DeviceKey(device), cache);
+
+    /// <summary>The same by a device's key.</summary>
+    public static IReadOnlyList<(TuningClass Class, CudaTuning Tuning)> Read(string device, KernelCache cache)
     {
         try
         {
@@ -43,7 +75,7 @@ internal static class TuningFile
             var info = new FileInfo(path);
             if (!info.Exists || info.LinkTarget is not null || info.Length > MostBytes)
                 return [];
-            return Parse(File.ReadAllText(path, Encoding.UTF8), DeviceKey(device)) ?? [];
+            return Parse(File.ReadAllText(path, Encoding.UTF8), device) ?? [];
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -87,8 +119,9 @@ internal static class TuningFile
         var body = new StringBuilder().Append(Format).Append('\n').Append(device).Append('\n');
         foreach (var (of, tuning) in tunings)
         {
-            body.Append(CultureInfo.InvariantCulture, $"{of.HeadDim} {of.Element} {tuning.GatherLength} {tuning.MaxWorkspace} ")
-                .Append(CultureInfo.InvariantCulture, $"{tuning.GraphKernels} {tuning.TeamBlocks}\n");
+            body.Append(CultureInfo.InvariantCulture, $"{of.HeadDim} {of.Element} {of.MaskWord} {of.LengthWord} ")
+                .Append(CultureInfo.InvariantCulture, $"{tuning.GatherLength} {tuning.MaxWorkspace} {tuning.GraphKernels} ")
+                .Append(CultureInfo.InvariantCulture, $"{tuning.TeamBlocks} {tuning.AttentionTile?.ToString() ?? DefaultTile}\n");
         }
         return $"{Hash(body.ToString())}\n{body}";
     }
@@ -105,14 +138,20 @@ internal static class TuningFile
         var tunings = new List<(TuningClass, CudaTuning)>();
         foreach (string entry in entries)
         {
-            if (entry.Split(' ') is not [var dim, var element, var gather, var workspace, var graph, var team]
+            if (entry.Split(' ') is not
+                    [var dim, var element, var mask, var calls, var gather, var workspace, var graph, var team, var shape]
+                || mask is not ("causal" or "full") || calls is not (TuningClass.Short or TuningClass.Long)
                 || !Number(dim, 8, 256, out long headDim) || !Enum.TryParse(element, out ElementType type)
                 || !Number(gather, 0, int.MaxValue, out long length) || !Number(workspace, 0, long.MaxValue, out long bytes)
-                || !Number(graph, 1, int.MaxValue, out long kernels) || !Number(team, 1, 8, out long blocks))
+                || !Number(graph, 1, int.MaxValue, out long kernels) || !Number(team, 1, 8, out long blocks)
+                || (!AttentionTile.TryParse(shape, out AttentionTile tile) && shape != DefaultTile))
                 return null;
-            tunings.Add((new((int)headDim, type), new()
+            AttentionMask masked = mask == "causal" ? AttentionMask.Causal : AttentionMask.Full;
+            tunings.Add((new((int)headDim, type, masked, calls == TuningClass.Long), new()
             {
                 GatherLength = (int)length, MaxWorkspace = bytes, GraphKernels = (int)kernels, TeamBlocks = (int)blocks,
+                // A set of another version may have had others.
+                AttentionTile = AttentionTile.OthersFor((int)headDim).Contains(tile) ? tile : null,
             }));
         }
         return tunings;

@@ -271,6 +271,7 @@ internal static class CudaEmitter
         KernelNode kernel = plan.Kernels[index];
         string First() => PhaseType(plan, kernel, kernel.Steps[0]);
         writer.WriteLine();
+        // The runtime cuts the text at these headings: a kernel is a program with what is before the first of them.
         writer.WriteHeading($"kernel {index + 1} of {plan.Kernels.Count}: one block a {ScopeWords.Of(kernel.Scope)}");
         writer.WriteLineIf(kernel.Path != KernelPath.Every, $"// launched {ScopeWords.Of(kernel.Path)}");
         writer.WriteLineIf(kernel.SplitReason.Length > 0, $"// separate because {Literals.Comment(kernel.SplitReason)}");

@@ -34,6 +34,7 @@ internal static class LaunchEmitter
             ? $"\n    GatheredEntry = {Literals.CSharpString(loop.Entry)},"
             : "";
         string rules = graph.Rules.Any ? "\n    HasRules = true," : "";
+        string tiles = graph.HasTileChoice ? "\n    HasTileChoice = true," : "";
         // Nothing here reads Plan: the order in which the parts of a class initialise their statics is not defined.
         writer.WriteLine($$"""
             private static readonly global::AttnCompose.Cuda.CudaProgram s_program = new()
@@ -44,7 +45,7 @@ internal static class LaunchEmitter
                 HeadDim = {{Literals.Number("int", graph.HeadDim)}},
                 Element = global::AttnCompose.ElementType.{{graph.Element}},
                 Elements = [{{string.Join(", ", elements)}}],
-                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},{{gathered}}{{rules}}
+                SelectsTokens = {{(graph.Compress is null ? "false" : "true")}},{{tiles}}{{gathered}}{{rules}}
             };
 
             """);

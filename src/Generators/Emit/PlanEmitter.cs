@@ -155,6 +155,7 @@ internal static class PlanEmitter
                 : "default";
             yield return $"  hook {hook.Point} = {who}: {hook.Summary}";
         }
+        yield return $"  tiles = {ScopeWords.TilesOf(plan.Graph, kernel.Path)}";
     }
 
     /// <summary>The words, with the number of the running library: which way is taken is chosen there, not here.</summary>

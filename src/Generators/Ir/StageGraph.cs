@@ -41,6 +41,12 @@ internal sealed record StageGraph(
 
     public StageNode? Decompress => Nodes.FirstOrDefault(n => n.Stage.Kind == StageKind.Decompress);
 
+    /// <summary>
+    /// Whether the attention kernel's tiles may be others than its defaults: rules want registers that are the user's, and blocks
+    /// have edges.
+    /// </summary>
+    public bool HasTileChoice => !Rules.Any && BlockSelector is null;
+
     /// <summary>Tensors that the stages take from the caller.</summary>
     public IEnumerable<TensorSpec> Tensors => Nodes.SelectMany(n => n.Stage.Tensors);
 

@@ -1,3 +1,5 @@
+using AttnCompose.Generators.Ir;
+
 namespace AttnCompose.Generators.Plan;
 
 /// <summary>What a block owns, in words for plans and comments.</summary>
@@ -9,6 +11,13 @@ internal static class ScopeWords
     public static string Of(KernelPath path, string length = "") => path == KernelPath.InLoop
         ? $"below the gather length{length}, and without a copy engine"
         : $"from the gather length{length} on with a copy engine, for some heads at a time";
+
+    /// <summary>In which tiles the attention loop of a pipeline runs, and why.</summary>
+    public static string TilesOf(StageGraph graph, KernelPath path) =>
+        graph.BlockSelector is not null ? "fixed by the head dim: they divide blocks"
+        : graph.Rules.Any ? "fixed by the head dim: rules want registers"
+        : path == KernelPath.InLoop ? "fixed by the head dim: rows are copied one by one"
+        : "CudaTuning.AttentionTile where wgmma runs, or the default of the head dim";
 
     public static string Of(PhaseScope scope) => scope switch
     {

@@ -54,18 +54,44 @@ public sealed class TuneTests
     public void A_graph_is_made_where_it_costs_no_more_than_launching(double graph, double apart, int kernels) => Assert.Equal(
         kernels, Choose(Time(TuneTime.Graph, "7", 1024, graph), Time(TuneTime.Apart, "7", 1024, apart)).GraphKernels);
 
+    private static TuneTime[] Tiles(AttentionMask mask, int length, params (string Way, double Ms)[] at) =>
+        [.. at.Select(each => Time(TuneTime.Tile(mask), each.Way, length, each.Ms))];
+
+    [Fact]
+    public void Each_mask_and_length_has_the_tiles_that_are_fastest_there()
+    {
+        TuneTime[] times =
+        [
+            .. Tiles(AttentionMask.Causal, 1024, ("default", 1), ("128x176x2", 1.2), ("128x128x3", 0.9)),
+            .. Tiles(AttentionMask.Causal, 2048, ("default", 2), ("128x176x2", 1.9), ("128x128x3", 2)),
+            .. Tiles(AttentionMask.Causal, 8192, ("default", 10), ("128x176x2", 9.95), ("128x128x3", 11)), // within noise
+            .. Tiles(AttentionMask.Full, 8192, ("default", 10), ("128x176x2", 10.5), ("128x128x3", 10)),
+            .. Tiles(AttentionMask.Full, 32768, ("default", 100), ("128x176x2", 90), ("128x128x3", 99)),
+        ];
+        AttentionTile?[] chosen = [.. TuneChoice.Tiles(times, 128, ElementType.BFloat16).Select(each => each.Tile)];
+        Assert.Equal([new(128, 128, 3), null, null, new(128, 176, 2)], chosen); // causal short, long; full short, long
+    }
+
     [Fact]
     public void The_report_has_choices_and_times()
     {
-        TuneTime[] times = Gather((1024, 2, 1), (2048, 1, 2));
-        var result = new TuneResult(new(128, ElementType.BFloat16), Choose(times), times);
+        TuneTime[] times = [.. Gather((1024, 2, 1), (2048, 1, 2)), .. Tiles(AttentionMask.Full, 8192, ("default", 2), ("128x176x2", 1))];
+        var result = new TuneResult(Choose(times), TuneChoice.Tiles(times, 128, ElementType.BFloat16), times);
+        Assert.Equal(4, result.Tunings.Count());
+        Assert.All(result.Tunings, each => Assert.Equal(2048, each.Tuning.GatherLength));
+        Assert.Equal(new AttentionTile(128, 176, 2), Assert.Single(result.Tunings, each => each.Tuning.AttentionTile is not null).Tuning.AttentionTile);
         var text = new StringWriter();
         result.Write(text);
         Assert.Contains("GatherLength 2K (default 8K)", text.ToString(), StringComparison.Ordinal);
+        Assert.Contains(
+            "AttentionTile causal short default, causal long default, full short default, full long 128x176x2 (default 128x128x2)",
+            text.ToString(), StringComparison.Ordinal);
         using JsonDocument json = JsonDocument.Parse(Encoding.UTF8.GetString(TuneResult.Json("a device", null, [result])));
         JsonElement of = json.RootElement.GetProperty("classes")[0];
         Assert.Equal(2048, of.GetProperty("gather_length").GetInt32());
-        Assert.Equal(4, of.GetProperty("times").GetArrayLength());
+        Assert.Equal(6, of.GetProperty("times").GetArrayLength());
+        Assert.Equal("128x176x2", of.GetProperty("tiles")[3].GetProperty("tile").GetString());
+        Assert.Equal(JsonValueKind.Null, of.GetProperty("tiles")[0].GetProperty("tile").ValueKind);
         Assert.Equal(JsonValueKind.Null, json.RootElement.GetProperty("stored").ValueKind);
     }
 

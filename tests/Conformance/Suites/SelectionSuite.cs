@@ -34,8 +34,8 @@ public sealed class SelectionSuite
     /// <summary>Runs the suite.</summary>
     public IEnumerable<SuiteCheck> Run()
     {
-        using CudaModule coverage = Load(TokenSparsePrefill.Descriptor), count = Load(TokenSparseFixed.Descriptor);
-        using CudaModule top = Load(TokenSparseTopP.Descriptor), pruned = Load(TokenSparseTwilight.Descriptor);
+        CudaKernels coverage = Load(TokenSparsePrefill.Descriptor), count = Load(TokenSparseFixed.Descriptor);
+        CudaKernels top = Load(TokenSparseTopP.Descriptor), pruned = Load(TokenSparseTwilight.Descriptor);
         int held = coverage.Kernel($"{Coverage}_select").Shape.HeldKeys;
         int most = Math.Max(1, coverage.Kernel($"{Coverage}_select").Shape.Team);
         IReadOnlyList<int> lengths = _lengths.Count > 0 ? _lengths :
@@ -58,14 +58,15 @@ public sealed class SelectionSuite
         }
     }
 
-    private CudaModule Load(PipelineDescriptor pipeline) => new(_device, KernelCompiler.Compile(
-        new KernelSource(pipeline.Name.Replace('-', '_'), pipeline.CudaSource, [typeof(TokenSparsePrefill).Assembly]),
+    private CudaKernels Load(PipelineDescriptor pipeline) => CudaKernels.Load(
+        _device, KernelCache.Default, new KernelSource(pipeline.Name.Replace('-', '_'), pipeline.CudaSource, [typeof(TokenSparsePrefill).Assembly]),
         new CompileOptions
         {
             Architecture = _device.Architecture, HeadDim = 64, Element = ElementType.BFloat16, Output = ElementType.BFloat16,
-        }));
+        });
 
-    private string? Check(CudaModule coverage, CudaModule count, CudaModule top, CudaModule pruned, int keys, int team, Content content)
+    private string? Check(
+        CudaKernels coverage, CudaKernels count, CudaKernels top, CudaKernels pruned, int keys, int team, Content content)
     {
         var random = new Random(keys + (int)content);
         int queries = content is Content.Steps ? Math.Max(1, keys / 3) : keys; // some with a chunk of the queries
@@ -183,9 +184,9 @@ public sealed class SelectionSuite
 
         public void SetRaw(float[] raw) => _raw.CopyFrom(raw);
 
-        public void Launch(CudaModule module, string entry, PhaseScope scope, params ReadOnlySpan<Argument> arguments)
+        public void Launch(CudaKernels kernels, string entry, PhaseScope scope, params ReadOnlySpan<Argument> arguments)
         {
-            CudaKernel kernel = module.Kernel(entry);
+            CudaKernel kernel = kernels.Kernel(entry);
             LaunchGrid grid = LaunchGrid.Of(scope, in _shape, kernel.Shape, _device.MultiprocessorCount, entry);
             if (_team > 0 && scope != PhaseScope.KeyTile)
                 grid = grid with { X = _team, Team = _team };

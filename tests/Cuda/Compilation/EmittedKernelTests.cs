@@ -43,6 +43,45 @@ internal static class EmittedKernels
         return cases;
     }
 
+    /// <summary>
+    /// Text, head dim and shape of tiles: every shape under both masks, and over gathered keys at the head dim that is used most.
+    /// </summary>
+    public static TheoryData<string, int, string> Tiles()
+    {
+        var cases = new TheoryData<string, int, string>();
+        foreach (int headDim in AttentionTile.HeadDims)
+        {
+            foreach (AttentionTile tile in AttentionTile.OthersFor(headDim))
+            {
+                cases.Add("mapped_attention, causal", headDim, tile.ToString());
+                cases.Add("mapped_attention, full", headDim, tile.ToString());
+                if (headDim == 128)
+                    cases.Add("token_sparse_prefill", headDim, tile.ToString());
+            }
+        }
+        return cases;
+    }
+
+    public static void AssertTileIsClean(string unit, int headDim, AttentionTile tile)
+    {
+        string[] parts = unit.Split(", ");
+        string text = File.ReadAllText(Repository.PathOf($"{Units}/{parts[0]}.cu"));
+        if (parts is [_, "full"])
+            text = text.Replace("kCausal = true", "kCausal = false", StringComparison.Ordinal);
+        CompiledKernel kernel = CompiledTexts.Get(Source(parts[0], text), new()
+        {
+            Architecture = "sm_90a",
+            HeadDim = headDim,
+            Element = ElementType.BFloat16,
+            Output = ElementType.BFloat16,
+            AttentionTile = tile,
+        });
+        string[] faults = [.. kernel.Faults];
+        Assert.True(faults.Length == 0, $"{string.Join('\n', faults)}\n{unit}, head dim {headDim}, {tile}:\n{kernel.Log}");
+        var shapes = CubinFile.Kernels(kernel.Cubin.Span).Values.Where(of => of.Shape is { BoxRows: > 0 }).Select(of => of.Shape!.Value);
+        Assert.Contains(shapes, shape => (shape.Tile, shape.BoxRows) == (tile.Queries, tile.Keys));
+    }
+
     public static void AssertClean(string architecture, string file, int headDim, ElementType output)
     {
         string text = File.ReadAllText(Repository.PathOf(file), Encoding.UTF8).TrimStart('\uFEFF');
@@ -55,9 +94,16 @@ internal static class EmittedKernels
             Element = element,
             Output = output == ElementType.Float32 ? output : element,
         };
-        CompiledKernel kernel = CompiledTexts.Get(Source(Path.GetFileNameWithoutExtension(file).Replace('.', '_'), text), options);
-        string[] faults = [.. kernel.Faults];
-        Assert.True(faults.Length == 0, $"{string.Join('\n', faults)}\n{kernel.Name} with {options}:\n{kernel.Log}");
+        KernelSource source = Source(Path.GetFileNameWithoutExtension(file).Replace('.', '_'), text);
+        foreach ((string entry, CompiledKernel kernel) in CompiledTexts.Get(source, options))
+        {
+            string[] faults = [.. kernel.Faults];
+            Assert.True(faults.Length == 0, $"{string.Join('\n', faults)}\n{entry} with {options}:\n{kernel.Log}");
+        }
+        // Each text's own headers stand each other, whoever else has its kernels.
+        int first = text.IndexOf("// -- kernel 1 of ", StringComparison.Ordinal);
+        if (first >= 0)
+            Assert.Empty(CompiledTexts.Compile(source with { CudaText = text[..first] }, options).Log);
     }
 
     public static void AssertDelaysAddCode(string architecture)
@@ -67,8 +113,8 @@ internal static class EmittedKernels
         {
             Architecture = architecture, HeadDim = 64, Element = ElementType.BFloat16, Output = ElementType.BFloat16,
         };
-        CompiledKernel plain = CompiledTexts.Get(source, options), delayed = CompiledTexts.Get(source, options with { Delays = true });
-        Assert.True(delayed.Cubin.Length > plain.Cubin.Length, "Delays add no code.");
+        int Bytes(bool delays) => CompiledTexts.Get(source, options with { Delays = delays }).Sum(program => program.Kernel.Cubin.Length);
+        Assert.True(Bytes(delays: true) > Bytes(delays: false), "Delays add no code.");
     }
 
     private static KernelSource Source(string name, string text) =>
@@ -111,6 +157,14 @@ public sealed class EmittedSm90KernelTests
     [MemberData(nameof(EmittedKernels.Cases), Architecture, MemberType = typeof(EmittedKernels))]
     public void An_emitted_kernel_compiles_cleanly(string file, int headDim, ElementType output) =>
         EmittedKernels.AssertClean(Architecture, file, headDim, output);
+
+    [NvrtcTheory]
+    [MemberData(nameof(EmittedKernels.Tiles), MemberType = typeof(EmittedKernels))]
+    public void An_emitted_kernel_compiles_cleanly_in_every_shape_of_tiles(string unit, int headDim, string tile)
+    {
+        Assert.True(AttentionTile.TryParse(tile, out AttentionTile shape));
+        EmittedKernels.AssertTileIsClean(unit, headDim, shape);
+    }
 
     [NvrtcFact]
     public void Kernels_compile_with_delays_at_their_barriers() => EmittedKernels.AssertDelaysAddCode(Architecture);

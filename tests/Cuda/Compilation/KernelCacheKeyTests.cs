@@ -41,6 +41,8 @@ public sealed class KernelCacheKeyTests
             Key(options: s_options with { Element = ElementType.Float16 }),
             Key(options: s_options with { Output = ElementType.Float32 }),
             Key(options: s_options with { Output = ElementType.BFloat16 }),
+            Key(options: s_options with { AttentionTile = new(128, 176, 2) }),
+            Key(options: s_options with { AttentionTile = new(128, 17, 62) }),
             Key(options: s_options with { Verbose = true }),
             Key(options: s_options with { LineInfo = true }),
             Key(compiler: "NVRTC 12.4 2"),

@@ -4,13 +4,11 @@ using AttnCompose.Pipelines;
 namespace AttnCompose.Cuda.Tests.Compilation;
 
 /// <summary>Compiling ahead, in worker processes (this assembly's own program) and without.</summary>
-public sealed class WarmupTests : IDisposable
+public sealed class WarmupTests
 {
-    private readonly ProcessStartInfo? _command = KernelWorker.Command;
     private readonly KernelCache _cache = new(
-        new CudaSettings { UseCache = false }, _ => throw new InvalidOperationException("not by the cache's own compiler"), () => KernelCompiler.Identity);
-
-    public void Dispose() => KernelWorker.Command = _command;
+        new CudaSettings { UseCache = false }, kernel => KernelCompiler.Compile(kernel.Source, kernel.Headers, kernel.Options),
+        () => KernelCompiler.Identity);
 
     private PreparedKernel[] Kernels(int count) =>
         [.. Enumerable.Range(0, count).Select(i => _cache.Prepare(Text(i), Sources.Sm80))];
@@ -18,13 +16,16 @@ public sealed class WarmupTests : IDisposable
     private static KernelSource Text(int number) => Sources.Source(
         $"#include <attncompose/stages/AttnCompose.Cuda.Tests/inner.cuh>\nextern \"C\" __global__ void k{number}(int* p) {{ *p = {number}; }}", $"k{number}");
 
-    private int Run(PreparedKernel[] kernels, int workers, CancellationToken cancellation = default, CompiledKernel[]? got = null) =>
-        KernelBatch.Run(kernels, workers, _cache.GetOrCompile, (i, kernel) => got?[i] = kernel, cancellation);
+    private static KernelWorkers Workers(int most) => new(Program.Command("attncompose-kernel-worker"), most);
 
-    private void AssertRight(PreparedKernel[] kernels, int byWorkers)
+    private int Get(
+        PreparedKernel[] kernels, KernelWorkers workers, CancellationToken cancellation = default, CompiledKernel[]? got = null) =>
+        KernelBatch.Get(_cache, kernels, workers, (i, kernel, _) => got?[i] = kernel, cancellation);
+
+    private void AssertRight(PreparedKernel[] kernels, KernelWorkers workers, int byWorkers)
     {
         var got = new CompiledKernel[kernels.Length];
-        Assert.Equal(byWorkers, Run(kernels, workers: 2, got: got));
+        Assert.Equal(byWorkers, Get(kernels, workers, got: got));
         for (int i = 0; i < kernels.Length; i++)
         {
             CompiledKernel here = KernelCompiler.Compile(kernels[i].Source, kernels[i].Options);
@@ -35,29 +36,63 @@ public sealed class WarmupTests : IDisposable
     }
 
     [NvrtcFact]
-    public void Workers_compile_what_this_process_would()
+    public void Workers_compile_what_this_process_would() => AssertRight(Kernels(5), Workers(2), byWorkers: 5);
+
+    [NvrtcFact]
+    public void Without_a_worker_program_this_process_compiles() => AssertRight(Kernels(3), new(Command: null, Most: 2), byWorkers: 0);
+
+    [NvrtcFact]
+    public void Only_what_the_cache_lacks_is_compiled()
     {
-        KernelWorker.Command = Program.Command("attncompose-kernel-worker");
-        AssertRight(Kernels(5), byWorkers: 5);
+        PreparedKernel[] kernels = Kernels(4);
+        _cache.GetOrCompile(kernels[1], kernel => KernelCompiler.Compile(kernel.Source, kernel.Options));
+        var told = new List<(int Number, bool IsNew)>();
+        int byWorkers = KernelBatch.Get(_cache, kernels, Workers(3), (i, _, isNew) => told.Add((i, isNew)), default);
+        Assert.Equal(3, byWorkers);
+        Assert.Equal((1, false), told[0]);
+        Assert.Equal([(0, true), (2, true), (3, true)], told[1..].Order());
+        Assert.Equal(0, Get(kernels, new(new ProcessStartInfo("/no/such/program"), 3)));
+        Assert.Equal(4, _cache.Compilations);
     }
 
     [NvrtcFact]
     public void A_second_batch_beside_one_that_this_process_compiles_has_a_worker()
     {
-        KernelWorker.Command = Program.Command("attncompose-kernel-worker");
         PreparedKernel[] kernels = Kernels(2);
         int second = -1;
-        int first = KernelBatch.Run([kernels[0]], workers: 1, _cache.GetOrCompile, (_, _) => second = Run([kernels[1]], workers: 1), default);
+        int first = KernelBatch.Get(
+            _cache, kernels[..1], Workers(1), (_, _, _) => second = Get(kernels[1..], Workers(1)), default);
         Assert.Equal((0, 1), (first, second));
-        Assert.Equal(0, Run(Kernels(1), workers: 1));
+        Assert.Equal(0, Get(Kernels(1), Workers(1)));
+    }
+
+    [NvrtcFact]
+    public async Task Batches_beside_each_other_share_the_workers_that_there_may_be()
+    {
+        KernelWorkers workers = Workers(2);
+        KernelWorkerProcess first = workers.Enter(default), second = workers.Enter(default);
+        using var cancellation = new CancellationTokenSource(TimeSpan.FromMilliseconds(100));
+        Assert.ThrowsAny<OperationCanceledException>(() => workers.Enter(cancellation.Token));
+        PreparedKernel[] kernels = Kernels(3);
+        Task<int> waiting = Task.Run(() => Get(kernels, workers));
+        Assert.NotNull(first.Compile(kernels[0], default));
+        Assert.False(waiting.IsCompleted);
+        KernelWorkers.Leave(first);
+        Assert.Equal(3, await waiting);
+        Assert.Same(first, workers.Enter(default)); // by the one process that there was
+        Assert.False(first.IsLost);
+        KernelWorkers.Leave(first);
+        KernelWorkers.Dismiss(idle: 0);
+        Assert.NotSame(first, workers.Enter(default));
+        KernelWorkers.Leave(second);
+        KernelWorkers.Leave(second);
     }
 
     [NvrtcFact]
     public void A_worker_refuses_what_does_not_compile_with_the_compilers_log()
     {
-        KernelWorker.Command = Program.Command("attncompose-kernel-worker");
         PreparedKernel broken = _cache.Prepare(Sources.Source("nonsense;", "broken"), Sources.Sm80);
-        var e = Assert.Throws<KernelCompilationException>(() => Run([broken, .. Kernels(1)], workers: 2));
+        var e = Assert.Throws<KernelCompilationException>(() => Get([broken, .. Kernels(1)], Workers(2)));
         Assert.Equal("broken", e.SourceName);
         Assert.Contains("broken.cu(1): error", e.Log, StringComparison.Ordinal);
         Assert.Contains("--gpu-architecture=sm_80", e.Message, StringComparison.Ordinal);
@@ -69,25 +104,25 @@ public sealed class WarmupTests : IDisposable
     [InlineData("says nonsense")]
     public void Where_workers_fail_this_process_compiles(string how)
     {
-        KernelWorker.Command = how switch
+        ProcessStartInfo command = how switch
         {
             "ends at once" => Program.Command("unknown"),
             "says nonsense" => Program.Command("compile"),
             _ => new ProcessStartInfo("/no/such/program") { RedirectStandardInput = true, RedirectStandardOutput = true },
         };
-        KernelWorker.Command.RedirectStandardError = true;
-        AssertRight(Kernels(3), byWorkers: 0);
+        command.RedirectStandardError = true;
+        AssertRight(Kernels(3), new(command, 2), byWorkers: 0);
     }
 
     [NvrtcFact]
     public void Cancelling_ends_workers_at_once()
     {
-        KernelWorker.Command = Program.Command("say-nothing");
+        var silent = new KernelWorkers(Program.Command("say-nothing"), 2);
         using var cancellation = new CancellationTokenSource(TimeSpan.FromMilliseconds(500));
         var clock = Stopwatch.StartNew();
-        Assert.ThrowsAny<OperationCanceledException>(() => Run(Kernels(4), workers: 2, cancellation.Token));
+        Assert.ThrowsAny<OperationCanceledException>(() => Get(Kernels(4), silent, cancellation.Token));
         Assert.True(clock.Elapsed < TimeSpan.FromSeconds(60), $"{clock.Elapsed}");
-        Assert.ThrowsAny<OperationCanceledException>(() => Run(Kernels(4), workers: 0, cancellation.Token));
+        Assert.ThrowsAny<OperationCanceledException>(() => Get(Kernels(4), silent with { Most = 0 }, cancellation.Token));
         Assert.Equal(0, _cache.Compilations);
     }
 
@@ -156,14 +191,12 @@ public sealed class WarmupTests : IDisposable
         new KernelVariant(64, ElementType.Float16).Check(program);
     }
 
-    [Theory]
-    [InlineData(3, null, 3)]
-    [InlineData(100, 5, 5)]
-    [InlineData(100, 0, 0)]
-    public void As_many_workers_as_are_of_use(int kernels, int? setting, int expected)
+    [Fact]
+    public void As_many_workers_as_the_machine_has_room_for_unless_the_settings_say()
     {
-        int workers = KernelBatch.WorkersFor(kernels, new CudaSettings { CompileWorkers = setting });
-        Assert.Equal(Math.Min(expected, setting ?? Environment.ProcessorCount), workers);
+        Assert.Equal(5, KernelWorkers.MostOf(new CudaSettings { CompileWorkers = 5 }));
+        Assert.Equal(0, KernelWorkers.MostOf(new CudaSettings { CompileWorkers = 0 }));
+        Assert.InRange(KernelWorkers.MostOf(new CudaSettings()), 0, Math.Min(8, Environment.ProcessorCount));
     }
 
     private sealed class Progress(List<WarmupProgress> told) : IProgress<WarmupProgress>

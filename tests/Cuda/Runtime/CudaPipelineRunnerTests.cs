@@ -12,13 +12,19 @@ public sealed class CudaPipelineRunnerTests : IDisposable
     private readonly FakeKernel _select;
     private readonly FakeKernel _attend;
     private readonly List<IDisposable> _owned = [];
+    private readonly List<CompileOptions> _compiled = [];
 
     public CudaPipelineRunnerTests()
     {
         _device = new CudaDevice(_driver, 0);
         _cache = new KernelCache(
             new CudaSettings { UseCache = false },
-            p => new CompiledKernel(p.Source.Name, p.Options.Architecture, "12.4", new byte[] { 1, 2, 3 }, p.Options.ToString()), () => "fake");
+            p =>
+            {
+                _compiled.Add(p.Options);
+                return new CompiledKernel(p.Source.Name, p.Options.Architecture, "12.4", new byte[] { 1, 2, 3 }, p.Options.ToString());
+            },
+            () => "fake");
         (_select, _attend) = FakePipeline.Install<Half, Half>(_driver, x => (float)x, x => (Half)x);
         _pipeline = Make();
     }
@@ -224,12 +230,59 @@ public sealed class CudaPipelineRunnerTests : IDisposable
         Assert.Equal(1, _cache.Compilations);
         second.Run(Arguments(dim: 128));
         Assert.Equal(2, _cache.Compilations);
-        CudaModule module = _pipeline.Runner.Prepare<BFloat16, float>(64);
+        CudaKernels kernels = _pipeline.Runner.Prepare<BFloat16, float>(64);
         Assert.Equal(3, _cache.Compilations);
         Assert.Equal(
             "--gpu-architecture=sm_90a --std=c++20 -DATTNCOMPOSE_HEAD_DIM=64 -DATTNCOMPOSE_ELEMENT=attn::bf16 -DATTNCOMPOSE_OUTPUT=float",
-            module.Compiled.Log);
+            kernels.Modules.Single().Compiled.Log);
         Assert.Equal(2, _driver.Calls.Count(c => c.StartsWith("SetFunctionAttribute", StringComparison.Ordinal))); // entries resolve once a module
+    }
+
+    private static readonly CudaProgram s_choosing = FakePipeline.Selecting with { HasTileChoice = true };
+    private static readonly TuningClass s_longCalls = new(64, ElementType.Float16, AttentionMask.Causal, IsLong: true);
+
+    /// <summary>The shapes that calls of some lengths have compiled, in that order.</summary>
+    private AttentionTile?[] Compiled(CudaProgram program, int dim, params int[] queries)
+    {
+        _compiled.Clear();
+        FakePipeline pipeline = Make(program);
+        foreach (int length in queries)
+            pipeline.Run(Arguments(1, 2, 2, length, length, dim));
+        return [.. _compiled.Select(options => options.AttentionTile)];
+    }
+
+    [Fact]
+    public void A_call_runs_in_the_tiles_that_are_stored_for_its_mask_and_length()
+    {
+        _device.StoredTunings =
+        [
+            (s_longCalls, new() { AttentionTile = new(128, 176, 2) }),
+            (s_longCalls with { Mask = AttentionMask.Full }, new() { AttentionTile = new(128, 128, 2) }),
+        ];
+        int from = TuningClass.LongFrom;
+        Assert.Equal([null, new(128, 176, 2)], Compiled(s_choosing, 64, from - 1, from, 70, from + 1));
+        // Short calls have what the other mask's had.
+        Assert.Equal([new(128, 128, 2)], Compiled(s_choosing with { Mask = AttentionMask.Full }, 64, 70, from));
+    }
+
+    [Fact]
+    public void A_shape_is_compiled_only_where_it_changes_something()
+    {
+        _device.Tuning = new() { AttentionTile = new(128, 160, 2), GatherLength = 100 };
+        Assert.Equal([null], Compiled(FakePipeline.Selecting, 128, 70)); // rules or a block list
+        Assert.Equal([null], Compiled(s_choosing, 64, 70)); // head dim 64 has no such shape
+        // Below the gather length the loop copies rows itself, in tiles of its own, which were compiled above.
+        Assert.Equal([new(128, 160, 2)], Compiled(s_choosing with { GatheredEntry = FakePipeline.Attend }, 128, 70, 100, 99, 130));
+    }
+
+    [Fact]
+    public void Preparing_compiles_the_tiles_of_calls_of_every_length()
+    {
+        _device.StoredTunings = [(s_longCalls, new() { AttentionTile = new(128, 176, 2) })];
+        CudaModule ofLong = Make(s_choosing).Runner.Prepare<Half, Half>(64);
+        Assert.Equal([null, new(128, 176, 2)], _compiled.Select(options => options.AttentionTile));
+        Assert.Contains("-DATTNCOMPOSE_ATTENTION_TILE=128,176,2", ofLong.Compiled.Log, StringComparison.Ordinal);
+        Assert.Empty(Compiled(s_choosing, 64, 70, TuningClass.LongFrom));
     }
 
     [Fact]

@@ -32,6 +32,9 @@ public sealed class ReadyPipelineTests
         using (var device = new CudaDevice(driver, 0))
         using (IAttentionPipeline pipeline = ReadyPipelines.Find(name).Create(device, []))
         {
+            CompiledTexts.Keep(
+                new(name.Replace('-', '_'), ReadyPipelines.Find(name).CudaSource, [typeof(ReadyPipelines).Assembly]),
+                new() { Architecture = device.Architecture, HeadDim = headDim, Element = ElementType.BFloat16, Output = ElementType.BFloat16 });
             // Once with keys and values gathered ahead, where there is a copy engine, for 8 heads in groups of 3, and once without.
             var shape = new ProblemShape(2, 4, 2, 300, 400, headDim);
             using DrawnTensors.OnDevice tensors = new DrawnTensors(pipeline.PipelinePlan.Tensors, in shape, seed: 1).CopyTo(device);
@@ -39,7 +42,7 @@ public sealed class ReadyPipelineTests
             Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim, tensors.Tensors);
             device.Tuning = new() { GatherLength = int.MaxValue };
             Run<BFloat16, BFloat16>(device, (ICudaAttentionPipeline)pipeline, headDim, tensors.Tensors);
-            Assert.Single(driver.Modules);
+            Assert.Equal(pipeline.PipelinePlan.Kernels.Count, driver.Modules.Count);
             Assert.Equal(
                 pipeline.PipelinePlan.Kernels.Select(kernel => kernel.Name).Order(StringComparer.Ordinal),
                 driver.Kernels.Keys.Order(StringComparer.Ordinal));

@@ -3,8 +3,9 @@ namespace AttnCompose.Cuda.Tests.Runtime;
 /// <summary>What `attncompose tune` stores: only what verifies, of this device, from a private folder, is used.</summary>
 public sealed class TuningFileTests : IDisposable
 {
-    private static readonly TuningClass s_class = new(128, ElementType.BFloat16), s_other = new(64, ElementType.Float16);
-    private static readonly CudaTuning s_tuning = new() { GatherLength = 4096, GraphKernels = 2, TeamBlocks = 4, MaxWorkspace = 1 << 20 };
+    private static readonly TuningClass s_class = new(128, ElementType.BFloat16, AttentionMask.Causal, IsLong: true);
+    private static readonly TuningClass s_other = new(64, ElementType.Float16, AttentionMask.Full, IsLong: false);
+    private static readonly CudaTuning s_tuning = new() { GatherLength = 4096, GraphKernels = 2, TeamBlocks = 4, MaxWorkspace = 1 << 20, AttentionTile = new(128, 176, 2) };
 
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("attncompose-test-");
     private readonly CudaDevice _device = new(new FakeDriver(), 0);
@@ -27,13 +28,24 @@ public sealed class TuningFileTests : IDisposable
         Assert.Empty(TuningFile.Read(_device, Cache()));
         Write((s_class, s_tuning));
         _device.StoredTunings = [.. TuningFile.Read(_device, Cache())];
-        Assert.Equal(s_tuning, _device.TuningFor(128, ElementType.BFloat16));
-        Assert.Equal(CudaTuning.Default, _device.TuningFor(128, ElementType.Float16));
-        Assert.Equal(CudaTuning.Default, _device.TuningFor(64, ElementType.BFloat16));
+        const AttentionMask Causal = AttentionMask.Causal;
+        Assert.Equal(s_tuning, _device.TuningFor(128, ElementType.BFloat16, Causal, TuningClass.LongFrom));
+        Assert.Equal(CudaTuning.Default, _device.TuningFor(128, ElementType.BFloat16, Causal, TuningClass.LongFrom - 1));
+        Assert.Equal(CudaTuning.Default, _device.TuningFor(128, ElementType.BFloat16, AttentionMask.Full, TuningClass.LongFrom));
+        Assert.Equal(CudaTuning.Default, _device.TuningFor(128, ElementType.Float16, Causal, TuningClass.LongFrom));
+        Assert.Equal(CudaTuning.Default, _device.TuningFor(64, ElementType.BFloat16, Causal, TuningClass.LongFrom));
         Assert.Equal(CudaTuning.Default, _device.Tuning);
         var own = new CudaTuning { GatherLength = 7 };
         _device.Tuning = own;
-        Assert.Same(own, _device.TuningFor(128, ElementType.BFloat16));
+        Assert.Same(own, _device.TuningFor(128, ElementType.BFloat16, Causal, TuningClass.LongFrom));
+    }
+
+    [Fact]
+    public void A_shape_that_the_head_dim_does_not_have_is_as_if_it_were_not_there()
+    {
+        Write((s_class, s_tuning with { AttentionTile = new(128, 144, 2) }), (s_other, s_tuning)); // 128x176x2 is one of head dim 64 too
+        Assert.Equal(
+            [(s_class, s_tuning with { AttentionTile = null }), (s_other, s_tuning)], TuningFile.Read(_device, Cache()));
     }
 
     [Fact]
@@ -67,19 +79,25 @@ public sealed class TuningFileTests : IDisposable
     }
 
     [Theory]
-    [InlineData("7 BFloat16 4096 1 3 8")]
-    [InlineData("128 BFloat99 4096 1 3 8")]
-    [InlineData("128 BFloat16 -1 1 3 8")]
-    [InlineData("128 BFloat16 4096 1 0 8")]
-    [InlineData("128 BFloat16 4096 1 3 9")]
-    [InlineData("128 BFloat16 4096 1 3")]
-    [InlineData("128 BFloat16 4096 1 3 8 1")]
+    [InlineData("7 BFloat16 causal long 4096 1 3 8 default")]
+    [InlineData("128 BFloat99 causal long 4096 1 3 8 default")]
+    [InlineData("128 BFloat16 Causal long 4096 1 3 8 default")]
+    [InlineData("128 BFloat16 causal wide 4096 1 3 8 default")]
+    [InlineData("128 BFloat16 causal long -1 1 3 8 default")]
+    [InlineData("128 BFloat16 causal long 4096 1 0 8 default")]
+    [InlineData("128 BFloat16 causal long 4096 1 3 9 default")]
+    [InlineData("128 BFloat16 causal long 4096 1 3 8")]
+    [InlineData("128 BFloat16 causal long 4096 1 3 8 none")]
+    [InlineData("128 BFloat16 causal long 4096 1 3 8 128x-176x2")]
+    [InlineData("128 BFloat16 causal long 4096 1 3 8 default 1")]
     public void A_text_that_verifies_but_makes_no_sense_is_refused(string line)
     {
         string device = TuningFile.DeviceKey(_device);
         string good = TuningFile.Text(device, [(s_class, s_tuning)]);
         Assert.Single(TuningFile.Parse(good, device)!);
-        string body = good[(good.IndexOf('\n') + 1)..].Replace("128 BFloat16 4096 1048576 2 4", line, StringComparison.Ordinal);
+        string whole = good[(good.IndexOf('\n') + 1)..];
+        string body = whole.Replace("128 BFloat16 causal long 4096 1048576 2 4 128x176x2", line, StringComparison.Ordinal);
+        Assert.NotEqual(whole, body);
         string hash = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(body)));
         Assert.Null(TuningFile.Parse($"{hash}\n{body}", device));
     }

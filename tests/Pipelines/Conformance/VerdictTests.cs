@@ -1,4 +1,5 @@
 using AttnCompose.Conformance;
+using AttnCompose.Cuda;
 
 namespace AttnCompose.Pipelines.Tests;
 
@@ -107,11 +108,15 @@ public sealed class VerdictTests
     public void Thousands_of_configurations_need_few_compilations()
     {
         PipelineConfig[] configs = [.. Enumerable.Range(0, 3000).Select(ReadyConfigs.Random)];
-        var texts = configs.Select(c => (Plan: ReadyConfigs.PlanOf(c), c.HeadDim, c.Element, c.FloatOutput)).Distinct().ToArray();
+        var texts = configs.Select(c => (Plan: ReadyConfigs.PlanOf(c), c.HeadDim, c.Element, c.FloatOutput, c.Tile)).Distinct().ToArray();
         int kernels = texts.Sum(text => text.Plan.Kernels.Count);
-        Assert.InRange(kernels, 1, 400);
+        Assert.InRange(kernels, 1, 420);
         Assert.All(configs, config => Assert.Equal(config, PipelineConfig.Parse(config.ToString())));
         Assert.Contains(configs, config => config.KeyLength > 2000);
+        Assert.All(
+            AttentionTile.HeadDims.SelectMany(dim => AttentionTile.OthersFor(dim).Select(tile => (dim, tile))),
+            shape => Assert.Contains(configs, config => !config.Sparse && (config.HeadDim, config.Tile) == shape));
+        Assert.All(AttentionTile.OthersFor(128), tile => Assert.Contains(configs, config => config.GatherHeads > 0 && config.Sparse && config.Tile == tile));
         Assert.Contains(configs, config => config.Sparse && config.GatherHeads == 0);
         Assert.Contains(configs, config => config.Sparse && config.GatherHeads == 1 && config.QueryHeads > 1);
         Assert.All(Enum.GetValues<TensorLayout>(), layout => Assert.Contains(configs, config => config.Layout == layout));

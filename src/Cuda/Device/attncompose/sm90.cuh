@@ -172,6 +172,9 @@ struct Wgmma;
 #define ATTN_ROWS_16(n) ATTN_ROWS_8(n), ATTN_ROWS_8((n) + 8)
 #define ATTN_ROWS_10(n) ATTN_ROWS_8(n), ATTN_ROWS_2((n) + 8)
 #define ATTN_ROWS_12(n) ATTN_ROWS_8(n), ATTN_ROWS_4((n) + 8)
+#define ATTN_ROWS_14(n) ATTN_ROWS_12(n), ATTN_ROWS_2((n) + 12)
+#define ATTN_ROWS_20(n) ATTN_ROWS_16(n), ATTN_ROWS_4((n) + 16)
+#define ATTN_ROWS_22(n) ATTN_ROWS_20(n), ATTN_ROWS_2((n) + 20)
 #define ATTN_ROWS_24(n) ATTN_ROWS_16(n), ATTN_ROWS_8((n) + 16)
 #define ATTN_ROWS_32(n) ATTN_ROWS_16(n), ATTN_ROWS_16((n) + 16)
 #define ATTN_TEN(t) \
@@ -208,7 +211,13 @@ struct Wgmma;
                42, 43, 44, 45)                                                                                              \
     ATTN_WGMMA(type, ptx_type, 96, ATTN_NAMES_30 ATTN_TEN(3) "%40, %41, %42, %43, %44, %45, %46, %47", ATTN_ROWS_12(0), 48, \
                49, 50, 51, 52, 53)                                                                                          \
+    ATTN_WGMMA(type, ptx_type, 112, ATTN_NAMES_30 ATTN_TEN(3) ATTN_TEN(4) "%50, %51, %52, %53, %54, %55", ATTN_ROWS_14(0),  \
+               56, 57, 58, 59, 60, 61)                                                                                      \
     ATTN_WGMMA(type, ptx_type, 128, ATTN_NAMES_60 "%60, %61, %62, %63", ATTN_ROWS_16(0), 64, 65, 66, 67, 68, 69)            \
+    ATTN_WGMMA(type, ptx_type, 160, ATTN_NAMES_60 ATTN_TEN(6) "%70, %71, %72, %73, %74, %75, %76, %77, %78, %79",           \
+               ATTN_ROWS_20(0), 80, 81, 82, 83, 84, 85)                                                                     \
+    ATTN_WGMMA(type, ptx_type, 176, ATTN_NAMES_60 ATTN_TEN(6) ATTN_TEN(7) "%80, %81, %82, %83, %84, %85, %86, %87",         \
+               ATTN_ROWS_22(0), 88, 89, 90, 91, 92, 93)                                                                     \
     ATTN_WGMMA(type, ptx_type, 192, ATTN_NAMES_90 "%90, %91, %92, %93, %94, %95", ATTN_ROWS_24(0), 96, 97, 98, 99, 100,     \
                101)                                                                                                         \
     ATTN_WGMMA(type, ptx_type, 256, ATTN_NAMES_120 "%120, %121, %122, %123, %124, %125, %126, %127", ATTN_ROWS_32(0), 128,  \

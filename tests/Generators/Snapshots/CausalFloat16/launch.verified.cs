@@ -15,6 +15,7 @@ partial class DecoderAttention : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Float16,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = false,
+        HasTileChoice = true,
     };
 
     /// <inheritdoc/>

@@ -15,6 +15,7 @@ partial class CoarseToFine : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        HasTileChoice = true,
         GatheredEntry = "coarse_to_fine_attend_gathered",
     };
 

@@ -15,6 +15,7 @@ partial class DenseAttention : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = false,
+        HasTileChoice = true,
     };
 
     /// <inheritdoc/>

@@ -15,6 +15,7 @@ partial class LowestNormInCSharp : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        HasTileChoice = true,
         GatheredEntry = "lowest_norm_in_c_sharp_attend_gathered",
     };
 

@@ -13,6 +13,7 @@ partial class MyPrefill : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        HasTileChoice = true,
         GatheredEntry = "my_prefill_attend_gathered",
     };
 

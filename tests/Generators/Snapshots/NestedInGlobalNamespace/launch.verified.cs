@@ -17,6 +17,7 @@ partial class Model
                 Element = global::AttnCompose.ElementType.Any,
                 Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
                 SelectsTokens = false,
+                HasTileChoice = true,
             };
 
             /// <inheritdoc/>

@@ -15,6 +15,7 @@ partial class ScoredByHead : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.Any,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        HasTileChoice = true,
         GatheredEntry = "scored_by_head_attend_gathered",
     };
 

@@ -15,6 +15,7 @@ partial class SmallWindow : global::AttnCompose.Cuda.ICudaPipeline
         Element = global::AttnCompose.ElementType.BFloat16,
         Elements = [global::AttnCompose.ElementType.Float16, global::AttnCompose.ElementType.BFloat16],
         SelectsTokens = true,
+        HasTileChoice = true,
         GatheredEntry = "small_window_attend_gathered",
     };
 

@@ -55,7 +55,7 @@ template <typename Rows>
 inline constexpr bool kGatheredAhead = kHasMaps<Rows> && requires(const Rows source) { source.heads; };
 
 // Most keys of a tile: what is gathered ahead ends with so many rows of zeroes, where there is room.
-inline constexpr int kMostKeyTile = 128;
+inline constexpr int kMostKeyTile = 176;
 
 // Where a score stands.
 struct ScorePosition {

@@ -43,8 +43,10 @@ struct WgmmaProducer {
             if (thread == 0) ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
             return;
         }
-        // The copy engine is asked by one thread; the other warps are needed for a cut tile alone.
-        if (kMapped && !is_cut((tiles - 1) * kKeyTile) && columns.count == 0 && thread >= kWarp) return;
+        // The copy engine is asked by one thread; the other warps are needed for a cut tile and for columns alone.
+        const bool alone = kMapped && !is_cut((tiles - 1) * kKeyTile) && columns.count == 0;
+        if (alone && thread >= kWarp) return;
+        const int arrivals = alone ? kWarpgroup : kWarp;
         Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr, g, b};
         Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr, g, b};
         if constexpr (kGathered) {
@@ -66,9 +68,9 @@ struct WgmmaProducer {
             const unsigned of_walk = Blocks::kListed ? at.flags & Ring::kOfWalk : 0;
             if (thread == 0) ring.put_header(slot.stage, {at.base, of_walk | more});
             if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
-            start(keys, ring.key_tile(slot.stage), at, positions, ring.barrier(Ring::kKeysFull, slot.stage));
+            start(keys, ring.key_tile(slot.stage), at, positions, ring.barrier(Ring::kKeysFull, slot.stage), arrivals);
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
-            start(values, ring.value_tile(slot.stage), at, positions, ring.barrier(Ring::kValuesFull, slot.stage));
+            start(values, ring.value_tile(slot.stage), at, positions, ring.barrier(Ring::kValuesFull, slot.stage), arrivals);
             at = after;
             positions = positions_of(at);
             slot.advance();
@@ -128,16 +130,18 @@ struct WgmmaProducer {
         return strides.row * static_cast<long long>(sizeof(T));
     }
 
-    __device__ void start(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions,
-                          unsigned full) const {
+    // Each warp of the producer arrives at every tile, for `arrivals` threads where the copy engine brings it, so that no tile is
+    // full before all of them have come to it: one that others left two phases behind would wait for ever.
+    __device__ void start(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions, unsigned full,
+                          int arrivals) const {
         const bool cut = (Blocks::kColumns && at.is_columns()) || is_cut(at.base);
         if constexpr (kMapped) {
             if (!cut) {
                 if (thread == 0) {
                     ptx::arrive_expecting(full, KeyTile::kBytes);
                     ptx::copy_box_async(to.base, from.map, full, 0, at.base, 0, from.map_head, from.map_batch);
-                    ptx::arrive(full, Ring::kFullArrivals - 1);
                 }
+                if (thread % kWarp == 0) ptx::arrive(full, arrivals);
                 return;
             }
         }

@@ -32,7 +32,42 @@ struct WgmmaTuning {
     static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 && kWideTile ? 32 : 40;
 };
 
-// The same for a block list: a query tile of 128, which every block size divides or is divided by, and the largest key tile that
+// Shapes that a loop has instead which the copy engine feeds, without rules and block lists, where it is compiled with
+// ATTNCOMPOSE_ATTENTION_TILE=queries,keys,stages: which one is fastest is a matter of chip, mask and length. Each was seen to
+// compile without spills. AttentionTile of the host side lists them too.
+struct WgmmaTile {
+    int head_dim, queries, keys, stages;
+};
+inline constexpr WgmmaTile kWgmmaTiles[] = {
+    {64, 128, 128, 2}, {64, 128, 176, 2}, {64, 192, 112, 3},
+    {96, 128, 128, 2}, {96, 128, 160, 2},
+    {128, 128, 128, 3}, {128, 128, 160, 2}, {128, 128, 176, 2}, {128, 192, 80, 2},
+    {192, 128, 80, 2}, {192, 128, 112, 2},
+    {256, 128, 64, 2},
+};
+#ifdef ATTNCOMPOSE_ATTENTION_TILE
+inline constexpr int kAskedTile[] = {ATTNCOMPOSE_ATTENTION_TILE};
+#else
+inline constexpr int kAskedTile[] = {0, 0, 0};
+#endif
+
+__device__ constexpr bool is_asked_tile(int head_dim) {
+    for (const WgmmaTile& tile : kWgmmaTiles) {
+        if (tile.head_dim == head_dim && tile.queries == kAskedTile[0] && tile.keys == kAskedTile[1] && tile.stages == kAskedTile[2])
+            return true;
+    }
+    return false;
+}
+
+template <int kHeadDim>
+struct WgmmaAskedTuning : WgmmaTuning<kHeadDim, true, false> {
+    static constexpr int kConsumers = kAskedTile[0] / 64;
+    static constexpr int kKeyTile = kAskedTile[1];
+    static constexpr int kStages = kAskedTile[2];
+    static constexpr int kProducerRegisters = kConsumers == 3 ? 32 : 40;
+};
+
+// That of a block list: a query tile of 128, which every block size divides or is divided by, and the largest key tile that
 // divides a block and leaves registers. A rule beside columns or slashes asks for more of them: kAsksPairs.
 template <int kHeadDim, bool kMapped, int kBlockKey, bool kAsksPairs>
 struct WgmmaListTuning {
@@ -47,6 +82,12 @@ struct WgmmaListTuning {
 template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
 struct WgmmaTuningChoice {
     using Type = WgmmaTuning<Config::kHeadDim, kMapped, kHasRule>;
+};
+
+template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
+    requires(kMapped && !kHasRule && !Blocks::kListed && is_asked_tile(Config::kHeadDim))
+struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
+    using Type = WgmmaAskedTuning<Config::kHeadDim>;
 };
 
 // A producer that judges tiles by a mask rule needs registers for the rule, where consumers of the largest heads do not need them
