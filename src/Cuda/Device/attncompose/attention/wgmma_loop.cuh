@@ -372,9 +372,7 @@ struct WgmmaLoop {
 
     template <bool kMasked>
     __device__ void apply_score_and_mask(Scores& s, const State& state, const Header& header) const {
-        // A branch even for rules, which nearly always take it: without one the assembler puts them among the issue of the value
-        // products, before the turn is passed, and then they run beside nothing.
-        if (Score::kChanges ? problem.scale != 1 : !scale_in_softmax()) {
+        if (!scale_in_softmax()) {
             const float factor = Score::kChanges ? problem.scale : problem.scale * kLog2E;
 #pragma unroll
             for (int n = 0; n < kKeyTile / 8; n++)
