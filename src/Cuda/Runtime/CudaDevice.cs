@@ -80,8 +80,8 @@ public sealed class CudaDevice : AttentionDevice
     public CudaStream DefaultStream => Volatile.Read(ref _stream) ?? MakeDefaultStream();
 
     /// <summary>
-    /// Choices that change the time and memory of calls, and of results no more than the order of sums. Read at the beginning of each call. Where it is set, it
-    /// is for all calls, and what <c>attncompose tune</c> stored is not used.
+    /// Choices that change the time and memory of calls, and of results no more than the order of sums. Read at the beginning of
+    /// each call. Where it is set, it is for all calls, and what <c>attncompose tune</c> stored is not used.
     /// </summary>
     public CudaTuning Tuning
     {

@@ -32,9 +32,9 @@ struct WgmmaTuning {
     static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 && kWideTile ? 32 : 40;
 };
 
-// Shapes that a loop has instead which the copy engine feeds, without rules and block lists, where it is compiled with
-// ATTNCOMPOSE_ATTENTION_TILE=queries,keys,stages: which one is fastest is a matter of chip, mask and length. Each was seen to
-// compile without spills. AttentionTile of the host side lists them too.
+// Other shapes for a loop that the copy engine feeds and that has neither rules nor a block list: it has the one that
+// ATTNCOMPOSE_ATTENTION_TILE=queries,keys,stages names. Which is fastest depends on chip, mask and length. None of them spills.
+// AttentionTile of the host side lists them too.
 struct WgmmaTile {
     int head_dim, queries, keys, stages;
 };
