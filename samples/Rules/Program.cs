@@ -1,11 +1,12 @@
 // Rules in C#: pipelines of one attribute and one method each, on the CPU, or with --cuda on GPU 0 beside it. With --time LENGTH
-// their times on GPU 0 instead.
+// their times on GPU 0 instead, with --time-blocks LENGTH those of block lists.
 using AttnCompose;
 using AttnCompose.Samples;
 
-if (args is ["--time", var tokens])
+if (args is ["--time" or "--time-blocks", var tokens])
 {
-    Timing.Print(int.Parse(tokens, System.Globalization.CultureInfo.InvariantCulture));
+    Action<int> print = args[0] == "--time" ? Timing.PrintRules : Timing.PrintBlocks;
+    print(int.Parse(tokens, System.Globalization.CultureInfo.InvariantCulture));
     return;
 }
 

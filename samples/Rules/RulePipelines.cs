@@ -19,10 +19,9 @@ public sealed partial class AlibiAttention
 [FlashAttention]
 public sealed partial class SoftCapAttention
 {
-    // What depends on the options alone is computed once: a division a score would cost more than the tangent.
     [ScoreModifier]
     private static float SoftCap(float score, in ScorePosition at, [RuntimeParameter(50, Min = 1)] float cap) =>
-        cap * MathF.Tanh(score * (1 / cap));
+        RuleMath.SoftCap(score, cap);
 }
 
 /// <summary>
@@ -87,6 +86,8 @@ public sealed partial class RelativeBiasAttention
 
     internal static int Bucket(int distance)
     {
+        if (distance >= Farthest)
+            return Buckets - 1;
         if (distance < Near)
             return distance;
         float octaves = MathF.Log2((float)distance / Near) / MathF.Log2((float)Farthest / Near);

@@ -36,7 +36,7 @@ internal sealed partial class RuledTokenSparse : IDocumentPipeline
     internal static float Bend(float score, in ScorePosition at, float slope = 0, float cap = 0)
     {
         if (cap > 0)
-            return cap * MathF.Tanh(score / cap);
+            return RuleMath.SoftCap(score, cap);
         return score - slope * Math.Abs(at.Query - at.Key);
     }
 

@@ -75,6 +75,10 @@ public static class RuleLanes
         return Vector.ConditionalSelect(Vector.LessThan(Vector.Abs(x), Vector.Create(TanhBorder)), near, far);
     }
 
+    /// <summary><see cref="RuleMath.SoftCap"/>, within 5 units in the last place.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector<float> SoftCap(Vector<float> score, Vector<float> cap) => cap * Tanh(score / cap);
+
     /// <summary><c>float.IsFinite</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector<int> IsFinite(Vector<float> x) =>

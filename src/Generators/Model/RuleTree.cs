@@ -143,6 +143,7 @@ internal enum RuleFunction
     Pow,
     Tanh,
     FastTanh,
+    SoftCap,
     IsNaN,
     IsFinite,
 }

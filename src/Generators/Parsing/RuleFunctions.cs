@@ -15,7 +15,7 @@ internal static class RuleFunctions
     private static readonly Dictionary<string, int> s_operands = new()
     {
         ["Abs"] = 1, ["Min"] = 2, ["Max"] = 2, ["Clamp"] = 3, ["Sqrt"] = 1, ["Floor"] = 1, ["Ceiling"] = 1, ["Truncate"] = 1, ["Round"] = 1,
-        ["FusedMultiplyAdd"] = 3, ["CopySign"] = 2, ["Exp"] = 1, ["Log"] = 1, ["Log2"] = 1, ["Pow"] = 2, ["Tanh"] = 1, ["FastTanh"] = 1,
+        ["FusedMultiplyAdd"] = 3, ["CopySign"] = 2, ["Exp"] = 1, ["Log"] = 1, ["Log2"] = 1, ["Pow"] = 2, ["Tanh"] = 1, ["FastTanh"] = 1, ["SoftCap"] = 2,
         ["IsNaN"] = 1, ["IsFinite"] = 1,
     };
 
@@ -42,7 +42,7 @@ internal static class RuleFunctions
         "System.Math" or "System.MathF" or "System.Single" when s_operands.TryGetValue(method.Name, out int operands) =>
             $"write MathF.{method.Name} of {operands} float argument{(operands == 1 ? "" : "s")}",
         "System.Math" or "System.MathF" or "System.Single" =>
-            $"of MathF a rule may call {string.Join(", ", s_operands.Keys.Where(name => name is not ("FastTanh" or "IsNaN" or "IsFinite")))}; "
+            $"of MathF a rule may call {string.Join(", ", s_operands.Keys.Where(name => name is not ("FastTanh" or "SoftCap" or "IsNaN" or "IsFinite")))}; "
             + "give other functions as a table, a ReadOnlySpan<float> parameter",
         _ => "a rule calls MathF, Math and static methods of its own class",
     };

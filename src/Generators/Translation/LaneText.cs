@@ -56,7 +56,7 @@ internal static class LaneText
         {
             RuleFunction.Sqrt => $"{Vectors}.SquareRoot({arguments})",
             RuleFunction.FastTanh or RuleFunction.Tanh => $"{Lanes}.Tanh({arguments})",
-            RuleFunction.Clamp or RuleFunction.IsFinite => $"{Lanes}.{function}({arguments})",
+            RuleFunction.Clamp or RuleFunction.SoftCap or RuleFunction.IsFinite => $"{Lanes}.{function}({arguments})",
             RuleFunction.IsNaN => $"(~{Vectors}.Equals({of[0]}, {of[0]}))",
             RuleFunction.Pow => throw new NoLanesException("MathF.Pow has no vector form"),
             _ => $"{Vectors}.{function}({arguments})",

@@ -35,7 +35,7 @@ internal static class RuleConstants
     {
         RuleBinary binary => binary.Operator is BinaryOperator.Divide or BinaryOperator.Remainder,
         RuleCall call => call.Function is RuleFunction.Sqrt or RuleFunction.Exp or RuleFunction.Log or RuleFunction.Log2
-            or RuleFunction.Pow or RuleFunction.Tanh or RuleFunction.FastTanh,
+            or RuleFunction.Pow or RuleFunction.Tanh or RuleFunction.FastTanh or RuleFunction.SoftCap,
         RuleInvoke => true,
         _ => false,
     };

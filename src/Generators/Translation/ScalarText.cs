@@ -35,7 +35,7 @@ internal static class ScalarText
                 var call = (RuleCall)expression;
                 string type = call.Function switch
                 {
-                    RuleFunction.FastTanh => "global::AttnCompose.RuleMath",
+                    RuleFunction.FastTanh or RuleFunction.SoftCap => "global::AttnCompose.RuleMath",
                     RuleFunction.IsNaN or RuleFunction.IsFinite => "float",
                     RuleFunction.Clamp => "global::System.Math",
                     _ => call.Type == RuleType.Int ? "global::System.Math" : "global::System.MathF",

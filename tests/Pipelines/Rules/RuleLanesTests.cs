@@ -15,6 +15,9 @@ public sealed class RuleLanesTests
     [Fact]
     public void Tanh() => Check(RuleLanes.Tanh, MathF.Tanh, 20, 3);
 
+    [Fact]
+    public void Soft_cap() => Check(x => RuleLanes.SoftCap(x, Vector.Create(5f)), x => RuleMath.SoftCap(x, 5), 100, 5);
+
     // Not ours, but what docs/rules.md promises of them.
     [Fact]
     public void Exponential() => Check(Vector.Exp, MathF.Exp, 100, 4);

@@ -88,6 +88,15 @@ __device__ inline void multiply_add(float (&c)[4], const unsigned (&a)[4], unsig
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// Has the operands computed before this point.
+template <int kSteps>
+__device__ inline void pin(unsigned (&a)[kSteps][4]) {
+#pragma unroll
+    for (int step = 0; step < kSteps; step++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) asm volatile("" : "+r"(a[step][e])::"memory");
+}
+
 // Two floats rounded to nearest, the first in the lower half.
 template <Element T>
 __device__ inline unsigned pack(float low, float high) {

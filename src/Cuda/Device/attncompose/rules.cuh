@@ -195,6 +195,12 @@ __device__ inline Float tanh(Float a) {
 __device__ inline Float fast_tanh(Float a) {
     return ptx::tanh(a.value);
 }
+// cap tanh(score / cap) as cap - 2 cap / (e^(2 score / cap) + 1), which holds for both signs and at both ends: within cap 2^-21. The
+// reciprocal of the cap, the same for every score, leaves the loop.
+__device__ inline Float soft_cap(Float score, Float cap) {
+    const float power = ptx::exp2(score.value * (2.88539008f * ptx::reciprocal(cap.value)));
+    return fmaf(-2 * cap.value, ptx::reciprocal(power + 1), cap.value);
+}
 __device__ inline bool is_nan(Float a) {
     return a.value != a.value;
 }

@@ -238,4 +238,14 @@ __device__ inline void pack_operand(unsigned (&a)[kSteps][4], const float (&c)[k
     }
 }
 
+// Moves an operand to registers that products in flight have read. For a plain copy the assembler takes the same registers twice and
+// makes the products wait for each other; `zero` is one that it does not know to be 0.
+template <int kSteps>
+__device__ inline void move_operand(unsigned (&to)[kSteps][4], const unsigned (&from)[kSteps][4], unsigned zero) {
+#pragma unroll
+    for (int step = 0; step < kSteps; step++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) asm volatile("xor.b32 %0, %1, %2;" : "=r"(to[step][e]) : "r"(from[step][e]), "r"(zero) : "memory");
+}
+
 }  // namespace attn::ptx

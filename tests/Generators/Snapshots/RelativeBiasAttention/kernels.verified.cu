@@ -29,6 +29,9 @@ struct Score {
 
     // Bucket
     static __device__ Int bucket(Int distance) {
+        if (distance >= 128) {
+            return 31;
+        }
         if (distance < 16) {
             return distance;
         }

@@ -28,11 +28,10 @@ partial class SoftCapAttention : global::AttnCompose.Cpu.ICpuPipeline
             unchecked
             {
                 global::System.Numerics.Vector<float> c = global::System.Numerics.Vector.Create(this.Cap);
-                global::System.Numerics.Vector<float> c2 = global::System.Numerics.Vector.Create((1.0f / this.Cap));
                 for (int i = 0; i < scores.Length; i += global::System.Numerics.Vector<float>.Count)
                 {
                     global::System.Numerics.Vector<float> score = global::AttnCompose.Cpu.RuleLanes.Load<float>(scores, i);
-                    global::AttnCompose.Cpu.RuleLanes.Store<float>((c * global::AttnCompose.Cpu.RuleLanes.Tanh((score * c2))), scores, i);
+                    global::AttnCompose.Cpu.RuleLanes.Store<float>(global::AttnCompose.Cpu.RuleLanes.SoftCap(score, c), scores, i);
                 }
             }
         }

@@ -26,11 +26,10 @@ struct Score {
     using Int = rules::Int;
 
     float cap;  // Options.Cap
-    Float soft_cap_constant = 1.0f / Float(cap);  // of SoftCap, the same for every score
 
     // SoftCap, a score rule
-    static __device__ Float soft_cap(Float score, const rules::Position& at, Float cap, Float soft_cap_constant) {
-        return cap * rules::tanh(score * soft_cap_constant);
+    static __device__ Float soft_cap(Float score, const rules::Position& at, Float cap) {
+        return rules::soft_cap(score, cap);
     }
 
     __device__ bool hides(const attn::ScorePosition&) const {
@@ -38,7 +37,7 @@ struct Score {
     }
     __device__ float change(float score, const attn::ScorePosition& position) const {
         const rules::Position at(position);
-        return soft_cap(score, at, cap, soft_cap_constant).value;
+        return soft_cap(score, at, cap).value;
     }
     __device__ float apply(float score, const attn::ScorePosition& at) const {
         return hides(at) ? -attn::kInfinity : change(score, at);

@@ -1,7 +1,10 @@
 // Softmax over keys that arrive tile by tile, in base 2.
 //
-//   s    scores times log2(e)          m    largest s so far          l    sum of 2^(s - m) so far
-//   The result so far is always o / l with o = sum of 2^(s - m) v; a larger m rescales l and o by 2^(m_old - m_new).
+//   s    scores times log2(e)          m    about the largest s so far          l    sum of 2^(s - m) so far
+//   The result so far is always o / l with o = sum of 2^(s - m) v; another m rescales l and o by 2^(m_old - m_new).
+//
+// m may lag behind the largest s by kLag, for o / l is the same with any m that keeps both in range. Then few tiles but the first
+// have to rescale: the largest of a row seldom grows, and by little (as in FlashAttention-4).
 #pragma once
 
 #include <attncompose/tile.cuh>
@@ -16,6 +19,9 @@ __device__ inline void rescale(float (&o)[kColumns][4], const float (&factor)[2]
 #pragma unroll
         for (int e = 0; e < 4; e++) o[n][e] *= factor[e / 2];
 }
+
+// In units of the exponent, so that no weight is above 2^kLag: the sum of 2^40 of them and, as float16, the weight are in range.
+inline constexpr float kLag = 8;
 
 // State of the rows whose fragments a lane holds: row 16 a + l / 4 + 8 b at index [a][b]. l is this lane's share of the
 // sum; the four lanes of a row add up theirs at the end.
@@ -45,35 +51,88 @@ struct OnlineSoftmax {
 #pragma unroll
         for (int a = 0; a < kRowTiles; a++) {
             float rescale[2];
-            weigh<kGuarded>(a, s[a], factor, rescale);
-            attn::rescale(o[a], rescale);
+            if (weigh<kGuarded>(a, s[a], factor, rescale)) attn::rescale(o[a], rescale);
         }
     }
 
-    // The first half of that, for 16 rows: s becomes 2^(factor (s - m)), with m in units of s and factor > 0, and o is to be
-    // multiplied by `rescale`.
+    // The first half of that, for 16 rows: s becomes 2^(factor (s - m)), with m in units of s and factor > 0. Returns whether o
+    // is to be multiplied by `rescale`, the same for a warp.
     template <bool kGuarded, int kColumns>
-    __device__ void weigh(int a, float (&s)[kColumns][4], float factor, float (&rescale)[2]) {
+    __device__ bool weigh(int a, float (&s)[kColumns][4], float factor, float (&rescale)[2]) {
+        float highest[2] = {-kInfinity, -kInfinity};
+#pragma unroll
+        for (int n = 0; n < kColumns; n++)
+#pragma unroll
+            for (int b = 0; b < 2; b++) highest[b] = fmaxf(highest[b], fmaxf(s[n][2 * b], s[n][2 * b + 1]));
+        const bool rescales = raise<kGuarded>(a, highest, factor, rescale);
 #pragma unroll
         for (int b = 0; b < 2; b++) {
-            float highest = m[a][b];
-#pragma unroll
-            for (int n = 0; n < kColumns; n++) highest = fmaxf(highest, fmaxf(s[n][2 * b], s[n][2 * b + 1]));
-            highest = row_max(highest);
-            const float origin = kGuarded && highest == -kInfinity ? 0 : __fmul_rn(highest, factor);
-            // Rounded as the origin before was, so that an unchanged m gives 1: what a fused product leaves is not 0, and over
-            // thousands of tiles the sum would drift.
-            rescale[b] = ptx::exp2(__fmul_rn(m[a][b], factor) - origin);
-            float sum = l[a][b] * rescale[b];
+            const float from = origin<kGuarded>(a, b, factor);
 #pragma unroll
             for (int n = 0; n < kColumns; n++) {
-                s[n][2 * b] = ptx::exp2(fmaf(s[n][2 * b], factor, -origin));
-                s[n][2 * b + 1] = ptx::exp2(fmaf(s[n][2 * b + 1], factor, -origin));
-                sum += s[n][2 * b] + s[n][2 * b + 1];
+#pragma unroll
+                for (int e = 0; e < 2; e++) s[n][2 * b + e] = ptx::exp2(fmaf(s[n][2 * b + e], factor, -from));
+                l[a][b] += s[n][2 * b] + s[n][2 * b + 1];
             }
-            m[a][b] = highest;
-            l[a][b] = sum;
         }
+        return rescales;
+    }
+
+    // The same, with the weights as operands of the next product. They are computed from the m of before while the largest s is
+    // looked for, and once more where that has grown too much: s is left as it is.
+    template <Element T, bool kGuarded, int kColumns>
+    __device__ bool weigh_ahead(int a, const float (&s)[kColumns][4], unsigned (&p)[kColumns / 2][4], float factor, float (&rescale)[2]) {
+        const float from[2] = {origin<kGuarded>(a, 0, factor), origin<kGuarded>(a, 1, factor)};
+        float highest[2] = {-kInfinity, -kInfinity}, sum[2] = {l[a][0], l[a][1]};
+#pragma unroll
+        for (int n = 0; n < kColumns; n++) {
+#pragma unroll
+            for (int b = 0; b < 2; b++) {
+                highest[b] = fmaxf(highest[b], fmaxf(s[n][2 * b], s[n][2 * b + 1]));
+                put_weights<T>(s, p, n, b, factor, from[b], sum[b]);
+            }
+        }
+        ptx::pin(p);  // or the compiler would move them behind the branch
+        if (!raise<kGuarded>(a, highest, factor, rescale)) {
+            l[a][0] = sum[0], l[a][1] = sum[1];
+            return false;
+        }
+#pragma unroll
+        for (int b = 0; b < 2; b++)
+#pragma unroll
+            for (int n = 0; n < kColumns; n++) put_weights<T>(s, p, n, b, factor, origin<kGuarded>(a, b, factor), l[a][b]);
+        return true;
+    }
+
+    template <Element T, int kColumns>
+    static __device__ void put_weights(const float (&s)[kColumns][4], unsigned (&p)[kColumns / 2][4], int n, int b, float factor, float from,
+                                       float& sum) {
+        const float left = ptx::exp2(fmaf(s[n][2 * b], factor, -from)), right = ptx::exp2(fmaf(s[n][2 * b + 1], factor, -from));
+        sum += left + right;
+        p[n / 2][n % 2 * 2 + b] = ptx::pack<T>(left, right);
+    }
+
+    template <bool kGuarded>
+    __device__ float origin(int a, int b, float factor) const {
+        return kGuarded && m[a][b] == -kInfinity ? 0 : __fmul_rn(m[a][b], factor);
+    }
+
+    // `highest`, of a lane's scores. Makes m the largest s of rows where it lags by more than kLag, also from -inf. Returns whether there
+    // is such a row in the warp; then l is multiplied by `rescale`.
+    template <bool kGuarded>
+    __device__ bool raise(int a, const float (&highest)[2], float factor, float (&rescale)[2]) {
+        const bool grows = (highest[0] - m[a][0]) * factor > kLag || (highest[1] - m[a][1]) * factor > kLag;
+        if (!__any_sync(kAllLanes, grows)) return false;
+#pragma unroll
+        for (int b = 0; b < 2; b++) {
+            const float before = m[a][b], top = row_max(highest[b]);
+            if ((top - before) * factor > kLag) m[a][b] = top;
+            // Rounded as the origin before was, so that an unchanged m gives 1: what a fused product leaves is not 0, and over
+            // thousands of tiles the sum would drift.
+            rescale[b] = ptx::exp2(__fmul_rn(before, factor) - origin<kGuarded>(a, b, factor));
+            l[a][b] *= rescale[b];
+        }
+        return true;
     }
 
     // After the last tile: whole sums, the same in all four lanes of a row.

@@ -124,7 +124,7 @@ struct WgmmaLoop {
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
             if (has_queries) loop.produce();
-            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.results().fill_skipped(loop.tile_begin, filling * kQueryTile);
+            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.results(loop.tile_begin).fill_skipped(loop.tile_begin, filling * kQueryTile);
         } else {
             ptx::grow_registers<kConsumerRegisters>();
             if (has_queries) loop.consume(warpgroup - 1);
@@ -157,6 +157,7 @@ struct WgmmaLoop {
         int first_row;  // this lane's first query of two, eight apart
         Slot keys, values;
         Softmax softmax;
+        bool rescales;  // o, by this
         float rescale[2];
         Results o;
         Weights p;
@@ -166,7 +167,7 @@ struct WgmmaLoop {
         load_queries(consumer);
         State state;
         state.consumer = consumer;
-        state.first_row = tile_begin + consumer * kConsumerRows + thread / kWarp * 16 + lane_id() / 4;
+        state.first_row = tile_begin + first_row_of_lane(consumer);
 #pragma unroll
         for (int n = 0; n < kHeadDim / 8; n++)
 #pragma unroll
@@ -182,8 +183,7 @@ struct WgmmaLoop {
                 Scores s;
                 multiply_by_keys(s, state);
                 ptx::wait_for_products<0>(s);
-                weigh<true>(s, state, header);
-                ptx::pack_operand<Element>(state.p, s);
+                weigh<true>(s, state.p, state, header);
             }
             while (header.flags & Ring::kMoreMasked) step<true>(state, header);
             while (header.flags & Ring::kMore) step<false>(state, header);
@@ -192,12 +192,17 @@ struct WgmmaLoop {
             ptx::wait_for_products<0>(state.o);
         }
         state.softmax.finish();
-        results().store(state.o, state.softmax, softmax_factor(), state.first_row, state.consumer,
-                        kConsumerBarrier + state.consumer);
+        results(state.first_row - first_row_of_lane(state.consumer))
+            .store(state.o, state.softmax, softmax_factor(), state.first_row, state.consumer, kConsumerBarrier + state.consumer);
     }
 
-    // Made where it is needed, so that the loop has its registers.
-    __device__ ResultRows results() const {
+    // Of the tile, this lane's first query of two.
+    __device__ int first_row_of_lane(int consumer) const {
+        return consumer * kConsumerRows + thread / kWarp * 16 + lane_id() / 4;
+    }
+
+    // Made where it is needed, from what is there, so that the loop has its registers.
+    __device__ ResultRows results(int tile_begin) const {
         return {problem, destination, ring.sequence(), ring.query_head(), rows.query_count, tile_begin, ring, thread};
     }
 
@@ -215,7 +220,7 @@ struct WgmmaLoop {
             }
             finish_values(state, pending);
             pending = take_first(state, header);
-            if (pending) rescale(state.o, state.rescale);
+            if (pending && state.rescales) rescale(state.o, state.rescale);
         }
         if (pending) {
             wait_for_values(state);
@@ -237,8 +242,7 @@ struct WgmmaLoop {
         Scores s;
         multiply_by_keys(s, state);
         ptx::wait_for_products<0>(s);
-        weigh<true>(s, state, header);
-        ptx::pack_operand<Element>(state.p, s);
+        weigh<true>(s, state.p, state, header);
         return true;
     }
 
@@ -272,15 +276,18 @@ struct WgmmaLoop {
         multiply_by_values(state);
         pass_turn(state.consumer);
         if constexpr (Tuning::kOverlap) {
+            Weights next;
             ptx::wait_for_products<1>(s);
-            weigh<kMasked>(s, state, header);
-            ptx::pin(s);  // or the compiler would put the exponentials behind the next wait
+            weigh<kMasked>(s, next, state, header);
+            ptx::wait_for_products<0>(state.o);
+            release(Ring::kValuesFree, state.values);
+            ptx::move_operand(state.p, next, header.flags & Ring::kNever);
+        } else {
+            ptx::wait_for_products<0>(state.o);
+            release(Ring::kValuesFree, state.values);
+            weigh<kMasked>(s, state.p, state, header);
         }
-        ptx::wait_for_products<0>(state.o);
-        release(Ring::kValuesFree, state.values);
-        if constexpr (!Tuning::kOverlap) weigh<kMasked>(s, state, header);
-        ptx::pack_operand<Element>(state.p, s);
-        rescale(state.o, state.rescale);
+        if (state.rescales) rescale(state.o, state.rescale);
     }
 
     __device__ void load_queries(int consumer) const {
@@ -341,14 +348,21 @@ struct WgmmaLoop {
         ptx::commit_products();
     }
 
-    // Scores to weights. Releases the keys.
+    // Scores to weights p. Releases the keys.
     template <bool kMasked>
-    __device__ void weigh(Scores& s, State& state, const Header& header) const {
+    __device__ void weigh(Scores& s, Weights& p, State& state, const Header& header) const {
         if constexpr (!kKeepsPositions) release(Ring::kKeysFree, state.keys);
         apply_score_and_mask<kMasked>(s, state, header);
         if constexpr (kKeepsPositions) release(Ring::kKeysFree, state.keys);
         // The first tiles may lie beyond a row's diagonal.
-        state.softmax.template weigh<kMasked || kGuardsEverywhere>(0, s, softmax_factor(), state.rescale);
+        constexpr bool kGuarded = kMasked || kGuardsEverywhere;
+        if constexpr (Tuning::kAhead && !kMasked) {
+            state.rescales = state.softmax.template weigh_ahead<Element, kGuarded>(0, s, p, softmax_factor(), state.rescale);
+        } else {
+            state.rescales = state.softmax.template weigh<kGuarded>(0, s, softmax_factor(), state.rescale);
+            ptx::pack_operand<Element>(p, s);
+            if constexpr (Tuning::kOverlap) ptx::pin(p);  // or the compiler would put the exponentials behind the next wait
+        }
     }
 
     // The scale is left to the softmax, as a factor of its exponents, where nothing stands between and where it keeps the
@@ -379,36 +393,51 @@ struct WgmmaLoop {
 #pragma unroll
                 for (int e = 0; e < 4; e++) s[n][e] *= factor;
         }
-        if constexpr (kMasked || kGuardsEverywhere) apply_rule_and_mask<kMasked>(s, state, header);
+        if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) apply_rules<kMasked>(s, state, header);
+        if constexpr (kMasked) apply_mask(s, state, header);
     }
 
+    // To all scores of a tile, hidden ones too, so that there is no branch a score and those of a lane go side by side.
     template <bool kMasked>
-    __device__ void apply_rule_and_mask(Scores& s, const State& state, const Header& header) const {
+    __device__ void apply_rules(Scores& s, const State& state, const Header& header) const {
+        const int first_column = 2 * (lane_id() % 4);
+        ScorePosition at[2] = {{b, h, g}, {b, h, g}};
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+            at[half].query = rows.first_query + rows.query_row(least(state.first_row + 8 * half, rows.query_count - 1));
+        const auto first_distance = static_cast<float>(rows.first_query + state.first_row - header.key_base - first_column);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+#pragma unroll
+            for (int n = 0; n < kKeyTile / 8; n++) {
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    at[half].set_key(key_position<kMasked>(state, header, first_column + 8 * n + e));
+                    // Neighbours are a whole number apart: one addition instead of a conversion, and one for two rows.
+                    if constexpr (!kIndexed && !Blocks::kColumns)
+                        at[half].distance = first_distance - static_cast<float>(8 * (n - half) + e);
+                    s[n][2 * half + e] = after_rules<kMasked || kAsksEverywhere>(score, s[n][2 * half + e], at[half]);
+                }
+            }
+        }
+    }
+
+    __device__ void apply_mask(Scores& s, const State& state, const Header& header) const {
+        const int first_column = 2 * (lane_id() % 4);
+        const bool single = (header.flags & (KeyStep::kColumns | KeyStep::kSlashes)) != 0;
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int i = state.first_row + 8 * half;
-            const int first_column = 2 * (lane_id() % 4);
             const int last = last_key(i) - header.key_base - first_column;
-            const bool single = (header.flags & (KeyStep::kColumns | KeyStep::kSlashes)) != 0;
-            ScorePosition at{b, h, g};
-            if constexpr (!Score::kIdentity)
-                at.query = rows.first_query + rows.query_row(least(i, rows.query_count - 1));
-            const auto first_distance = static_cast<float>(at.query - header.key_base - first_column);
 #pragma unroll
             for (int n = 0; n < kKeyTile / 8; n++) {
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     float& value = s[n][2 * half + e];
-                    if (kMasked && !(kHasSingles && single) && 8 * n + e > last) {
+                    if (!(kHasSingles && single) && 8 * n + e > last)
                         value = -kInfinity;
-                    } else if (kMasked && kHasSingles && single && is_hidden(header, i, first_column + 8 * n + e)) {
+                    else if (kHasSingles && single && is_hidden(header, i, first_column + 8 * n + e))
                         value = -kInfinity;
-                    } else if constexpr (!Score::kIdentity) {
-                        at.set_key(key_position(state, header, first_column + 8 * n + e));
-                        // Neighbours are a whole number apart: one addition instead of a conversion.
-                        if constexpr (!kIndexed && !Blocks::kColumns) at.distance = first_distance - static_cast<float>(8 * n + e);
-                        value = after_rules<kMasked || kAsksEverywhere>(score, value, at);
-                    }
                 }
             }
         }
@@ -433,11 +462,12 @@ struct WgmmaLoop {
         return false;
     }
 
+    // Of a key that there is, though the tile may end beyond the last one.
+    template <bool kMasked>
     __device__ int key_position(const State& state, const Header& header, int row) const {
-        if constexpr (kKeepsPositions)
-            return ring.position(state.keys.stage, row);
-        else
-            return rows.key_position(key_of(header, row));
+        if constexpr (kKeepsPositions) return ring.position(state.keys.stage, row);
+        const int key = key_of(header, row);
+        return rows.key_position(kMasked ? least(key, rows.key_count - 1) : key);
     }
 };
 

@@ -25,9 +25,11 @@ struct WgmmaTuning {
     static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim < 256 ? 96 : kHasRule ? 64 : 80;
     static constexpr int kStages = kHeadDim <= 128 && !kMapped ? 3 : 2;
     // The softmax of one tile beside the value product of the one before.
-    static constexpr bool kOverlap = kHeadDim > 128 && !kHasRule;
+    static constexpr bool kOverlap = kHeadDim >= 128 && !kHasRule;
     // Consumers issue their products by turns.
-    static constexpr bool kTakeTurns = !kOverlap;
+    static constexpr bool kTakeTurns = kHeadDim <= 128 || kHasRule;
+    // Weights from the m of before (OnlineSoftmax::weigh_ahead), beside the scores; with kOverlap beside the weights in use too.
+    static constexpr bool kAhead = kHeadDim == 128;
     // Of a lane of the producer, which needs more of them to copy by rows.
     static constexpr int kProducerRegisters = !kMapped ? 56 : kConsumers == 3 && kWideTile ? 32 : 40;
 };
@@ -64,19 +66,21 @@ struct WgmmaAskedTuning : WgmmaTuning<kHeadDim, true, false> {
     static constexpr int kConsumers = kAskedTile[0] / 64;
     static constexpr int kKeyTile = kAskedTile[1];
     static constexpr int kStages = kAskedTile[2];
+    static constexpr bool kOverlap = kHeadDim > 128 || (kHeadDim == 128 && kKeyTile == 128);
     static constexpr int kProducerRegisters = kConsumers == 3 ? 32 : 40;
 };
 
 // That of a block list: a query tile of 128, which every block size divides or is divided by, and the largest key tile that
-// divides a block and leaves registers. A rule beside columns or slashes asks for more of them: kAsksPairs.
-template <int kHeadDim, bool kMapped, int kBlockKey, bool kAsksPairs>
+// divides a block and leaves registers: a rule beside columns or slashes (kHasSingles) asks for more of them.
+template <int kHeadDim, bool kMapped, int kBlockKey, bool kHasRule, bool kHasSingles>
 struct WgmmaListTuning {
     static constexpr int kConsumers = 2;
-    static constexpr int kKeyTile = kBlockKey == 64 || kHeadDim > (kAsksPairs ? 64 : 128) ? 64 : 128;
+    static constexpr int kKeyTile = kBlockKey == 64 || kHeadDim > (kHasRule && kHasSingles ? 64 : 128) ? 64 : 128;
     static constexpr int kStages = kHeadDim * kKeyTile <= 64 * 128 ? 4 : kHeadDim <= 128 && !kMapped ? 3 : 2;
-    static constexpr bool kOverlap = false;
+    static constexpr bool kAhead = kHeadDim == 128 && !kHasSingles;
+    static constexpr bool kOverlap = kAhead && kMapped && !kHasRule;
     static constexpr bool kTakeTurns = true;
-    static constexpr int kProducerRegisters = 64;
+    static constexpr int kProducerRegisters = kOverlap ? 56 : 64;
 };
 
 template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
@@ -102,8 +106,7 @@ struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
 template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
     requires Blocks::kListed
 struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
-    using Type =
-        WgmmaListTuning<Config::kHeadDim, kMapped, Blocks::kBlockKey, kHasRule && (Blocks::kColumns || Blocks::kSlashes)>;
+    using Type = WgmmaListTuning<Config::kHeadDim, kMapped, Blocks::kBlockKey, kHasRule, Blocks::kColumns || Blocks::kSlashes>;
 };
 
 // Config: kHeadDim. With positions where the consumers ask for those of indexed keys.
@@ -127,6 +130,7 @@ struct WgmmaRing {
     static constexpr unsigned kMore = 1;        // another tile follows,
     static constexpr unsigned kMoreMasked = 2;  // which needs a mask
     static constexpr unsigned kEmpty = 4;       // there is no tile at all
+    static constexpr unsigned kNever = 1u << 31;  // a bit that is 0
     static constexpr unsigned kOfWalk = ~(KeyStep::kTile | KeyStep::kMasked);
 
     // Barriers of a stage. They are full by the arrival of all copies and of thread 0, which wrote the header; free by that
