@@ -84,7 +84,7 @@ internal static class Timing
         }
     }
 
-    /// <summary>Times pipelines and dense attention by turns, so that both have the same clocks.</summary>
+    /// <summary>Times pipelines, and after each of them dense attention, both in a row, so that each has the clocks that it leaves itself.</summary>
     private sealed class BesideDense(CudaDevice device, int length) : IDisposable
     {
         private readonly DenseAttention _dense = DenseAttention.Create(device);
@@ -99,14 +99,7 @@ internal static class Timing
         public void Print<T>(T pipeline, string name, double pairs, Action<T> call) where T : ICudaAttentionPipeline
         {
             using T used = pipeline;
-            double[] own = new double[Samples], dense = new double[Samples];
-            for (int sample = -1; sample < Samples; sample++)
-            {
-                (double a, double b) = (Measure(() => call(used)), Measure(() => _dense.Run(_query, _key, _value, _output)));
-                if (sample >= 0)
-                    (own[sample], dense[sample]) = (a, b);
-            }
-            double ms = Median(own), rate = pairs / ms, denseMs = Median(dense);
+            double ms = Median(() => call(used)), rate = pairs / ms, denseMs = Median(() => _dense.Run(_query, _key, _value, _output));
             double share = rate / (length * (length + 1.0) / 2 / denseMs);
             Console.WriteLine(
                 $"{name,-20} {ms,8:0.000} ms {4 * rate * Heads * Dim / 1e9,5:0} TFLOP/s {share,6:0.0 %} of dense, {denseMs,8:0.000} ms");
@@ -137,7 +130,11 @@ internal static class Timing
             return Stopwatch.GetElapsedTime(start).TotalMilliseconds / count;
         }
 
-        private static double Median(double[] samples) => samples.Order().ElementAt(samples.Length / 2);
+        private double Median(Action call)
+        {
+            Measure(call);
+            return Enumerable.Range(0, Samples).Select(_ => Measure(call)).Order().ElementAt(Samples / 2);
+        }
     }
 
     /// <summary>Number of the document of each token.</summary>

@@ -3,8 +3,9 @@
 //   s    scores times log2(e)          m    about the largest s so far          l    sum of 2^(s - m) so far
 //   The result so far is always o / l with o = sum of 2^(s - m) v; another m rescales l and o by 2^(m_old - m_new).
 //
-// m may lag behind the largest s by kLag, for o / l is the same with any m that keeps both in range. Then few tiles but the first
-// have to rescale: the largest of a row seldom grows, and by little (as in FlashAttention-4).
+// m may lag behind the largest s, for o / l is the same with any m that keeps both in range: then few tiles but the first have to
+// rescale (as in FlashAttention-4). But the weight of that s is then no longer 1, which is exact in every type, while l counts weights
+// before they are rounded; so m lags only where that weight is at most half of the sum with it.
 #pragma once
 
 #include <attncompose/tile.cuh>
@@ -20,8 +21,8 @@ __device__ inline void rescale(float (&o)[kColumns][4], const float (&factor)[2]
         for (int e = 0; e < 4; e++) o[n][e] *= factor[e / 2];
 }
 
-// In units of the exponent, so that no weight is above 2^kLag: the sum of 2^40 of them and, as float16, the weight are in range.
-inline constexpr float kLag = 8;
+// So that a float16 and the sum of 2^40 weights are in range.
+inline constexpr float kLargestWeight = 256;
 
 // State of the rows whose fragments a lane holds: row 16 a + l / 4 + 8 b at index [a][b]. l is this lane's share of the
 // sum; the four lanes of a row add up theirs at the end.
@@ -59,12 +60,12 @@ struct OnlineSoftmax {
     // is to be multiplied by `rescale`, the same for a warp.
     template <bool kGuarded, int kColumns>
     __device__ bool weigh(int a, float (&s)[kColumns][4], float factor, float (&rescale)[2]) {
-        float highest[2] = {-kInfinity, -kInfinity};
+        float highest[2], peak[2];
+        find_highest(s, highest);
 #pragma unroll
-        for (int n = 0; n < kColumns; n++)
-#pragma unroll
-            for (int b = 0; b < 2; b++) highest[b] = fmaxf(highest[b], fmaxf(s[n][2 * b], s[n][2 * b + 1]));
-        const bool rescales = raise<kGuarded>(a, highest, factor, rescale);
+        for (int b = 0; b < 2; b++) peak[b] = ptx::exp2(fmaf(highest[b], factor, -origin<kGuarded>(a, b, factor)));
+        const bool rescales = outgrows(a, peak);
+        if (rescales) raise<kGuarded>(a, highest, factor, rescale);
 #pragma unroll
         for (int b = 0; b < 2; b++) {
             const float from = origin<kGuarded>(a, b, factor);
@@ -78,36 +79,36 @@ struct OnlineSoftmax {
         return rescales;
     }
 
-    // The same, with the weights as operands of the next product. They are computed from the m of before while the largest s is
-    // looked for, and once more where that has grown too much: s is left as it is.
+    // The same, with the weights as operands of the next product. They are computed from the m of before, and once more where one
+    // is too large, so that nothing waits for the largest s; s is left as it is.
     template <Element T, bool kGuarded, int kColumns>
     __device__ bool weigh_ahead(int a, const float (&s)[kColumns][4], unsigned (&p)[kColumns / 2][4], float factor, float (&rescale)[2]) {
         const float from[2] = {origin<kGuarded>(a, 0, factor), origin<kGuarded>(a, 1, factor)};
-        float highest[2] = {-kInfinity, -kInfinity}, sum[2] = {l[a][0], l[a][1]};
+        float peak[2] = {0, 0}, sum[2] = {l[a][0], l[a][1]};
 #pragma unroll
-        for (int n = 0; n < kColumns; n++) {
+        for (int n = 0; n < kColumns; n++)
 #pragma unroll
-            for (int b = 0; b < 2; b++) {
-                highest[b] = fmaxf(highest[b], fmaxf(s[n][2 * b], s[n][2 * b + 1]));
-                put_weights<T>(s, p, n, b, factor, from[b], sum[b]);
-            }
-        }
+            for (int b = 0; b < 2; b++) put_weights<T>(s, p, n, b, factor, from[b], peak[b], sum[b]);
         ptx::pin(p);  // or the compiler would move them behind the branch
-        if (!raise<kGuarded>(a, highest, factor, rescale)) {
+        if (!outgrows(a, peak)) {
             l[a][0] = sum[0], l[a][1] = sum[1];
             return false;
         }
+        float highest[2];
+        find_highest(s, highest);
+        raise<kGuarded>(a, highest, factor, rescale);
 #pragma unroll
         for (int b = 0; b < 2; b++)
 #pragma unroll
-            for (int n = 0; n < kColumns; n++) put_weights<T>(s, p, n, b, factor, origin<kGuarded>(a, b, factor), l[a][b]);
+            for (int n = 0; n < kColumns; n++) put_weights<T>(s, p, n, b, factor, origin<kGuarded>(a, b, factor), peak[b], l[a][b]);
         return true;
     }
 
     template <Element T, int kColumns>
     static __device__ void put_weights(const float (&s)[kColumns][4], unsigned (&p)[kColumns / 2][4], int n, int b, float factor, float from,
-                                       float& sum) {
+                                       float& peak, float& sum) {
         const float left = ptx::exp2(fmaf(s[n][2 * b], factor, -from)), right = ptx::exp2(fmaf(s[n][2 * b + 1], factor, -from));
+        peak = fmaxf(peak, fmaxf(left, right));
         sum += left + right;
         p[n / 2][n % 2 * 2 + b] = ptx::pack<T>(left, right);
     }
@@ -117,22 +118,38 @@ struct OnlineSoftmax {
         return kGuarded && m[a][b] == -kInfinity ? 0 : __fmul_rn(m[a][b], factor);
     }
 
-    // `highest`, of a lane's scores. Makes m the largest s of rows where it lags by more than kLag, also from -inf. Returns whether there
-    // is such a row in the warp; then l is multiplied by `rescale`.
-    template <bool kGuarded>
-    __device__ bool raise(int a, const float (&highest)[2], float factor, float (&rescale)[2]) {
-        const bool grows = (highest[0] - m[a][0]) * factor > kLag || (highest[1] - m[a][1]) * factor > kLag;
-        if (!__any_sync(kAllLanes, grows)) return false;
+    template <int kColumns>
+    static __device__ void find_highest(const float (&s)[kColumns][4], float (&highest)[2]) {
 #pragma unroll
         for (int b = 0; b < 2; b++) {
-            const float before = m[a][b], top = row_max(highest[b]);
-            if ((top - before) * factor > kLag) m[a][b] = top;
+            highest[b] = -kInfinity;
+#pragma unroll
+            for (int n = 0; n < kColumns; n++) highest[b] = fmaxf(highest[b], fmaxf(s[n][2 * b], s[n][2 * b + 1]));
+        }
+    }
+
+    // Whether m is to be the largest s again in some row of the warp, `peak` being a lane's largest weight of a tile and l its share of
+    // the sum before: the same in all lanes.
+    __device__ bool outgrows(int a, const float (&peak)[2]) const {
+        bool any = false;
+#pragma unroll
+        for (int b = 0; b < 2; b++)
+            any |= peak[b] > fminf(fmaxf(l[a][b], 1), kLargestWeight) || m[a][b] == -kInfinity;
+        return __any_sync(kAllLanes, any);
+    }
+
+    // Makes m the largest s so far, `highest` being that of a lane's scores; l is multiplied by `rescale`.
+    template <bool kGuarded>
+    __device__ void raise(int a, const float (&highest)[2], float factor, float (&rescale)[2]) {
+#pragma unroll
+        for (int b = 0; b < 2; b++) {
+            const float before = m[a][b];
+            m[a][b] = fmaxf(before, row_max(highest[b]));
             // Rounded as the origin before was, so that an unchanged m gives 1: what a fused product leaves is not 0, and over
             // thousands of tiles the sum would drift.
             rescale[b] = ptx::exp2(__fmul_rn(before, factor) - origin<kGuarded>(a, b, factor));
             l[a][b] *= rescale[b];
         }
-        return true;
     }
 
     // After the last tile: whole sums, the same in all four lanes of a row.
