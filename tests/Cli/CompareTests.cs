@@ -64,6 +64,10 @@ public sealed class CompareTests : IDisposable
     [InlineData("--equal-error", "0", "--equal-error")]
     [InlineData("--model", "somewhere", "--prompts")]
     [InlineData("--samples", "0", "--samples")]
+    [InlineData("--noise", "0", "--noise")]
+    [InlineData("--noise", "1", "--noise")]
+    [InlineData("--noise", "-0.1", "--noise")]
+    [InlineData("--noise", "NaN", "--noise")]
     public void A_value_that_cannot_be_is_wrong_usage(string option, string value, string said) =>
         Assert.Contains(said, CliResult.Run("compare", "--length", "64", option, value).FailedWith(CommandLine.WrongUsage));
 
@@ -104,6 +108,46 @@ public sealed class CompareTests : IDisposable
         double Mean(int head, Func<double[], double> share) =>
             Enumerable.Range(length - 48, 48).Average(query => share(Row(heads, head, query)));
     }
+
+    [Theory]
+    [InlineData(0.001)]
+    [InlineData(0.05)]
+    [InlineData(0.6)]
+    public void Synthetic_heads_have_as_much_noise_as_they_are_told(double noise)
+    {
+        const int length = 1024, dim = 128;
+        ProblemShape shape = new(1, 4, 1, length, length, dim);
+        HeadTensors told = SyntheticHeads.Make(shape, 3, noise), usual = SyntheticHeads.Make(shape, 3);
+        Assert.Equal(usual.Key, told.Key);
+        Assert.Equal(usual.Value, told.Value);
+        (double[] Parts, double Noise)[] shares = [.. Enumerable.Range(0, 4).Select(head => Shares(told, head))];
+        Assert.All(shares, of => Assert.Equal(noise, of.Noise, 0.02 * noise));
+        // The other parts share out the rest as they do in the profile: 0.30, 0.15, 0.05 and 0.40 of 0.90.
+        double[] slashes = [.. shares[2].Parts.Select(part => part / (1 - noise))];
+        Assert.All(slashes.Zip([0.30 / 0.9, 0.05 / 0.9, 0.15 / 0.9, 0.40 / 0.9]), of => Assert.Equal(of.Second, of.First, 0.01));
+        // Without the option each has its own.
+        Assert.All(new[] { 0.1, 0.1, 0.1, 0.3 }.Zip(Enumerable.Range(0, 4)), of =>
+            Assert.Equal(of.First, Shares(usual, of.Second).Noise, 0.02 * of.First));
+
+        // What the last query gives the parts on their own: sinks, heavy tokens, band, slashes. A plain key weighs 1.
+        static (double[] Parts, double Noise) Shares(HeadTensors heads, int head)
+        {
+            float[] query = heads.Query[((head + 1) * length * dim - dim)..((head + 1) * length * dim)];
+            double Score(int key, int begin, int end) =>
+                Enumerable.Range(begin, end - begin).Sum(d => (double)query[d] * heads.Key[key * dim + d]) / Math.Sqrt(dim);
+            double Keys(int d) => Enumerable.Range(0, length).Where(key => heads.Key[key * dim + d] != 0)
+                .Sum(key => Math.Exp(Score(key, d, d + 1)));
+            double Added(int begin) => Enumerable.Range(0, length).Sum(key => Math.Exp(Score(key, begin, begin + dim / 4)) - 1);
+            double[] masses = [Keys(0), Keys(1), Added(2), Added(2 + dim / 4)];
+            double all = masses.Sum() + length;
+            return ([.. masses.Select(mass => mass / all)], length / all);
+        }
+    }
+
+    [Fact]
+    public void Noise_is_of_synthetic_heads() => Assert.Contains("--length", CliResult.Run(
+        "compare", "--noise", "0.1", "--input", Repository.PathOf("tests/Pipelines/Golden/recall_layer4_2048.safetensors"))
+        .FailedWith(CommandLine.WrongUsage));
 
     [Fact]
     public void A_sweep_varies_options_of_a_stage_together_and_stages_in_every_combination()

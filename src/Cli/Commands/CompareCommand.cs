@@ -28,6 +28,11 @@ internal static class CompareCommand
         };
         var headDim = new Option<int>("--head-dim") { Description = "Synthetic head dim.", DefaultValueFactory = _ => 128 };
         var seed = new Option<int>("--seed") { Description = "Seed of the synthetic heads.", DefaultValueFactory = _ => 1 };
+        var noise = new Option<double?>("--noise")
+        {
+            Description = "Share of attention that is noise in every synthetic head, in (0, 1); without it, each profile's own.",
+            HelpName = "0.03",
+        };
         var input = new Option<string[]>("--input")
         {
             Description = "safetensors files with q, k and v, [1, heads, length, dim].", HelpName = "in.safetensors",
@@ -71,8 +76,8 @@ internal static class CompareCommand
         var markdown = new Option<string?>("--markdown") { Description = "Also write the tables to a file.", HelpName = "out.md" };
         var command = new Command("compare", "Compare pipelines on given heads: density, error against dense attention, time.")
         {
-            pipelines, device, set, lengths, heads, keyValueHeads, headDim, seed, input, model, prompts, layers, element, sweep,
-            values, errors, measure, samples, markdown,
+            pipelines, device, set, lengths, heads, keyValueHeads, headDim, seed, noise, input, model, prompts, layers, element,
+            sweep, values, errors, measure, samples, markdown,
         };
         command.SetAction(parsed =>
         {
@@ -81,6 +86,12 @@ internal static class CompareCommand
                 throw new UsageException("--values says what --sweep tries; give both.");
             if (parsed.GetValue(samples) < 1)
                 throw new UsageException("--samples must be at least 1.");
+            double? noiseShare = parsed.GetValue(noise);
+            if (noiseShare is not (null or > 0 and < 1))
+            {
+                throw new UsageException(FormattableString.Invariant(
+                    $"--noise is a share of the attention, above 0 and below 1: the other parts are made beside it; got {noiseShare}."));
+            }
             string? synthetic = parsed.GetValue(lengths);
             string[] files = parsed.GetValue(input) ?? [];
             if ((parsed.GetValue(model) is null) != (parsed.GetValue(prompts) is null))
@@ -97,10 +108,15 @@ internal static class CompareCommand
                     folder, parsed.GetValue(prompts)!, CommonOptions.ParseLayers(parsed.GetValue(layers)!))
                     .Select(captured => (Func<HeadTensors>)(() => captured)));
             }
-            if (synthetic is not null || !tensors.Any())
+            if (synthetic is null && tensors.Any())
+            {
+                if (noiseShare is not null)
+                    throw new UsageException("--noise is of synthetic heads; give their --length too.");
+            }
+            else
             {
                 tensors = tensors.Concat(BenchRequest.ParseLengths(synthetic ?? "4K").Select(length => (Func<HeadTensors>)(() =>
-                    SyntheticHeads.Make(new(1, queryHeads, keyHeads, length, length, dim), parsed.GetValue(seed)))));
+                    SyntheticHeads.Make(new(1, queryHeads, keyHeads, length, length, dim), parsed.GetValue(seed), noiseShare))));
             }
             PipelineDescriptor[] chosen = parsed.GetValue(pipelines) is { Length: > 0 } names
                 ? [.. names.Select(name => CommonOptions.WithoutTensors(context.Find(name), "compare"))]

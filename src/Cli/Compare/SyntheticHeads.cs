@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace AttnCompose.Cli.Compare;
 
 /// <summary>
@@ -18,6 +20,7 @@ internal static class SyntheticHeads
     private const int Slashes = 3;
     private const double BandWidth = 48; // tokens
     private const double KeySize = 2; // of a key in the dimension of sinks and of heavy tokens
+    private const double LargestStep = 32; // of a strength; e to the power of the 64 that they add up to is any share
 
     /// <summary>Shares of the last query's attention: sinks, band, heavy tokens, slashes; what is left is noise.</summary>
     private static readonly (double Sink, double Band, double Heavy, double Slash)[] s_profiles =
@@ -26,14 +29,18 @@ internal static class SyntheticHeads
     /// <summary>Makes the tensors of a seed.</summary>
     /// <param name="shape">Sizes; one sequence, as many queries as keys, head dim at least 32.</param>
     /// <param name="seed">The seed.</param>
-    public static HeadTensors Make(ProblemShape shape, int seed)
+    /// <param name="noise">
+    /// Share of the noise in every profile, in (0, 1), to which the other shares are scaled; without it each has its own.
+    /// </param>
+    public static HeadTensors Make(ProblemShape shape, int seed, double? noise = null)
     {
         int length = shape.KeyLength, dim = shape.HeadDim;
         var query = new float[(long)shape.QueryHeads * length * dim];
         var key = new float[(long)shape.KeyValueHeads * length * dim];
         var value = new float[key.LongLength];
-        Parallel.For(0, shape.KeyValueHeads, g => new Group(shape, seed, g).Fill(query, key, value));
-        return new($"synthetic {length}", shape, query, key, value);
+        Parallel.For(0, shape.KeyValueHeads, g => new Group(shape, seed, g).Fill(query, key, value, noise));
+        string name = string.Create(CultureInfo.InvariantCulture, $"synthetic {length}{(noise is null ? "" : $", noise {noise}")}");
+        return new(name, shape, query, key, value);
     }
 
     /// <summary>A key/value head and its query heads.</summary>
@@ -61,7 +68,7 @@ internal static class SyntheticHeads
                 _weights[_random.Next(Math.Min(Sinks, length - 1), length)] = 1 / (rank + 1.0); // Zipf
         }
 
-        public void Fill(float[] query, float[] key, float[] value)
+        public void Fill(float[] query, float[] key, float[] value, double? noiseShare)
         {
             (int length, int dim, int group) = (_shape.KeyLength, _shape.HeadDim, _shape.GroupSize);
             double root = Math.Sqrt(dim);
@@ -82,7 +89,7 @@ internal static class SyntheticHeads
             }
             for (int h = _head * group; h < (_head + 1) * group; h++)
             {
-                (double sink, double band, double heavy, double slash) = Strengths(s_profiles[h % s_profiles.Length]);
+                (double sink, double band, double heavy, double slash) = Strengths(s_profiles[h % s_profiles.Length], noiseShare);
                 int noise = dim - 2 - 4 * _pairs;
                 for (int i = 0; i < length; i++)
                 {
@@ -103,12 +110,15 @@ internal static class SyntheticHeads
 
         // Scores at which each part has its share. The noise multiplies all of them alike, so a plain key weighs 1.
         private (double Sink, double Band, double Heavy, double Slash) Strengths(
-            (double Sink, double Band, double Heavy, double Slash) share)
+            (double Sink, double Band, double Heavy, double Slash) share, double? noise)
         {
+            double parts = share.Sink + share.Band + share.Heavy + share.Slash;
             double rest = 1 - share.Sink - share.Band - share.Heavy - share.Slash;
-            double Wanted(double part) => part / rest * _shape.KeyLength;
+            // Keys of mass 1 make up the noise, so a part is as large beside them as its share is beside theirs.
+            double Wanted(double part) =>
+                (noise is { } n ? part / parts * (1 - n) / n : part / rest) * _shape.KeyLength;
             double heavy = 0;
-            for (double step = 8; step > 1e-3; step /= 2)
+            for (double step = LargestStep; step > 1e-3; step /= 2)
             {
                 double trial = heavy + step;
                 double mass = _weights.Where(w => w > 0).Sum(w => Math.Exp(trial * KeyOf(w)));
@@ -125,7 +135,7 @@ internal static class SyntheticHeads
             double[] shape = [.. Enumerable.Range(0, _shape.KeyLength).Select(
                 distance => offsets.Sum(offset => angles.Average(angle => Math.Cos(angle * (distance - offset)))))];
             double strength = 0;
-            for (double step = 8; step > 1e-3; step /= 2)
+            for (double step = LargestStep; step > 1e-3; step /= 2)
             {
                 if (shape.Sum(cosine => Math.Exp((strength + step) * cosine) - 1) < wanted)
                     strength += step;
