@@ -70,6 +70,8 @@ MUTANTS = [
      "from.head+position*int(from.row_bytes),valid", FAR),
     ("mma: offsets of rows in 32 bits", "Cuda", "(head + key_position(n, at, row) * strides.row) *",
      "(head+key_position(n,at,row)*int(strides.row))  *", FAR),
+    ("softmax: the origin stays behind", "Cuda", "peak[b] > fminf(", "1e-9f   > fminf(", where(WGMMA_DENSE + " content=Sink", 100)),
+    ("softmax: weights of the origin before", "Cuda", "if (!outgrows(a, peak)) {", "if(!outgrows(a,peak)|1) {", where(WGMMA_DENSE + " content=Sink", 100)),
     ("gather: no zeroes after the rows", "Pipelines", "count + kMostKeyTile - 1", "count                   ",
      where(WGMMA_GATHERED, 100)),
     ("gather: another head's place", "Cuda", "h - source.heads.first", "h                     ", where(WGMMA_GATHERED, 60)),

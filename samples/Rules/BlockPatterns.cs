@@ -1,11 +1,5 @@
 namespace AttnCompose.Samples;
 
-/// <summary>Attention over blocks of 64 queries by 128 keys that the caller lists.</summary>
-[AttentionPipeline(Mask = AttentionMask.Causal)]
-[GivenBlocks]
-[BlockSparseAttention(BlockQuery = 64)]
-public sealed partial class NarrowBlocks;
-
 /// <summary>
 /// Which blocks of keys a block of queries visits beside its own: by the numbers of both, and how many blocks of keys lie between them.
 /// benchmarks/rule_peers.py computes the same.

@@ -118,3 +118,9 @@ public sealed partial class SparseSinkAttention
     [SinkLogit]
     private static float Sink(in ScorePosition at, ReadOnlySpan<float> sinks) => sinks[at.QueryHead];
 }
+
+/// <summary>Attention over blocks of 64 queries by 128 keys that the caller lists.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[GivenBlocks]
+[BlockSparseAttention(BlockQuery = 64)]
+public sealed partial class NarrowBlocks;

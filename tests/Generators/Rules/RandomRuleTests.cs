@@ -1,6 +1,7 @@
 extern alias abstractions;
 
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text;
 using abstractions::AttnCompose;
 using abstractions::AttnCompose.Cpu;
@@ -98,6 +99,30 @@ public sealed class RandomRuleTests
     [CppTheory]
     [InlineData("ruled_walk")]
     public void The_walk_of_a_mask_rule_takes_what_the_rule_leaves(string program) => HostedDevice.RunProgram(program);
+
+    // Half of the error that RuleMath.SoftCap states; the chip's own functions may add the other half.
+    [CppTheory]
+    [InlineData(1)]
+    [InlineData(50)]
+    public void The_device_form_of_a_soft_cap_is_within_its_error(int cap)
+    {
+        float[] results = MemoryMarshal.Cast<byte, float>(HostedDevice.RunText(string.Create(CultureInfo.InvariantCulture, $$"""
+            #include <attncompose/rule_ranges.cuh>
+            #include <cstdio>
+            int main() {
+                FILE* out = fopen("out", "wb");
+                for (int i = -20000; i <= 20000; i++) {
+                    const float result = attn::rules::soft_cap(attn::rules::Float({{cap}} * (i / 1000.0f)), attn::rules::Float({{cap}}.0f)).value;
+                    fwrite(&result, 4, 1, out);
+                }
+                return fclose(out);
+            }
+            """), [])).ToArray();
+        Assert.Equal(40001, results.Length);
+        for (int i = 0; i < results.Length; i++)
+            Assert.InRange(results[i] - cap * Math.Tanh((double)(cap * ((i - 20000) / 1000f)) / cap), -cap * Math.ScaleB(1, -22), cap * Math.ScaleB(1, -22));
+        Assert.Equal((-cap, 0, cap), (results[0], results[20000], results[^1]));
+    }
 
     private static TileRanges Tile(Random random)
     {

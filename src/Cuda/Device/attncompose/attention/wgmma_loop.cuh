@@ -18,6 +18,7 @@
 #include <attncompose/attention/online_softmax.cuh>
 #include <attncompose/attention/wgmma_producer.cuh>
 #include <attncompose/attention/wgmma_results.cuh>
+#include <attncompose/attention/wgmma_scores.cuh>
 #include <attncompose/attention/work_order.cuh>
 
 namespace attn {
@@ -50,8 +51,6 @@ struct WgmmaLoop {
     static constexpr int kParts = Blocks::template kParts<kQueryTile>;
     static_assert(kParts == 1 || kParts == kConsumers);  // where there are several, each consumer has one
 
-    static constexpr bool kHasSingles = Blocks::kColumns || Blocks::kSlashes;  // columns or slashes
-
     using Producer = WgmmaProducer<Element, Rows, Blocks, Ring>;
 
     // The warpgroups share out, in eights, what the block begins with: a lane's equal part of the multiprocessor's 64K registers,
@@ -75,11 +74,8 @@ struct WgmmaLoop {
     static constexpr int kFillingWarps = kWarpgroup / kWarp - (kMapped ? 1 : 0);
     // Rows that they look at together, in registers.
     static constexpr int kFilledRows = kProducerRegisters < 40 ? kConsumerRows : kQueryTile;
+    using TileScores = WgmmaScores<Config, Rows, Score, Blocks, Ring>;
     using ResultRows = WgmmaResultRows<Config, Destination, Ring, kFillingWarps, kFilledRows>;
-
-    // Whether mask rules are asked in tiles that need no mask, and whether rules may leave nothing of a row there.
-    static constexpr bool kAsksEverywhere = Score::kMasks && !Blocks::kProven;
-    static constexpr bool kGuardsEverywhere = kAsksEverywhere || Score::kChanges;
 
     using Softmax = OnlineSoftmax<1>;
     using Scores = float[kKeyTile / 8][4];
@@ -138,11 +134,6 @@ struct WgmmaLoop {
             return work_of_block<Element, kHeadDim>(problem, 0, problem.query_heads / problem.key_value_heads);
     }
 
-    // Last key that query i sees; below 0 where it sees none.
-    __device__ int last_key(int i) const {
-        return rows.template last_key<Config::kCausal>(i);
-    }
-
     __device__ void produce() const {
         const WalkRange range = walk_range_of<Config::kCausal, kQueryTile, kKeyTile>(rows, b, h, g, tile_begin);
         const Producer producer{problem, source, rows, ring, blocks.columns(b, h), b, h, g, thread};
@@ -172,7 +163,7 @@ struct WgmmaLoop {
         for (int n = 0; n < kHeadDim / 8; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++) state.o[n][e] = 0;
-        start_with_sinks(state);
+        scores().start_with_sinks(state.softmax, state.first_row);
         if (Tuning::kTakeTurns && consumer == kConsumers - 1) pass_turn(consumer);
 
         Header header = wait_for_keys(state);
@@ -193,7 +184,7 @@ struct WgmmaLoop {
         }
         state.softmax.finish();
         results(state.first_row - first_row_of_lane(state.consumer))
-            .store(state.o, state.softmax, softmax_factor(), state.first_row, state.consumer, kConsumerBarrier + state.consumer);
+            .store(state.o, state.softmax, scores().softmax_factor(), state.first_row, state.consumer, kConsumerBarrier + state.consumer);
     }
 
     // Of the tile, this lane's first query of two.
@@ -352,123 +343,21 @@ struct WgmmaLoop {
     template <bool kMasked>
     __device__ void weigh(Scores& s, Weights& p, State& state, const Header& header) const {
         if constexpr (!kKeepsPositions) release(Ring::kKeysFree, state.keys);
-        apply_score_and_mask<kMasked>(s, state, header);
+        scores().template apply<kMasked>(s, state.first_row, state.keys.stage, header);
         if constexpr (kKeepsPositions) release(Ring::kKeysFree, state.keys);
         // The first tiles may lie beyond a row's diagonal.
-        constexpr bool kGuarded = kMasked || kGuardsEverywhere;
+        constexpr bool kGuarded = kMasked || TileScores::kGuardsEverywhere;
         if constexpr (Tuning::kAhead && !kMasked) {
-            state.rescales = state.softmax.template weigh_ahead<Element, kGuarded>(0, s, p, softmax_factor(), state.rescale);
+            state.rescales = state.softmax.template weigh_ahead<Element, kGuarded>(0, s, p, scores().softmax_factor(), state.rescale);
         } else {
-            state.rescales = state.softmax.template weigh<kGuarded>(0, s, softmax_factor(), state.rescale);
+            state.rescales = state.softmax.template weigh<kGuarded>(0, s, scores().softmax_factor(), state.rescale);
             ptx::pack_operand<Element>(p, s);
             if constexpr (Tuning::kOverlap) ptx::pin(p);  // or the compiler would put the exponentials behind the next wait
         }
     }
 
-    // The scale is left to the softmax, as a factor of its exponents, where nothing stands between and where it keeps the
-    // order of scores and turns no -inf into NaN, nor a sink in units of unscaled scores into one that is not finite. A rule wants
-    // scores in natural-log units: then the change of base is left to it.
-    static constexpr float kLeastScale = Score::kHasSink ? 1e-20f : 0;
-    __device__ bool scale_in_softmax() const { return !Score::kChanges && problem.scale > kLeastScale; }
-    __device__ float softmax_factor() const {
-        return Score::kChanges ? kLog2E : scale_in_softmax() ? problem.scale * kLog2E : 1;
-    }
-
-    // A sink is as a first key, whose value is 0.
-    __device__ void start_with_sinks(State& state) const {
-#pragma unroll
-        for (int half = 0; half < 2 && Score::kHasSink; half++) {
-            const int i = least(state.first_row + 8 * half, rows.query_count - 1);
-            const float sink = score.sink({b, h, g, rows.first_query + rows.query_row(i)});
-            state.softmax.start_with(0, half, sink * (kLog2E / softmax_factor()));
-        }
-    }
-
-    template <bool kMasked>
-    __device__ void apply_score_and_mask(Scores& s, const State& state, const Header& header) const {
-        if (!scale_in_softmax()) {
-            const float factor = Score::kChanges ? problem.scale : problem.scale * kLog2E;
-#pragma unroll
-            for (int n = 0; n < kKeyTile / 8; n++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) s[n][e] *= factor;
-        }
-        if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) apply_rules<kMasked>(s, state, header);
-        if constexpr (kMasked) apply_mask(s, state, header);
-    }
-
-    // To all scores of a tile, hidden ones too, so that there is no branch a score and those of a lane go side by side.
-    template <bool kMasked>
-    __device__ void apply_rules(Scores& s, const State& state, const Header& header) const {
-        const int first_column = 2 * (lane_id() % 4);
-        ScorePosition at[2] = {{b, h, g}, {b, h, g}};
-#pragma unroll
-        for (int half = 0; half < 2; half++)
-            at[half].query = rows.first_query + rows.query_row(least(state.first_row + 8 * half, rows.query_count - 1));
-        const auto first_distance = static_cast<float>(rows.first_query + state.first_row - header.key_base - first_column);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-#pragma unroll
-            for (int n = 0; n < kKeyTile / 8; n++) {
-#pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    at[half].set_key(key_position<kMasked>(state, header, first_column + 8 * n + e));
-                    // Neighbours are a whole number apart: one addition instead of a conversion, and one for two rows.
-                    if constexpr (!kIndexed && !Blocks::kColumns)
-                        at[half].distance = first_distance - static_cast<float>(8 * (n - half) + e);
-                    s[n][2 * half + e] = after_rules<kMasked || kAsksEverywhere>(score, s[n][2 * half + e], at[half]);
-                }
-            }
-        }
-    }
-
-    __device__ void apply_mask(Scores& s, const State& state, const Header& header) const {
-        const int first_column = 2 * (lane_id() % 4);
-        const bool single = (header.flags & (KeyStep::kColumns | KeyStep::kSlashes)) != 0;
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const int i = state.first_row + 8 * half;
-            const int last = last_key(i) - header.key_base - first_column;
-#pragma unroll
-            for (int n = 0; n < kKeyTile / 8; n++) {
-#pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    float& value = s[n][2 * half + e];
-                    if (!(kHasSingles && single) && 8 * n + e > last)
-                        value = -kInfinity;
-                    else if (kHasSingles && single && is_hidden(header, i, first_column + 8 * n + e))
-                        value = -kInfinity;
-                }
-            }
-        }
-    }
-
-    // Key `row` of a tile, among those that take part; at least key_count where there is none.
-    __device__ int key_of(const Header& header, int row) const {
-        if constexpr (Blocks::kColumns) {
-            if (header.flags & KeyStep::kColumns) return blocks.columns(b, h).key(header.key_base + row);
-        }
-        return header.key_base + row;
-    }
-
-    // Whether query i does not see key `row` of a tile of columns or slashes.
-    __device__ bool is_hidden(const Header& header, int i, int row) const {
-        if constexpr (kHasSingles) {
-            const int key = key_of(header, row);
-            return key > last_key(i) ||
-                   blocks.hides(header.flags, b, h, least(i, rows.query_count - 1) / Blocks::kBlockQuery,
-                                i + rows.key_count - rows.query_count, key);
-        }
-        return false;
-    }
-
-    // Of a key that there is, though the tile may end beyond the last one.
-    template <bool kMasked>
-    __device__ int key_position(const State& state, const Header& header, int row) const {
-        if constexpr (kKeepsPositions) return ring.position(state.keys.stage, row);
-        const int key = key_of(header, row);
-        return rows.key_position(kMasked ? least(key, rows.key_count - 1) : key);
-    }
+    // Made where it is asked, like the results.
+    __device__ TileScores scores() const { return {problem, score, blocks, rows, b, h, g, ring}; }
 };
 
 }  // namespace attn
