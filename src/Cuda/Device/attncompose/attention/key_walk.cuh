@@ -17,6 +17,7 @@ struct KeyStep {
     static constexpr unsigned kColumns = 8;   // its keys are columns of the head's list, from number `base` on
     static constexpr unsigned kSlashes = 16;  // of its pairs only those on slashes count
     static constexpr unsigned kSkipped = 32;  // shifted by p: part p of the query tile takes none of it
+    static constexpr unsigned kRuled = 256;   // where the walk judges mask rules: one of them may hide some of its pairs
 
     int base;        // its first key
     unsigned flags;  // 0 behind the last one

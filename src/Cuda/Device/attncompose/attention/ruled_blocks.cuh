@@ -24,7 +24,7 @@ struct RuledBlocks : EveryBlock<Config> {
         bool is_masked;        // the pass at hand
         int group;             // of words; they are taken from the last one down
         int judged;            // group that the words are of
-        unsigned masked, whole;
+        unsigned visit, full;  // tiles that the rules leave something of, and those of which they hide nothing
         unsigned word;         // tiles of this lane that are still to come in the pass
 
         __device__ KeyStep next() {
@@ -35,7 +35,12 @@ struct RuledBlocks : EveryBlock<Config> {
                     const int bit = 31 - __clz(static_cast<int>(__shfl_sync(kAllLanes, word, lane)));
                     if (lane_id() == lane) word &= ~(1u << bit);
                     const int tile = (group * kWarp + lane) * kWarp + bit;
-                    return {tile * kKeyTile, is_masked ? KeyStep::kTile | KeyStep::kMasked : KeyStep::kTile};
+                    unsigned flags = KeyStep::kTile;
+                    if (is_masked) {
+                        const bool is_full = (__shfl_sync(kAllLanes, full, lane) >> bit & 1) != 0;
+                        flags |= is_full ? KeyStep::kMasked : KeyStep::kMasked | KeyStep::kRuled;
+                    }
+                    return {tile * kKeyTile, flags};
                 }
                 if (group == 0) {
                     if (!is_masked) return {0, 0};
@@ -45,7 +50,8 @@ struct RuledBlocks : EveryBlock<Config> {
                 }
                 group--;
                 if (judged != group) judge();
-                word = is_masked ? masked : whole;
+                const unsigned whole = visit & full & bits_below((group * kWarp + lane_id()) * kWarp, range.whole_tiles);
+                word = is_masked ? visit & ~whole : whole;
             }
         }
 
@@ -63,7 +69,8 @@ struct RuledBlocks : EveryBlock<Config> {
             const unsigned inside = bits_below(first, range.tiles);
             rules::Verdict verdict{false, false};
             if (inside != 0) verdict = verdict_of(first, least(first + kWarp, range.tiles));
-            unsigned visit = verdict.can_hold ? inside : 0, full = verdict.can_fail ? 0 : inside;
+            visit = verdict.can_hold ? inside : 0;
+            full = verdict.can_fail ? 0 : inside;
             for (unsigned open = __ballot_sync(kAllLanes, verdict.can_hold && verdict.can_fail); open != 0; open &= open - 1) {
                 const int lane = __ffs(static_cast<int>(open)) - 1;
                 const int tile = (group * kWarp + lane) * kWarp + lane_id();
@@ -75,8 +82,6 @@ struct RuledBlocks : EveryBlock<Config> {
                     full = seen & ~hidden;
                 }
             }
-            whole = visit & full & bits_below(first, range.whole_tiles);
-            masked = visit & ~whole;
         }
 
         // Of the key tiles [first, end), as far as there are keys. Positions ascend, whether or not rows were left out.

@@ -24,7 +24,7 @@
 namespace attn {
 
 template <typename Config, RowSource Rows, ScoreHook Score, RowDestination Destination, KeyBlocks Blocks,
-          typename Tuning = typename WgmmaTuningChoice<Config, kHasMaps<Rows>, !Score::kIdentity, Blocks>::Type>
+          typename Tuning = typename WgmmaTuningChoice<Config, kHasMaps<Rows>, Score, Blocks>::Type>
 struct WgmmaLoop {
     using Element = typename Config::Element;
     using Output = typename Config::Output;
@@ -258,15 +258,16 @@ struct WgmmaLoop {
     // O += P V of the tile before, S = Q K^T of the next one, and its weights.
     template <bool kMasked>
     __device__ void advance(State& state, const Header& header) const {
+        constexpr bool kOverlap = Tuning::kOverlap && !kMasked;
         Scores s;
         take_turn(state.consumer);
         multiply_by_keys(s, state);
         wait_for_values(state);
         // Both products in flight at once, and the softmax after both, was measured to be slower than either.
-        if constexpr (!Tuning::kOverlap) ptx::wait_for_products<0>(s);
+        if constexpr (!kOverlap) ptx::wait_for_products<0>(s);
         multiply_by_values(state);
         pass_turn(state.consumer);
-        if constexpr (Tuning::kOverlap) {
+        if constexpr (kOverlap) {
             Weights next;
             ptx::wait_for_products<1>(s);
             weigh<kMasked>(s, next, state, header);
@@ -352,7 +353,8 @@ struct WgmmaLoop {
         } else {
             state.rescales = state.softmax.template weigh<kGuarded>(0, s, scores().softmax_factor(), state.rescale);
             ptx::pack_operand<Element>(p, s);
-            if constexpr (Tuning::kOverlap) ptx::pin(p);  // or the compiler would put the exponentials behind the next wait
+            // Or the compiler would put the exponentials behind the next wait.
+            if constexpr (Tuning::kOverlap && !kMasked) ptx::pin(p);
         }
     }
 

@@ -65,7 +65,7 @@ struct WgmmaProducer {
             const KeyStep after = walk.next();
             const unsigned more = !after.is_tile() ? 0 : after.is_masked() ? Ring::kMore | Ring::kMoreMasked : Ring::kMore;
             ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);
-            const unsigned of_walk = Blocks::kListed ? at.flags & Ring::kOfWalk : 0;
+            const unsigned of_walk = Blocks::kListed || Blocks::kProven ? at.flags & Ring::kOfWalk : 0;
             if (thread == 0) ring.put_header(slot.stage, {at.base, of_walk | more});
             if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
             start(keys, ring.key_tile(slot.stage), at, positions, ring.barrier(Ring::kKeysFull, slot.stage), arrivals);

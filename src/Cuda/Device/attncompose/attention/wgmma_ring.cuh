@@ -24,7 +24,7 @@ struct WgmmaTuning {
     static constexpr bool kWideTile = kHeadDim == 128 || (kHeadDim == 64 && kMapped && !kHasRule);
     static constexpr int kKeyTile = kWideTile ? 128 : kHeadDim < 256 ? 96 : kHasRule ? 64 : 80;
     static constexpr int kStages = kHeadDim <= 128 && !kMapped ? 3 : 2;
-    // The softmax of one tile beside the value product of the one before.
+    // The softmax of a tile without a mask beside the value product of the one before.
     static constexpr bool kOverlap = kHeadDim >= 128 && !kHasRule;
     // Consumers issue their products by turns.
     static constexpr bool kTakeTurns = kHeadDim <= 128 || kHasRule;
@@ -83,30 +83,34 @@ struct WgmmaListTuning {
     static constexpr int kProducerRegisters = kOverlap ? 56 : 64;
 };
 
-template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
+template <typename Config, bool kMapped, typename Score, typename Blocks>
 struct WgmmaTuningChoice {
-    using Type = WgmmaTuning<Config::kHeadDim, kMapped, kHasRule>;
+    using Type = WgmmaTuning<Config::kHeadDim, kMapped, !Score::kIdentity>;
 };
 
-template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
-    requires(kMapped && !kHasRule && !Blocks::kListed && is_asked_tile(Config::kHeadDim))
-struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
+template <typename Config, bool kMapped, typename Score, typename Blocks>
+    requires(kMapped && Score::kIdentity && !Blocks::kListed && is_asked_tile(Config::kHeadDim))
+struct WgmmaTuningChoice<Config, kMapped, Score, Blocks> {
     using Type = WgmmaAskedTuning<Config::kHeadDim>;
 };
 
 // A producer that judges tiles by a mask rule needs registers for the rule, where consumers of the largest heads do not need them
-// more.
-template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
+// more. Consumers ask it in masked tiles alone, and overlap the others as without a rule.
+template <typename Config, bool kMapped, typename Score, typename Blocks>
     requires Blocks::kProven
-struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
-    struct Type : WgmmaTuning<Config::kHeadDim, kMapped, kHasRule> {
-        static constexpr int kProducerRegisters = kMapped || Config::kHeadDim == 256 ? 56 : 64;
+struct WgmmaTuningChoice<Config, kMapped, Score, Blocks> {
+    struct Type : WgmmaTuning<Config::kHeadDim, kMapped, true> {
+        static constexpr bool kOverlap = Config::kHeadDim == 128 && kMapped && !Score::kChanges;
+        // A rule of a few numbers, and no span, is judged with few.
+        static constexpr bool kIsSmall = sizeof(Score) < 16;
+        static constexpr int kProducerRegisters = kOverlap && kIsSmall ? 40 : kMapped || Config::kHeadDim == 256 ? 56 : 64;
     };
 };
-template <typename Config, bool kMapped, bool kHasRule, typename Blocks>
+template <typename Config, bool kMapped, typename Score, typename Blocks>
     requires Blocks::kListed
-struct WgmmaTuningChoice<Config, kMapped, kHasRule, Blocks> {
-    using Type = WgmmaListTuning<Config::kHeadDim, kMapped, Blocks::kBlockKey, kHasRule, Blocks::kColumns || Blocks::kSlashes>;
+struct WgmmaTuningChoice<Config, kMapped, Score, Blocks> {
+    using Type =
+        WgmmaListTuning<Config::kHeadDim, kMapped, Blocks::kBlockKey, !Score::kIdentity, Blocks::kColumns || Blocks::kSlashes>;
 };
 
 // Config: kHeadDim. With positions where the consumers ask for those of indexed keys.

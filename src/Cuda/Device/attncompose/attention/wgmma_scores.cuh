@@ -55,7 +55,11 @@ struct WgmmaScores {
 #pragma unroll
                 for (int e = 0; e < 4; e++) s[n][e] *= factor;
         }
-        if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) apply_rules<kMasked>(s, first_row, stage, header);
+        if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) {
+            // A tile may need a mask for its diagonal or its end alone.
+            constexpr bool kMayPass = Blocks::kProven && !Score::kChanges;
+            if (!kMayPass || (header.flags & KeyStep::kRuled)) apply_rules<kMasked>(s, first_row, stage, header);
+        }
         if constexpr (kMasked) apply_mask(s, first_row, header);
     }
 
