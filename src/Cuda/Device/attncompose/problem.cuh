@@ -24,7 +24,10 @@ struct Problem {
     float scale;  // factor of query times key
     unsigned short layer, layers;  // of the model; layers is 0 where the caller said nothing
 
-    __device__ int key_value_head(int query_head) const { return query_head / (query_heads / key_value_heads); }
+    __device__ int key_value_head(int query_head) const {
+        const unsigned group = static_cast<unsigned>(query_heads) / static_cast<unsigned>(key_value_heads);
+        return static_cast<int>(static_cast<unsigned>(query_head) / group);
+    }
 };
 static_assert(sizeof(Problem) == 208);
 

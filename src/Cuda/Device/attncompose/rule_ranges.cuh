@@ -324,18 +324,23 @@ __device__ inline auto element(const Span<T>& span, const SpanBounds& bounds, in
         const int bits = bits_of(span.data[index.low]);
         return range_of<T>(Entry{bits, bits});
     }
-    const long long covered = least<long long>(span.length, bounds.far_blocks * SpanBounds::kFar);
-    const bool reads_zero = index.low < 0 || index.high >= span.length;
-    const long long low = largest(index.low, 0), high = least<long long>(index.high, span.length - 1);
+    // What follows from the span alone is not kept in registers from one judgement to the next.
+    const SpanBounds of{bounds.entries, ptx::recomputed(bounds.far_blocks)};
+    const auto length = ptx::recomputed(span.length);
+    const long long covered = least<long long>(length, of.far_blocks * SpanBounds::kFar);
+    const bool reads_zero = index.low < 0 || index.high >= length;
+    const long long low = largest(index.low, 0), high = least<long long>(index.high, length - 1);
     if (low > high) return range_of<T>(Entry{0, 0});
     if (high >= covered) return any_of<T>();
     const bool is_near = high / SpanBounds::kNear - low / SpanBounds::kNear < kMostBlocks;
-    const int size = is_near ? SpanBounds::kNear : SpanBounds::kFar;
-    const Entry* entries = is_near ? bounds.near(number) : bounds.far(number);
-    const int first = static_cast<int>(low / size), last = static_cast<int>(high / size);
+    const Entry* entries = is_near ? of.near(number) : of.far(number);
+    const int first = static_cast<int>(is_near ? low / SpanBounds::kNear : low / SpanBounds::kFar);
+    const int last = static_cast<int>(is_near ? high / SpanBounds::kNear : high / SpanBounds::kFar);
     if (last - first >= kMostBlocks) return any_of<T>();
-    Entry all = entries[first];
-    for (int block = first + 1; block <= last; block++) all = join<T>(all, entries[block]);
+    // Both ends at once: of most tiles they are all.
+    Entry all = join<T>(entries[first], entries[last]);
+#pragma unroll 1
+    for (int block = first + 1; block < last; block++) all = join<T>(all, entries[block]);
     return range_of<T>(reads_zero ? join<T>(all, Entry{0, 0}) : all);
 }
 

@@ -24,8 +24,18 @@ struct RuledBlocks : EveryBlock<Config> {
         bool is_masked;        // the pass at hand
         int group;             // of words; they are taken from the last one down
         int judged;            // group that the words are of
+        KeyStep given;         // by first(); none where it was not asked
         unsigned visit, full;  // tiles that the rules leave something of, and those of which they hide nothing
         unsigned word;         // tiles of this lane that are still to come in the pass
+
+        // A loop may ask for a tile before anything is judged: that of the last query's own key, of which most rules leave something. It
+        // does not come again, and its flags may be known better when the next one is.
+        __device__ KeyStep first() {
+            if (range.tiles == 0) return {0, 0};
+            const int tile = largest(range.first_diagonal + range.end - range.begin - 1, 0) / kKeyTile;
+            given = {least(tile, range.tiles - 1) * kKeyTile, KeyStep::kTile | KeyStep::kMasked | KeyStep::kRuled};
+            return given;
+        }
 
         __device__ KeyStep next() {
             for (;;) {
@@ -63,24 +73,36 @@ struct RuledBlocks : EveryBlock<Config> {
             return count <= 0 ? 0 : count >= kWarp ? ~0u : (1u << count) - 1;
         }
 
+        // The words at once, one a lane, and then of each that ranges leave open the tiles.
         __device__ void judge() {
             judged = group;
-            const int first = (group * kWarp + lane_id()) * kWarp;
-            const unsigned inside = bits_below(first, range.tiles);
-            rules::Verdict verdict{false, false};
-            if (inside != 0) verdict = verdict_of(first, least(first + kWarp, range.tiles));
-            visit = verdict.can_hold ? inside : 0;
-            full = verdict.can_fail ? 0 : inside;
-            for (unsigned open = __ballot_sync(kAllLanes, verdict.can_hold && verdict.can_fail); open != 0; open &= open - 1) {
-                const int lane = __ffs(static_cast<int>(open)) - 1;
-                const int tile = (group * kWarp + lane) * kWarp + lane_id();
-                rules::Verdict one{false, false};
-                if (tile < range.tiles) one = verdict_of(tile, tile + 1);
-                const unsigned seen = __ballot_sync(kAllLanes, one.can_hold), hidden = __ballot_sync(kAllLanes, one.can_fail);
-                if (lane_id() == lane) {
+            unsigned open = 0;
+            int at = kWarp;  // lane that has the word at hand; all words at first
+            for (;;) {
+                const bool are_words = at == kWarp;
+                const int begin = are_words ? (group * kWarp + lane_id()) * kWarp : (group * kWarp + at) * kWarp + lane_id();
+                const int end = least(begin + (are_words ? kWarp : 1), range.tiles);
+                rules::Verdict verdict{false, false};
+                if (begin < end) verdict = verdict_of(begin, end);
+                const unsigned seen = __ballot_sync(kAllLanes, verdict.can_hold), hidden = __ballot_sync(kAllLanes, verdict.can_fail);
+                if (are_words) {
+                    const unsigned inside = bits_below(begin, range.tiles);
+                    visit = verdict.can_hold ? inside : 0;
+                    full = verdict.can_fail ? 0 : inside;
+                    open = seen & hidden;
+                } else if (lane_id() == at) {
                     visit = seen;
                     full = seen & ~hidden;
                 }
+                if (open == 0) break;
+                at = __ffs(static_cast<int>(open)) - 1;
+                open &= open - 1;
+            }
+            const unsigned tile = static_cast<unsigned>(given.base / kKeyTile), word = tile / kWarp - static_cast<unsigned>(group * kWarp);
+            if (word < kWarp) {
+                const unsigned bit = 1u << tile % kWarp;
+                if ((__shfl_sync(kAllLanes, full, static_cast<int>(word)) & bit) != 0) given.flags &= ~KeyStep::kRuled;
+                if (lane_id() == static_cast<int>(word)) visit &= ~bit;
             }
         }
 
@@ -97,7 +119,7 @@ struct RuledBlocks : EveryBlock<Config> {
 
     template <int kQueryTile, int kKeyTile>
     __device__ Walk<kQueryTile, kKeyTile> walk(const WalkRange& range) const {
-        Walk<kQueryTile, kKeyTile> walk{score, range, true, 0, -1, 0, 0, 0};
+        Walk<kQueryTile, kKeyTile> walk{score, range, true, 0, -1, {-kKeyTile, 0}, 0, 0, 0};
         walk.group = walk.groups();
         return walk;
     }

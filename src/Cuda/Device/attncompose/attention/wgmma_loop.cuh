@@ -98,6 +98,10 @@ struct WgmmaLoop {
     // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
                                const Blocks& blocks, unsigned char* shared) {
+        const int warp = __shfl_sync(kAllLanes, warp_id(), 0);  // so that the compiler knows it to be the same in all lanes
+        if constexpr (kMapped) {
+            if (threadIdx.x == 0) Producer::prefetch_maps(source);
+        }
         const auto [b, h, rank] = work(problem, source);
         const int tiles = static_cast<int>(gridDim.x), tile = blocks.tile_of(problem, b, h, rank, tiles);
         const HeadRows<kIndexed> rows = source.rows(problem, sequence_of(problem, b), b, h);
@@ -108,15 +112,16 @@ struct WgmmaLoop {
         if (tile >= filling) return;
         const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows,
                              tile * kQueryTile, {ptx::shared_address(shared)}, static_cast<int>(threadIdx.x) % kWarpgroup};
+        // The queries are on their way while all else begins.
+        const bool has_queries = loop.tile_begin < loop.rows.query_count;
+        const int warpgroup = warp / (kWarpgroup / kWarp);
+        if (warpgroup > 0 && has_queries) loop.start_queries(warpgroup - 1);
         if (threadIdx.x == 0) {
             loop.ring.init_barriers();
             loop.ring.put_work(b, h);
         }
         __syncthreads();
 
-        const bool has_queries = loop.tile_begin < loop.rows.query_count;
-        // Taken from lane 0 so that the compiler knows it to be the same in all lanes.
-        const int warpgroup = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
             if (has_queries) loop.produce();
@@ -129,9 +134,9 @@ struct WgmmaLoop {
 
     __device__ static Work work(const Problem& problem, const Rows& source) {
         if constexpr (kGathered)
-            return work_of_block<Element, kHeadDim>(problem, source.heads.first, 1);
+            return work_of_block<Element, kHeadDim>(problem, static_cast<unsigned>(source.heads.first), 1);
         else
-            return work_of_block<Element, kHeadDim>(problem, 0, problem.query_heads / problem.key_value_heads);
+            return work_of_block<Element, kHeadDim>(problem, 0, static_cast<unsigned>(problem.query_heads) / static_cast<unsigned>(problem.key_value_heads));
     }
 
     __device__ void produce() const {
@@ -155,7 +160,7 @@ struct WgmmaLoop {
     };
 
     __device__ void consume(int consumer) const {
-        load_queries(consumer);
+        wait_for_queries(consumer);
         State state;
         state.consumer = consumer;
         state.first_row = tile_begin + first_row_of_lane(consumer);
@@ -168,8 +173,8 @@ struct WgmmaLoop {
 
         Header header = wait_for_keys(state);
         if constexpr (kParts > 1) {
-            if (!(header.flags & Ring::kEmpty)) consume_own(state, header);
-        } else if (!(header.flags & Ring::kEmpty)) {
+            if (header.flags & KeyStep::kTile) consume_own(state, header);
+        } else if (header.flags & KeyStep::kTile) {
             {
                 Scores s;
                 multiply_by_keys(s, state);
@@ -282,9 +287,11 @@ struct WgmmaLoop {
         if (state.rescales) rescale(state.o, state.rescale);
     }
 
-    __device__ void load_queries(int consumer) const {
+    __device__ void start_queries(int consumer) const {
         copy_queries<Element>(ring.query_tile(consumer), problem, rows, b, h, tile_begin + consumer * kConsumerRows, thread);
         ptx::commit_copies();
+    }
+    __device__ static void wait_for_queries(int consumer) {
         ptx::wait_for_copies<0>();
         ptx::fence_async_proxy();
         ptx::sync_named(kConsumerBarrier + consumer, kWarpgroup);

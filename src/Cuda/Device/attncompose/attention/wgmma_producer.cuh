@@ -33,12 +33,18 @@ struct WgmmaProducer {
     int b, h, g;
     int thread;  // of the warpgroup
 
+    // So that the copy engine knows them when it is asked.
+    static __device__ void prefetch_maps(const Rows& source) {
+        ptx::prefetch_map(&source.maps->key);
+        ptx::prefetch_map(&source.maps->value);
+    }
+
     // Copies the tiles of a walk over the first `tiles` key tiles.
     template <typename Walk>
     __device__ void run(Walk walk, int tiles) const {
-        KeyStep at = walk.next();
+        KeyStep at = first_of(walk);
         if (!at.is_tile()) {
-            if (thread == 0) ring.put_header(0, {0, Ring::kEmpty});
+            if (thread == 0) ring.put_header(0, {0, 0});
             ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
             if (thread == 0) ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
             return;
@@ -47,8 +53,7 @@ struct WgmmaProducer {
         const bool alone = kMapped && !is_cut((tiles - 1) * kKeyTile) && columns.count == 0;
         if (alone && thread >= kWarp) return;
         const int arrivals = alone ? kWarpgroup : kWarp;
-        Tensor keys{head_of(problem.key, problem.key_strides), row_bytes(problem.key_strides), nullptr, g, b};
-        Tensor values{head_of(problem.value, problem.value_strides), row_bytes(problem.value_strides), nullptr, g, b};
+        Tensor keys{problem.key, problem.key_strides, nullptr, g, b}, values{problem.value, problem.value_strides, nullptr, g, b};
         if constexpr (kGathered) {
             keys.map_head = values.map_head = b * problem.query_heads + h - source.heads.first;
             keys.map_batch = values.map_batch = 0;
@@ -56,25 +61,36 @@ struct WgmmaProducer {
         if constexpr (kMapped) {
             keys.map = &source.maps->key;
             values.map = &source.maps->value;
-            ptx::prefetch_map(keys.map);
-            ptx::prefetch_map(values.map);
         }
         typename Ring::Slot slot;
         RowPositions positions = positions_of(at);
         while (at.is_tile()) {
-            const KeyStep after = walk.next();
-            const unsigned more = !after.is_tile() ? 0 : after.is_masked() ? Ring::kMore | Ring::kMoreMasked : Ring::kMore;
+            const unsigned keys_full = ring.barrier(Ring::kKeysFull, slot.stage), values_full = ring.barrier(Ring::kValuesFull, slot.stage);
             ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);
-            const unsigned of_walk = Blocks::kListed || Blocks::kProven ? at.flags & Ring::kOfWalk : 0;
-            if (thread == 0) ring.put_header(slot.stage, {at.base, of_walk | more});
             if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
-            start(keys, ring.key_tile(slot.stage), at, positions, ring.barrier(Ring::kKeysFull, slot.stage), arrivals);
+            start(keys, ring.key_tile(slot.stage), at, positions, keys_full);
+            // The walk goes on while the keys are on their way.
+            const KeyStep after = walk.next();
+            if constexpr (Blocks::kProven) {
+                if (at.base == walk.given.base) at.flags = walk.given.flags;
+            }
+            if (thread == 0) ring.put_header(slot.stage, {at.base, at.flags | Ring::more_of(after)});
+            arrive(at, keys_full, arrivals);
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
-            start(values, ring.value_tile(slot.stage), at, positions, ring.barrier(Ring::kValuesFull, slot.stage), arrivals);
+            start(values, ring.value_tile(slot.stage), at, positions, values_full);
+            arrive(at, values_full, arrivals);
             at = after;
             positions = positions_of(at);
             slot.advance();
         }
+    }
+
+    template <typename Walk>
+    static __device__ KeyStep first_of(Walk& walk) {
+        if constexpr (Blocks::kProven)
+            return walk.first();
+        else
+            return walk.next();
     }
 
     // Key `row` of a tile, among those that take part; at least key_count where there is none.
@@ -118,39 +134,39 @@ struct WgmmaProducer {
 
     // One head of a tensor, by rows and, if mapped, for the copy engine.
     struct Tensor {
-        const unsigned char* head;
-        long long row_bytes;
+        const void* base;
+        const Strides& strides;
         const TensorMap* map;
         int map_head, map_batch;
     };
-    __device__ const unsigned char* head_of(const void* tensor, const Strides& strides) const {
-        return static_cast<const unsigned char*>(tensor) + strides.at(b, g) * static_cast<long long>(sizeof(T));
+
+    __device__ bool is_copied_by_rows(const KeyStep& at) const {
+        return !kMapped || (Blocks::kColumns && at.is_columns()) || is_cut(at.base);
     }
-    __device__ static long long row_bytes(const Strides& strides) {
-        return strides.row * static_cast<long long>(sizeof(T));
+
+    __device__ void start(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions, unsigned full) const {
+        if (is_copied_by_rows(at)) {
+            if ((Blocks::kColumns && at.is_columns()) || is_cut(at.base))
+                copy_rows<true>(from, to, at, positions);
+            else
+                copy_rows<false>(from, to, at, positions);
+            ptx::commit_copies();
+        } else if constexpr (kMapped) {
+            if (thread == 0) {
+                ptx::arrive_expecting(full, KeyTile::kBytes);
+                ptx::copy_box_async(to.base, from.map, full, 0, at.base, 0, from.map_head, from.map_batch);
+            }
+        }
     }
 
     // Each warp of the producer arrives at every tile, for `arrivals` threads where the copy engine brings it, so that no tile is
     // full before all of them have come to it: one that others left two phases behind would wait for ever.
-    __device__ void start(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions, unsigned full,
-                          int arrivals) const {
-        const bool cut = (Blocks::kColumns && at.is_columns()) || is_cut(at.base);
-        if constexpr (kMapped) {
-            if (!cut) {
-                if (thread == 0) {
-                    ptx::arrive_expecting(full, KeyTile::kBytes);
-                    ptx::copy_box_async(to.base, from.map, full, 0, at.base, 0, from.map_head, from.map_batch);
-                }
-                if (thread % kWarp == 0) ptx::arrive(full, arrivals);
-                return;
-            }
+    __device__ void arrive(const KeyStep& at, unsigned full, int arrivals) const {
+        if (!is_copied_by_rows(at)) {
+            if (thread % kWarp == 0) ptx::arrive(full, arrivals);
+            return;
         }
-        if (cut)
-            copy_rows<true>(from, to, at, positions);
-        else
-            copy_rows<false>(from, to, at, positions);
         if constexpr (!kFencedByConsumers) {
-            ptx::commit_copies();
             ptx::wait_for_copies<0>();
             ptx::fence_async_proxy();
             ptx::arrive(full);
@@ -162,14 +178,19 @@ struct WgmmaProducer {
 
     template <bool kCut>
     __device__ void copy_rows(const Tensor& from, const KeyTile& to, const KeyStep& at, const RowPositions& positions) const {
+        // Where the copy engine brings most tiles, what these need is not kept in registers for them.
+        const int thread = rarely(this->thread), b = rarely(this->b), g = rarely(this->g);
+        const auto* head = static_cast<const unsigned char*>(from.base) + from.strides.at(b, g) * static_cast<long long>(sizeof(T));
+        const long long row_bytes = from.strides.row * static_cast<long long>(sizeof(T));
 #pragma unroll
         for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
             const int j = key_of(at, KeyTile::row_of_thread(thread, n));
             const bool valid = !kCut || j < rows.key_count;
             const int position = kCopiesAtPositions ? positions.of[kCopiesAtPositions ? n : 0] : valid ? rows.key_position(j) : 0;
-            to.copy_row_async(thread, n, from.head + position * from.row_bytes, valid);
+            to.copy_row_async(thread, n, head + position * row_bytes, valid);
         }
     }
+    __device__ static int rarely(int value) { return kMapped ? ptx::recomputed(value) : value; }
 };
 
 }  // namespace attn

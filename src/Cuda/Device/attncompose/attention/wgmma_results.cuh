@@ -90,12 +90,20 @@ struct WgmmaResultRows {
                                 ptx::pack<Element>(o[n][2 * half], o[n][2 * half + 1]));
         }
         __syncwarp();
-        for (int index = lane_id(); index < kWarpRows * kRowChunks; index += kWarp) {
-            const int row = first + index / kRowChunks, chunk = index % kRowChunks;
-            const int i = tile_begin + consumer * kConsumerRows + row;
-            if (i < query_count)
-                reinterpret_cast<Chunk*>(output_at(to_rows.query_row(i)))[chunk] =
-                    ptx::load_chunk(staging.address(row, chunk));
+        // All of a lane's chunks are read before the first one leaves: nothing waits for one after the other.
+        constexpr int kLaneChunks = kWarpRows * kRowChunks / kWarp;
+        static_assert(kWarpRows * kRowChunks % kWarp == 0);
+        Chunk chunks[kLaneChunks];
+#pragma unroll
+        for (int n = 0; n < kLaneChunks; n++) {
+            const int index = n * kWarp + lane_id();
+            chunks[n] = ptx::load_chunk(staging.address(first + index / kRowChunks, index % kRowChunks));
+        }
+#pragma unroll
+        for (int n = 0; n < kLaneChunks; n++) {
+            const int index = n * kWarp + lane_id();
+            const int i = tile_begin + consumer * kConsumerRows + first + index / kRowChunks;
+            if (i < query_count) reinterpret_cast<Chunk*>(output_at(to_rows.query_row(i)))[index % kRowChunks] = chunks[n];
         }
     }
 

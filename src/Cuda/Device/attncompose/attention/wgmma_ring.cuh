@@ -125,17 +125,18 @@ struct WgmmaRing {
     using QueryTile = SlabTile<kConsumerRows, Config::kHeadDim>;  // of one consumer
     using KeyTile = SlabTile<kKeyTile, Config::kHeadDim>;
 
-    // Of a tile in the ring; written with its keys. The first tile is always masked. The flags are these and, of the walk's,
-    // what its keys are and who skips it.
+    // Of a tile in the ring; written with its keys. The first tile is always masked. The flags are the walk's and what follows.
     struct Header {
         int key_base;  // its first key, or the number of its first column
         unsigned flags;
     };
-    static constexpr unsigned kMore = 1;        // another tile follows,
-    static constexpr unsigned kMoreMasked = 2;  // which needs a mask
-    static constexpr unsigned kEmpty = 4;       // there is no tile at all
-    static constexpr unsigned kNever = 1u << 31;  // a bit that is 0
-    static constexpr unsigned kOfWalk = ~(KeyStep::kTile | KeyStep::kMasked);
+    static constexpr unsigned kMore = 1u << 16;        // another tile follows,
+    static constexpr unsigned kMoreMasked = 1u << 17;  // which needs a mask
+    static constexpr unsigned kNever = 1u << 31;       // a bit that is 0
+
+    static __device__ unsigned more_of(const KeyStep& after) {
+        return !after.is_tile() ? 0 : after.is_masked() ? kMore | kMoreMasked : kMore;
+    }
 
     // Barriers of a stage. They are full by the arrival of all copies and of thread 0, which wrote the header; free by that
     // of every consumer's thread.

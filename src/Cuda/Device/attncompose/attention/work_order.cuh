@@ -13,20 +13,24 @@ struct Work {
 
 // Blocks start in order of their index. The tiles of lowest rank, which see the most keys, come first, of as many heads at a
 // time as their keys and values fit the L2 cache together; query heads that share them are neighbours. The grid is (query
-// tiles, query heads, batch), or (query tiles, heads of a range, 1); `sharing` neighbours share keys and values.
+// tiles, query heads, batch), or (query tiles, heads of a range, 1); `sharing` neighbours share keys and values. Every warp of a
+// block waits for this before anything else, so it divides seldom: the key length counts as the next power of two.
 template <typename Element, int kHeadDim>
-__device__ inline Work work_of_block(const Problem& problem, int range_begin, int sharing) {
-    constexpr long long kCacheBytes = 32 << 20;
-    const int tiles = static_cast<int>(gridDim.x), heads = static_cast<int>(gridDim.y * gridDim.z);
-    const int index = static_cast<int>(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z));
-    const long long head_bytes = 2ll * problem.key_length * kHeadDim * static_cast<int>(sizeof(Element));
-    const long long cached_heads = largest(kCacheBytes / largest(head_bytes, 1ll), 1ll) * sharing;
-    const int cached = static_cast<int>(least<long long>(cached_heads, heads));
-    const int first_head = index / (tiles * cached) * cached;
-    const int section = least(cached, heads - first_head);
-    const int in_section = index - first_head * tiles;
-    const int head = range_begin + first_head + in_section % section;
-    return {head / problem.query_heads, head % problem.query_heads, in_section / section};
+__device__ inline Work work_of_block(const Problem& problem, unsigned range_begin, unsigned sharing) {
+    constexpr unsigned kCachedRows = (32u << 20) / (2 * kHeadDim * sizeof(Element));
+    const unsigned tiles = gridDim.x, heads = gridDim.y * gridDim.z;
+    const unsigned key_bits = 32 - static_cast<unsigned>(__clz(largest(problem.key_length, 1) - 1));
+    const unsigned cached = least(largest(kCachedRows >> key_bits, 1u) * sharing, heads);
+    unsigned first_head = 0, section = cached;
+    unsigned index = blockIdx.x + tiles * (blockIdx.y + gridDim.y * blockIdx.z);
+    if (cached < heads) {
+        first_head = index / (tiles * cached) * cached;
+        section = least(cached, heads - first_head);
+        index -= first_head * tiles;
+    }
+    const unsigned rank = index / section, head = range_begin + first_head + (index - rank * section);
+    const unsigned b = problem.batch == 1 ? 0 : head / static_cast<unsigned>(problem.query_heads);
+    return {static_cast<int>(b), static_cast<int>(head - b * static_cast<unsigned>(problem.query_heads)), static_cast<int>(rank)};
 }
 
 }  // namespace attn
