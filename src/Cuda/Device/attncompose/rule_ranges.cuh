@@ -327,15 +327,14 @@ __device__ inline auto element(const Span<T>& span, const SpanBounds& bounds, in
     // What follows from the span alone is not kept in registers from one judgement to the next.
     const SpanBounds of{bounds.entries, ptx::recomputed(bounds.far_blocks)};
     const auto length = ptx::recomputed(span.length);
-    const long long covered = least<long long>(length, of.far_blocks * SpanBounds::kFar);
-    const bool reads_zero = index.low < 0 || index.high >= length;
-    const long long low = largest(index.low, 0), high = least<long long>(index.high, length - 1);
+    const bool is_past = index.high >= length, reads_zero = index.low < 0 || is_past;
+    const int low = largest(index.low, 0), high = is_past ? static_cast<int>(length - 1) : index.high;
     if (low > high) return range_of<T>(Entry{0, 0});
-    if (high >= covered) return any_of<T>();
+    if (high >= of.far_blocks * SpanBounds::kFar) return any_of<T>();
     const bool is_near = high / SpanBounds::kNear - low / SpanBounds::kNear < kMostBlocks;
     const Entry* entries = is_near ? of.near(number) : of.far(number);
-    const int first = static_cast<int>(is_near ? low / SpanBounds::kNear : low / SpanBounds::kFar);
-    const int last = static_cast<int>(is_near ? high / SpanBounds::kNear : high / SpanBounds::kFar);
+    const int first = is_near ? low / SpanBounds::kNear : low / SpanBounds::kFar;
+    const int last = is_near ? high / SpanBounds::kNear : high / SpanBounds::kFar;
     if (last - first >= kMostBlocks) return any_of<T>();
     // Both ends at once: of most tiles they are all.
     Entry all = join<T>(entries[first], entries[last]);

@@ -24,26 +24,27 @@ struct RuledBlocks : EveryBlock<Config> {
         bool is_masked;        // the pass at hand
         int group;             // of words; they are taken from the last one down
         int judged;            // group that the words are of
-        KeyStep given;         // by first(); none where it was not asked
-        unsigned visit, full;  // tiles that the rules leave something of, and those of which they hide nothing
-        unsigned word;         // tiles of this lane that are still to come in the pass
+        int given;             // twice the tile that first() gave, or -2, and 1 more until it was judged
+        unsigned visit, full;  // tiles of this lane's word that are still to come, and those of which the rules hide nothing
 
-        // A loop may ask for a tile before anything is judged: that of the last query's own key, of which most rules leave something. It
-        // does not come again, and its flags may be known better when the next one is.
+        // A loop may ask for a tile before anything is judged: that of the last query's own key, of which most rules leave something.
+        // Then next() gives it once more at first, with what it needs, and not again.
         __device__ KeyStep first() {
             if (range.tiles == 0) return {0, 0};
             const int tile = largest(range.first_diagonal + range.end - range.begin - 1, 0) / kKeyTile;
-            given = {least(tile, range.tiles - 1) * kKeyTile, KeyStep::kTile | KeyStep::kMasked | KeyStep::kRuled};
-            return given;
+            given = 2 * least(tile, range.tiles - 1) + 1;
+            return {given / 2 * kKeyTile, KeyStep::kTile | KeyStep::kMasked | KeyStep::kRuled | KeyStep::kFirst};
         }
 
         __device__ KeyStep next() {
             for (;;) {
+                const unsigned whole = full & bits_below((group * kWarp + lane_id()) * kWarp, range.whole_tiles);
+                const unsigned word = visit & (is_masked ? ~whole : whole);  // those of the pass
                 const unsigned lanes = __ballot_sync(kAllLanes, word != 0);
                 if (lanes != 0) {
                     const int lane = 31 - __clz(static_cast<int>(lanes));
                     const int bit = 31 - __clz(static_cast<int>(__shfl_sync(kAllLanes, word, lane)));
-                    if (lane_id() == lane) word &= ~(1u << bit);
+                    if (lane_id() == lane) visit &= ~(1u << bit);
                     const int tile = (group * kWarp + lane) * kWarp + bit;
                     unsigned flags = KeyStep::kTile;
                     if (is_masked) {
@@ -52,16 +53,23 @@ struct RuledBlocks : EveryBlock<Config> {
                     }
                     return {tile * kKeyTile, flags};
                 }
-                if (group == 0) {
-                    if (!is_masked) return {0, 0};
-                    is_masked = false;
-                    group = groups();
-                    if (group == 0) return {0, 0};
+                const bool is_given = (given & 1) != 0;
+                if (!is_given) {
+                    if (group == 0) {
+                        if (!is_masked) return {0, 0};
+                        is_masked = false;
+                        group = groups();
+                        if (group == 0) return {0, 0};
+                    }
+                    group--;
                 }
-                group--;
-                if (judged != group) judge();
-                const unsigned whole = visit & full & bits_below((group * kWarp + lane_id()) * kWarp, range.whole_tiles);
-                word = is_masked ? visit & ~whole : whole;
+                bool is_ruled = false;
+                if (is_given || judged != group) is_ruled = judge(is_given);
+                if (is_given) {
+                    given--;
+                    const unsigned flags = KeyStep::kTile | KeyStep::kMasked | KeyStep::kFirst;
+                    return {0, is_ruled ? flags | KeyStep::kRuled : flags};
+                }
             }
         }
 
@@ -73,18 +81,22 @@ struct RuledBlocks : EveryBlock<Config> {
             return count <= 0 ? 0 : count >= kWarp ? ~0u : (1u << count) - 1;
         }
 
-        // The words at once, one a lane, and then of each that ranges leave open the tiles.
-        __device__ void judge() {
-            judged = group;
+        // The words of a group at once, one a lane, and then of each that ranges leave open the tiles; or the given tile alone, of which
+        // it returns whether a rule hides something.
+        __device__ bool judge(bool is_given) {
+            if (!is_given) judged = group;
             unsigned open = 0;
             int at = kWarp;  // lane that has the word at hand; all words at first
             for (;;) {
-                const bool are_words = at == kWarp;
-                const int begin = are_words ? (group * kWarp + lane_id()) * kWarp : (group * kWarp + at) * kWarp + lane_id();
+                const bool are_words = at == kWarp && !is_given;
+                const int begin = is_given    ? given / 2
+                                  : are_words ? (group * kWarp + lane_id()) * kWarp
+                                              : (group * kWarp + at) * kWarp + lane_id();
                 const int end = least(begin + (are_words ? kWarp : 1), range.tiles);
                 rules::Verdict verdict{false, false};
                 if (begin < end) verdict = verdict_of(begin, end);
                 const unsigned seen = __ballot_sync(kAllLanes, verdict.can_hold), hidden = __ballot_sync(kAllLanes, verdict.can_fail);
+                if (is_given) return hidden != 0;
                 if (are_words) {
                     const unsigned inside = bits_below(begin, range.tiles);
                     visit = verdict.can_hold ? inside : 0;
@@ -98,12 +110,8 @@ struct RuledBlocks : EveryBlock<Config> {
                 at = __ffs(static_cast<int>(open)) - 1;
                 open &= open - 1;
             }
-            const unsigned tile = static_cast<unsigned>(given.base / kKeyTile), word = tile / kWarp - static_cast<unsigned>(group * kWarp);
-            if (word < kWarp) {
-                const unsigned bit = 1u << tile % kWarp;
-                if ((__shfl_sync(kAllLanes, full, static_cast<int>(word)) & bit) != 0) given.flags &= ~KeyStep::kRuled;
-                if (lane_id() == static_cast<int>(word)) visit &= ~bit;
-            }
+            if (given / 2 / kWarp == group * kWarp + lane_id() && given >= 0) visit &= ~(1u << given / 2 % kWarp);
+            return false;
         }
 
         // Of the key tiles [first, end), as far as there are keys. Positions ascend, whether or not rows were left out.
@@ -119,7 +127,7 @@ struct RuledBlocks : EveryBlock<Config> {
 
     template <int kQueryTile, int kKeyTile>
     __device__ Walk<kQueryTile, kKeyTile> walk(const WalkRange& range) const {
-        Walk<kQueryTile, kKeyTile> walk{score, range, true, 0, -1, {-kKeyTile, 0}, 0, 0, 0};
+        Walk<kQueryTile, kKeyTile> walk{score, range, true, 0, -1, -2, 0, 0};
         walk.group = walk.groups();
         return walk;
     }

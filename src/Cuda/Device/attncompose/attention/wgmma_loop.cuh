@@ -175,14 +175,11 @@ struct WgmmaLoop {
         if constexpr (kParts > 1) {
             if (header.flags & KeyStep::kTile) consume_own(state, header);
         } else if (header.flags & KeyStep::kTile) {
-            {
-                Scores s;
-                multiply_by_keys(s, state);
-                ptx::wait_for_products<0>(s);
-                weigh<true>(s, state.p, state, header);
+            take_masked(state, header);
+            while (header.flags & Ring::kMore) {
+                header = wait_for_keys(state);
+                advance(state, header);
             }
-            while (header.flags & Ring::kMoreMasked) step<true>(state, header);
-            while (header.flags & Ring::kMore) step<false>(state, header);
             wait_for_values(state);
             multiply_by_values(state);
             ptx::wait_for_products<0>(state.o);
@@ -211,7 +208,7 @@ struct WgmmaLoop {
             const bool masked = (header.flags & Ring::kMoreMasked) != 0;
             header = wait_for_keys(state);
             if (!masked && pending && is_own(state, header)) {
-                advance<false>(state, header);
+                advance(state, header);
                 continue;
             }
             finish_values(state, pending);
@@ -254,35 +251,52 @@ struct WgmmaLoop {
         release(Ring::kValuesFree, state.values);
     }
 
-    template <bool kMasked>
-    __device__ void step(State& state, Header& header) const {
-        header = wait_for_keys(state);
-        advance<kMasked>(state, header);
+    // The masked tiles, at least one. Their weights have one place in the code: what is executed once or twice is dear to fetch.
+    __device__ void take_masked(State& state, Header& header) const {
+        Scores s;
+        multiply_by_keys(s, state);
+        ptx::wait_for_products<0>(s);
+#pragma unroll 1
+        for (bool is_first = true;; is_first = false) {
+            weigh<true>(s, state.p, state, header);
+            if (state.rescales && !is_first) rescale(state.o, state.rescale);
+            if constexpr (Producer::kFirstAhead) {
+                if (is_first) header = Ring::of_one_before(wait_for_keys(state));
+            }
+            if (!(header.flags & Ring::kMoreMasked)) return;
+            header = wait_for_keys(state);
+            take_turn(state.consumer);
+            multiply_by_keys(s, state);
+            wait_for_values(state);
+            ptx::wait_for_products<0>(s);
+            multiply_by_values(state);
+            pass_turn(state.consumer);
+            ptx::wait_for_products<0>(state.o);
+            release(Ring::kValuesFree, state.values);
+        }
     }
 
-    // O += P V of the tile before, S = Q K^T of the next one, and its weights.
-    template <bool kMasked>
+    // O += P V of the tile before, S = Q K^T of the next one, which needs no mask, and its weights.
     __device__ void advance(State& state, const Header& header) const {
-        constexpr bool kOverlap = Tuning::kOverlap && !kMasked;
         Scores s;
         take_turn(state.consumer);
         multiply_by_keys(s, state);
         wait_for_values(state);
         // Both products in flight at once, and the softmax after both, was measured to be slower than either.
-        if constexpr (!kOverlap) ptx::wait_for_products<0>(s);
+        if constexpr (!Tuning::kOverlap) ptx::wait_for_products<0>(s);
         multiply_by_values(state);
         pass_turn(state.consumer);
-        if constexpr (kOverlap) {
+        if constexpr (Tuning::kOverlap) {
             Weights next;
             ptx::wait_for_products<1>(s);
-            weigh<kMasked>(s, next, state, header);
+            weigh<false>(s, next, state, header);
             ptx::wait_for_products<0>(state.o);
             release(Ring::kValuesFree, state.values);
             ptx::move_operand(state.p, next, header.flags & Ring::kNever);
         } else {
             ptx::wait_for_products<0>(state.o);
             release(Ring::kValuesFree, state.values);
-            weigh<kMasked>(s, state.p, state, header);
+            weigh<false>(s, state.p, state, header);
         }
         if (state.rescales) rescale(state.o, state.rescale);
     }

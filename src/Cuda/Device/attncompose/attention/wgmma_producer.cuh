@@ -22,6 +22,8 @@ struct WgmmaProducer {
     static constexpr bool kCopiesAtPositions = kIndexed && !kMapped;
     // Whether the consumers fence what is copied by rows.
     static constexpr bool kFencedByConsumers = !kMapped || Blocks::kColumns;
+    // A walk that judges mask rules has a first tile before it has judged any: then that one's header does not say what follows.
+    static constexpr bool kFirstAhead = Blocks::kProven;
 
     using KeyTile = typename Ring::KeyTile;
 
@@ -44,9 +46,7 @@ struct WgmmaProducer {
     __device__ void run(Walk walk, int tiles) const {
         KeyStep at = first_of(walk);
         if (!at.is_tile()) {
-            if (thread == 0) ring.put_header(0, {0, 0});
-            ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
-            if (thread == 0) ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
+            arrive_behind(0, kWarp);
             return;
         }
         // The copy engine is asked by one thread; the other warps are needed for a cut tile and for columns alone.
@@ -70,24 +70,36 @@ struct WgmmaProducer {
             if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
             start(keys, ring.key_tile(slot.stage), at, positions, keys_full);
             // The walk goes on while the keys are on their way.
-            const KeyStep after = walk.next();
-            if constexpr (Blocks::kProven) {
-                if (at.base == walk.given.base) at.flags = walk.given.flags;
-            }
-            if (thread == 0) ring.put_header(slot.stage, {at.base, at.flags | Ring::more_of(after)});
+            KeyStep after = walk.next();
+            const bool is_told = kFirstAhead && after.is_first();
+            if (thread == 0) ring.put_header(slot.stage, {at.base, is_told ? after.flags : at.flags | Ring::more_of(after.flags)});
             arrive(at, keys_full, arrivals);
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
             start(values, ring.value_tile(slot.stage), at, positions, values_full);
             arrive(at, values_full, arrivals);
+            slot.advance();
+            if (is_told) {
+                after = walk.next();
+                if (!after.is_tile()) arrive_behind(slot.stage, arrivals);
+            }
             at = after;
             positions = positions_of(at);
-            slot.advance();
         }
+    }
+
+    // Says that there is no tile at a place in the ring, where a consumer asks.
+    __device__ void arrive_behind(int stage, int arrivals) const {
+        const unsigned full = ring.barrier(Ring::kKeysFull, stage);
+        if (thread == 0) {
+            ring.put_header(stage, {0, 0});
+            ptx::arrive(full);
+        }
+        if (thread % kWarp == 0) ptx::arrive(full, arrivals);
     }
 
     template <typename Walk>
     static __device__ KeyStep first_of(Walk& walk) {
-        if constexpr (Blocks::kProven)
+        if constexpr (kFirstAhead)
             return walk.first();
         else
             return walk.next();
@@ -182,7 +194,7 @@ struct WgmmaProducer {
         const int thread = rarely(this->thread), b = rarely(this->b), g = rarely(this->g);
         const auto* head = static_cast<const unsigned char*>(from.base) + from.strides.at(b, g) * static_cast<long long>(sizeof(T));
         const long long row_bytes = from.strides.row * static_cast<long long>(sizeof(T));
-#pragma unroll
+#pragma unroll kMapped ? 1 : KeyTile::kRowsOfThread
         for (int n = 0; n < KeyTile::kRowsOfThread; n++) {
             const int j = key_of(at, KeyTile::row_of_thread(thread, n));
             const bool valid = !kCut || j < rows.key_count;

@@ -134,9 +134,11 @@ struct WgmmaRing {
     static constexpr unsigned kMoreMasked = 1u << 17;  // which needs a mask
     static constexpr unsigned kNever = 1u << 31;       // a bit that is 0
 
-    static __device__ unsigned more_of(const KeyStep& after) {
-        return !after.is_tile() ? 0 : after.is_masked() ? kMore | kMoreMasked : kMore;
+    static __device__ unsigned more_of(unsigned after) {
+        return !(after & KeyStep::kTile) ? 0 : after & KeyStep::kMasked ? kMore | kMoreMasked : kMore;
     }
+    // What the header before would have said, had it waited for this one.
+    static __device__ Header of_one_before(const Header& header) { return {0, more_of(header.flags)}; }
 
     // Barriers of a stage. They are full by the arrival of all copies and of thread 0, which wrote the header; free by that
     // of every consumer's thread.
