@@ -4,6 +4,12 @@
 
 namespace attn {
 
+// a / b of whole numbers with a < kSmallDividend, in few instructions: (a + 1/2) / b is further from a whole number than the rounding reaches.
+__device__ inline unsigned divide_small(unsigned a, unsigned b) {
+    return static_cast<unsigned>(__fdividef(static_cast<float>(a) + 0.5f, static_cast<float>(b)));
+}
+inline constexpr unsigned kSmallDividend = 1u << 20;
+
 // Distances in elements. The last dimension is contiguous; products with an index are made in 64 bits.
 struct Strides {
     long long batch, head, row;
@@ -24,9 +30,10 @@ struct Problem {
     float scale;  // factor of query times key
     unsigned short layer, layers;  // of the model; layers is 0 where the caller said nothing
 
+    // Query heads that share a key/value head.
+    __device__ unsigned group() const { return divide_small(static_cast<unsigned>(query_heads), static_cast<unsigned>(key_value_heads)); }
     __device__ int key_value_head(int query_head) const {
-        const unsigned group = static_cast<unsigned>(query_heads) / static_cast<unsigned>(key_value_heads);
-        return static_cast<int>(static_cast<unsigned>(query_head) / group);
+        return static_cast<int>(divide_small(static_cast<unsigned>(query_head), group()));
     }
 };
 static_assert(sizeof(Problem) == 208);

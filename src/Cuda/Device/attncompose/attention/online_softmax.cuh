@@ -163,7 +163,7 @@ struct OnlineSoftmax {
 
     // What o is multiplied by; 0 for a row that saw no key.
     __device__ float normalizer(int a, int b) const {
-        return l[a][b] == 0 ? 0 : 1 / l[a][b];
+        return l[a][b] == 0 ? 0 : __fdividef(1, l[a][b]);
     }
 
     // Natural logarithm of the sum of exponentials; -inf for a row that saw no key.

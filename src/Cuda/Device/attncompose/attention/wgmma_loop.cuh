@@ -59,8 +59,8 @@ struct WgmmaLoop {
     static constexpr int kProducerRegisters = Tuning::kProducerRegisters;
     static constexpr int kConsumerRegisters = (kRegisters - kProducerRegisters) / kConsumers / 8 * 8;
 
-    // Named barriers: one to synchronise each consumer, one for each consumer's turn.
-    static constexpr int kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
+    // Named barriers: one of the whole block, one to synchronise each consumer, one for each consumer's turn.
+    static constexpr int kBlockBarrier = 0, kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
 
     static constexpr int kThreads = (1 + kConsumers) * kWarpgroup;
     static constexpr int kTile = kQueryTile;
@@ -98,9 +98,10 @@ struct WgmmaLoop {
     // The last phase of its kernel, which has __launch_bounds__(kThreads, 1): the warpgroups part here.
     static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Destination& destination,
                                const Blocks& blocks, unsigned char* shared) {
-        const int warp = __shfl_sync(kAllLanes, warp_id(), 0);  // so that the compiler knows it to be the same in all lanes
-        if constexpr (kMapped) {
-            if (threadIdx.x == 0) Producer::prefetch_maps(source);
+        const Ring ring{ptx::shared_address(shared)};
+        if (threadIdx.x == 0) {
+            if constexpr (kMapped) Producer::prefetch_maps(source);
+            ring.init_barriers();
         }
         const auto [b, h, rank] = work(problem, source);
         const int tiles = static_cast<int>(gridDim.x), tile = blocks.tile_of(problem, b, h, rank, tiles);
@@ -111,16 +112,17 @@ struct WgmmaLoop {
         const int filling = kMapped ? largest(busy, divide_up(tiles, kMostRanges)) : tiles;
         if (tile >= filling) return;
         const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows,
-                             tile * kQueryTile, {ptx::shared_address(shared)}, static_cast<int>(threadIdx.x) % kWarpgroup};
-        // The queries are on their way while all else begins.
+                             tile * kQueryTile, ring, static_cast<int>(threadIdx.x) % kWarpgroup};
+        if (threadIdx.x == 0) ring.put_work(b, h);
         const bool has_queries = loop.tile_begin < loop.rows.query_count;
-        const int warpgroup = warp / (kWarpgroup / kWarp);
+        // Taken from lane 0 so that the compiler knows it to be the same in all lanes.
+        const int warp = __shfl_sync(kAllLanes, warp_id(), 0), warpgroup = warp / (kWarpgroup / kWarp);
+        // The others wait for the barriers; the first warp has made them and goes on. The queries are on their way meanwhile.
         if (warpgroup > 0 && has_queries) loop.start_queries(warpgroup - 1);
-        if (threadIdx.x == 0) {
-            loop.ring.init_barriers();
-            loop.ring.put_work(b, h);
-        }
-        __syncthreads();
+        if (warp == 0)
+            ptx::arrive_named(kBlockBarrier, kThreads);
+        else
+            ptx::sync_named(kBlockBarrier, kThreads);
 
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
@@ -136,7 +138,7 @@ struct WgmmaLoop {
         if constexpr (kGathered)
             return work_of_block<Element, kHeadDim>(problem, static_cast<unsigned>(source.heads.first), 1);
         else
-            return work_of_block<Element, kHeadDim>(problem, 0, static_cast<unsigned>(problem.query_heads) / static_cast<unsigned>(problem.key_value_heads));
+            return work_of_block<Element, kHeadDim>(problem, 0, problem.group());
     }
 
     __device__ void produce() const {

@@ -23,12 +23,14 @@ __device__ inline Work work_of_block(const Problem& problem, unsigned range_begi
     const unsigned cached = least(largest(kCachedRows >> key_bits, 1u) * sharing, heads);
     unsigned first_head = 0, section = cached;
     unsigned index = blockIdx.x + tiles * (blockIdx.y + gridDim.y * blockIdx.z);
+    const bool is_small = tiles * heads <= kSmallDividend;
     if (cached < heads) {
-        first_head = index / (tiles * cached) * cached;
+        first_head = (is_small ? divide_small(index, tiles * cached) : index / (tiles * cached)) * cached;
         section = least(cached, heads - first_head);
         index -= first_head * tiles;
     }
-    const unsigned rank = index / section, head = range_begin + first_head + (index - rank * section);
+    const unsigned rank = is_small ? divide_small(index, section) : index / section;
+    const unsigned head = range_begin + first_head + (index - rank * section);
     const unsigned b = problem.batch == 1 ? 0 : head / static_cast<unsigned>(problem.query_heads);
     return {static_cast<int>(b), static_cast<int>(head - b * static_cast<unsigned>(problem.query_heads)), static_cast<int>(rank)};
 }
