@@ -135,14 +135,6 @@ __device__ inline void copy_box_async(unsigned to, const void* map, unsigned bar
         : "memory");
 }
 
-// A run of bytes, a multiple of 16, from shared memory; and waits until all that this thread asked for so are read.
-__device__ inline void copy_run_async(void* to, unsigned from, int bytes) {
-    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes) : "memory");
-}
-__device__ inline void wait_for_runs_read() {
-    asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
-}
-
 // ---- wgmma --------------------------------------------------------------------------------------------------------------
 
 // Before the first wgmma, and whenever registers that the next one uses were written.

@@ -74,26 +74,36 @@ struct WgmmaResultRows {
         }
     }
 
-    // Through shared memory, in place of the queries, so that each row leaves as a whole, by the copy engine.
+    // Through shared memory, in place of the queries, so that each row leaves in whole chunks.
     template <typename OutputRows>
     __device__ void store_elements(const Results& o, int consumer, int barrier, const OutputRows& to_rows) const {
-        constexpr int kWarpRows = kConsumerRows / 4;
+        constexpr int kRowChunks = kHeadDim / kChunkElements, kWarpRows = kConsumerRows / 4;
+        const QueryTile staging = ring.query_tile(consumer);
         const int first = thread / kWarp * kWarpRows;
         // Until here other warps' products may have been reading the queries.
         ptx::sync_named(barrier, kWarpgroup);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const unsigned to = ring.result_row(consumer, first + 8 * half + lane_id() / 4) + lane_id() % 4 * 4;
 #pragma unroll
-            for (int n = 0; n < kHeadDim / 8; n++) ptx::store_word(to + n * kChunkBytes, ptx::pack<Element>(o[n][2 * half], o[n][2 * half + 1]));
+            for (int n = 0; n < kRowChunks; n++)
+                ptx::store_word(staging.address(first + 8 * half + lane_id() / 4, n) + lane_id() % 4 * 4,
+                                ptx::pack<Element>(o[n][2 * half], o[n][2 * half + 1]));
         }
-        ptx::fence_async_proxy();
         __syncwarp();
-        const int i = tile_begin + consumer * kConsumerRows + first + lane_id();
-        if (lane_id() < kWarpRows && i < query_count) {
-            ptx::copy_run_async(output_at(to_rows.query_row(i)), ring.result_row(consumer, first + lane_id()),
-                                kHeadDim * static_cast<int>(sizeof(Element)));
-            ptx::wait_for_runs_read();
+        // All of a lane's chunks are read before the first one leaves: nothing waits for one after the other.
+        constexpr int kLaneChunks = kWarpRows * kRowChunks / kWarp;
+        static_assert(kWarpRows * kRowChunks % kWarp == 0);
+        Chunk chunks[kLaneChunks];
+#pragma unroll
+        for (int n = 0; n < kLaneChunks; n++) {
+            const int index = n * kWarp + lane_id();
+            chunks[n] = ptx::load_chunk(staging.address(first + index / kRowChunks, index % kRowChunks));
+        }
+#pragma unroll
+        for (int n = 0; n < kLaneChunks; n++) {
+            const int index = n * kWarp + lane_id();
+            const int i = tile_begin + consumer * kConsumerRows + first + index / kRowChunks;
+            if (i < query_count) reinterpret_cast<Chunk*>(output_at(to_rows.query_row(i)))[index % kRowChunks] = chunks[n];
         }
     }
 

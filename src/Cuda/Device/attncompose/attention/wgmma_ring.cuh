@@ -146,12 +146,7 @@ struct WgmmaRing {
     static constexpr int kFullArrivals = kWarpgroup + 1;
     static constexpr int kFreeArrivals = kConsumers * kWarpgroup;
 
-    // Results leave from where the queries were, by rows that lie a chunk further apart: so no two of a store are in one bank.
-    static constexpr int kResultRowBytes = Config::kHeadDim * static_cast<int>(sizeof(typename Config::Element)) + kChunkBytes;
-    static constexpr int kQueryBytes = QueryTile::kBytes + kConsumerRows * kChunkBytes;
-    static_assert(kConsumerRows * kResultRowBytes <= kQueryBytes && kQueryBytes % 1024 == 0);
-
-    static constexpr int kKeysOffset = kConsumers * kQueryBytes;
+    static constexpr int kKeysOffset = kConsumers * QueryTile::kBytes;
     static constexpr int kValuesOffset = kKeysOffset + kStages * KeyTile::kBytes;
     static constexpr int kBarriersOffset = kValuesOffset + kStages * KeyTile::kBytes;
     static constexpr int kHeadersOffset = kBarriersOffset + kStages * kBarriers * 8;
@@ -175,8 +170,7 @@ struct WgmmaRing {
 
     unsigned shared;  // address, a multiple of 1024
 
-    __device__ QueryTile query_tile(int consumer) const { return {shared + consumer * kQueryBytes}; }
-    __device__ unsigned result_row(int consumer, int row) const { return query_tile(consumer).base + row * kResultRowBytes; }
+    __device__ QueryTile query_tile(int consumer) const { return {shared + consumer * QueryTile::kBytes}; }
     __device__ KeyTile key_tile(int stage) const { return {shared + kKeysOffset + stage * KeyTile::kBytes}; }
     __device__ KeyTile value_tile(int stage) const { return {shared + kValuesOffset + stage * KeyTile::kBytes}; }
     __device__ unsigned barrier(Barrier which, int stage) const {
