@@ -18,14 +18,13 @@ struct KeyStep {
     static constexpr unsigned kSlashes = 16;  // of its pairs only those on slashes count
     static constexpr unsigned kSkipped = 32;  // shifted by p: part p of the query tile takes none of it
     static constexpr unsigned kRuled = 256;   // where the walk judges mask rules: one of them may hide some of its pairs
-    static constexpr unsigned kFirst = 512;   // it was given before, when nothing was judged; these flags are better
+    static constexpr unsigned kFirst = 512;   // it was given before anything was judged
 
     int base;        // its first key
     unsigned flags;  // 0 behind the last one
 
     __device__ bool is_tile() const { return flags != 0; }
     __device__ bool is_masked() const { return (flags & kMasked) != 0; }
-    __device__ bool is_first() const { return (flags & kFirst) != 0; }
     __device__ bool is_columns() const { return (flags & kColumns) != 0; }
     __device__ bool is_slashes() const { return (flags & kSlashes) != 0; }
     __device__ bool is_skipped(int part) const { return (flags & kSkipped << part) != 0; }

@@ -15,104 +15,85 @@ struct RuledBlocks : EveryBlock<Config> {
 
     const Score& score;
 
-    // By whole warps, every lane with the same steps. A lane holds a word of kWarp tiles, so that kWarp^2 tiles are known at
-    // once: the words are judged first, one a lane, and of those that ranges leave open the tiles, one a lane.
+    // By whole warps, every lane with the same steps. A word is kWarp tiles and a group kWarp words. The words of a group are judged at
+    // once, one a lane, and of a word that ranges leave open the tiles, one a lane. The word with the last query's own key comes
+    // first: nearly every rule leaves something of it.
     template <int kQueryTile, int kKeyTile>
     struct Walk {
         const Score& score;
         WalkRange range;
-        bool is_masked;        // the pass at hand
-        int group;             // of words; they are taken from the last one down
-        int judged;            // group that the words are of
-        int given;             // twice the tile that first() gave, or -2, and 1 more until it was judged
-        unsigned visit, full;  // tiles of this lane's word that are still to come, and those of which the rules hide nothing
+        int left;              // groups that are still to be judged; the last one is next
+        int word;              // at hand, or the first one of the group
+        unsigned words, open;  // of the group that are still to come, and those that ranges leave open
+        unsigned tiles, full;  // of it that are still to come, and those of which the rules hide nothing
 
-        // A loop may ask for a tile before anything is judged: that of the last query's own key, of which most rules leave something.
-        // Then next() gives it once more at first, with what it needs, and not again.
-        __device__ KeyStep first() {
+        // A loop may ask for the first tile before anything is judged. Then it does not come again, and its flags are made right when
+        // the next one is asked for, with the flags of the one before.
+        __device__ KeyStep first() const {
             if (range.tiles == 0) return {0, 0};
-            const int tile = largest(range.first_diagonal + range.end - range.begin - 1, 0) / kKeyTile;
-            given = 2 * least(tile, range.tiles - 1) + 1;
-            return {given / 2 * kKeyTile, KeyStep::kTile | KeyStep::kMasked | KeyStep::kRuled | KeyStep::kFirst};
+            return {first_tile() * kKeyTile, KeyStep::kTile | KeyStep::kMasked | KeyStep::kFirst};
         }
-
         __device__ KeyStep next() {
+            unsigned none = 0;
+            return next(none);
+        }
+        __device__ KeyStep next(unsigned& before) {
             for (;;) {
-                const unsigned whole = full & bits_below((group * kWarp + lane_id()) * kWarp, range.whole_tiles);
-                const unsigned word = visit & (is_masked ? ~whole : whole);  // those of the pass
-                const unsigned lanes = __ballot_sync(kAllLanes, word != 0);
-                if (lanes != 0) {
-                    const int lane = 31 - __clz(static_cast<int>(lanes));
-                    const int bit = 31 - __clz(static_cast<int>(__shfl_sync(kAllLanes, word, lane)));
-                    if (lane_id() == lane) visit &= ~(1u << bit);
-                    const int tile = (group * kWarp + lane) * kWarp + bit;
-                    unsigned flags = KeyStep::kTile;
-                    if (is_masked) {
-                        const bool is_full = (__shfl_sync(kAllLanes, full, lane) >> bit & 1) != 0;
-                        flags |= is_full ? KeyStep::kMasked : KeyStep::kMasked | KeyStep::kRuled;
-                    }
-                    return {tile * kKeyTile, flags};
+                if (tiles != 0) {
+                    const int bit = 31 - __clz(static_cast<int>(tiles));
+                    tiles &= ~(1u << bit);
+                    return {(word * kWarp + bit) * kKeyTile, flags_of(bit)};
                 }
-                const bool is_given = (given & 1) != 0;
-                if (!is_given) {
-                    if (group == 0) {
-                        if (!is_masked) return {0, 0};
-                        is_masked = false;
-                        group = groups();
-                        if (group == 0) return {0, 0};
-                    }
-                    group--;
+                if (words == 0 && left == 0) return {0, 0};
+                judge(before);
+            }
+        }
+
+        __device__ int first_tile() const {
+            return least(largest(range.first_diagonal + range.end - range.begin - 1, 0) / kKeyTile, range.tiles - 1);
+        }
+
+        // Of tile `bit` of the word at hand.
+        __device__ unsigned flags_of(int bit) const {
+            const bool is_full = (full >> bit & 1) != 0;
+            if (is_full && word * kWarp + bit < range.whole_tiles) return KeyStep::kTile;
+            return KeyStep::kTile | KeyStep::kMasked | (is_full ? 0 : KeyStep::kRuled);
+        }
+
+        // The next group where the one at hand is over, or else the tiles of its next word.
+        __device__ void judge(unsigned& before) {
+            const bool is_group = words == 0;
+            if (is_group) {
+                word = --left * kWarp;
+            } else {
+                const int lane = 31 - __clz(static_cast<int>(words));
+                words &= ~(1u << lane);
+                word = word / kWarp * kWarp + lane;
+                if ((open >> lane & 1) == 0) {
+                    tiles = bits_below(range.tiles - word * kWarp);
+                    full = ~0u;
+                    return;
                 }
-                bool is_ruled = false;
-                if (is_given || judged != group) is_ruled = judge(is_given);
-                if (is_given) {
-                    given--;
-                    const unsigned flags = KeyStep::kTile | KeyStep::kMasked | KeyStep::kFirst;
-                    return {0, is_ruled ? flags | KeyStep::kRuled : flags};
+            }
+            const int run = is_group ? kWarp : 1, begin = is_group ? (word + lane_id()) * kWarp : word * kWarp + lane_id();
+            rules::Verdict verdict{false, false};
+            if (begin < range.tiles) verdict = verdict_of(begin, least(begin + run, range.tiles));
+            const unsigned seen = __ballot_sync(kAllLanes, verdict.can_hold), hidden = __ballot_sync(kAllLanes, verdict.can_fail);
+            const int tile = ptx::recomputed(first_tile());
+            if (is_group) {
+                words = static_cast<unsigned>(tile / kWarp - word) < kWarp ? seen & ~(1u << tile / kWarp % kWarp) : seen;
+                open = hidden;
+            } else {
+                tiles = seen;
+                full = ~hidden;
+                if (before & KeyStep::kFirst) {
+                    before = flags_of(tile % kWarp);
+                    tiles &= ~(1u << tile % kWarp);
                 }
             }
         }
 
-        __device__ int groups() const { return divide_up(range.tiles, kWarp * kWarp); }
-
-        // Bits of the tiles of a word below `end`.
-        static __device__ unsigned bits_below(int first, int end) {
-            const int count = end - first;
-            return count <= 0 ? 0 : count >= kWarp ? ~0u : (1u << count) - 1;
-        }
-
-        // The words of a group at once, one a lane, and then of each that ranges leave open the tiles; or the given tile alone, of which
-        // it returns whether a rule hides something.
-        __device__ bool judge(bool is_given) {
-            if (!is_given) judged = group;
-            unsigned open = 0;
-            int at = kWarp;  // lane that has the word at hand; all words at first
-            for (;;) {
-                const bool are_words = at == kWarp && !is_given;
-                const int begin = is_given    ? given / 2
-                                  : are_words ? (group * kWarp + lane_id()) * kWarp
-                                              : (group * kWarp + at) * kWarp + lane_id();
-                const int end = least(begin + (are_words ? kWarp : 1), range.tiles);
-                rules::Verdict verdict{false, false};
-                if (begin < end) verdict = verdict_of(begin, end);
-                const unsigned seen = __ballot_sync(kAllLanes, verdict.can_hold), hidden = __ballot_sync(kAllLanes, verdict.can_fail);
-                if (is_given) return hidden != 0;
-                if (are_words) {
-                    const unsigned inside = bits_below(begin, range.tiles);
-                    visit = verdict.can_hold ? inside : 0;
-                    full = verdict.can_fail ? 0 : inside;
-                    open = seen & hidden;
-                } else if (lane_id() == at) {
-                    visit = seen;
-                    full = seen & ~hidden;
-                }
-                if (open == 0) break;
-                at = __ffs(static_cast<int>(open)) - 1;
-                open &= open - 1;
-            }
-            if (given / 2 / kWarp == group * kWarp + lane_id() && given >= 0) visit &= ~(1u << given / 2 % kWarp);
-            return false;
-        }
+        static __device__ unsigned bits_below(int count) { return count >= kWarp ? ~0u : (1u << count) - 1; }
 
         // Of the key tiles [first, end), as far as there are keys. Positions ascend, whether or not rows were left out.
         __device__ rules::Verdict verdict_of(int first, int end) const {
@@ -127,8 +108,10 @@ struct RuledBlocks : EveryBlock<Config> {
 
     template <int kQueryTile, int kKeyTile>
     __device__ Walk<kQueryTile, kKeyTile> walk(const WalkRange& range) const {
-        Walk<kQueryTile, kKeyTile> walk{score, range, true, 0, -1, -2, 0, 0};
-        walk.group = walk.groups();
+        Walk<kQueryTile, kKeyTile> walk{score, range, divide_up(range.tiles, kWarp * kWarp)};
+        if (range.tiles == 0) return walk;
+        walk.word = walk.first_tile() / kWarp;
+        walk.words = walk.open = 1u << walk.word % kWarp;
         return walk;
     }
 };

@@ -10,8 +10,7 @@
 //   P = 2^(c (S - m))   m the largest S of the row so far, c = scale log2(e);  O = sum of P V, l = sum of P;  result O / l
 //   diagonal       query i sees key j if j <= i + key_count - query_count
 //
-// The tiles that need a mask come first, so that the hot loop has none. Each of its steps multiplies S of one tile and O of the
-// one before. The softmax runs beside products: those of the other consumers, which take turns in issuing theirs, and, where
+// The hot loop has the tiles that need no mask. Each of its steps multiplies S of one tile and O of the one before. The softmax runs beside products: those of the other consumers, which take turns in issuing theirs, and, where
 // kOverlap says so, the consumer's own O, which is then still in flight.
 #pragma once
 
@@ -177,11 +176,7 @@ struct WgmmaLoop {
         if constexpr (kParts > 1) {
             if (header.flags & KeyStep::kTile) consume_own(state, header);
         } else if (header.flags & KeyStep::kTile) {
-            take_masked(state, header);
-            while (header.flags & Ring::kMore) {
-                header = wait_for_keys(state);
-                advance(state, header);
-            }
+            take_tiles(state, header);
             wait_for_values(state);
             multiply_by_values(state);
             ptx::wait_for_products<0>(state.o);
@@ -253,8 +248,9 @@ struct WgmmaLoop {
         release(Ring::kValuesFree, state.values);
     }
 
-    // The masked tiles, at least one. Their weights have one place in the code: what is executed once or twice is dear to fetch.
-    __device__ void take_masked(State& state, Header& header) const {
+    // All tiles but the last one's values. The first one and those that need a mask have one place in the code, around the hot loop of
+    // the others: what is executed once or twice is dear to fetch.
+    __device__ void take_tiles(State& state, Header& header) const {
         Scores s;
         multiply_by_keys(s, state);
         ptx::wait_for_products<0>(s);
@@ -262,8 +258,9 @@ struct WgmmaLoop {
         for (bool is_first = true;; is_first = false) {
             weigh<true>(s, state.p, state, header);
             if (state.rescales && !is_first) rescale(state.o, state.rescale);
-            if constexpr (Producer::kFirstAhead) {
-                if (is_first) header = Ring::of_one_before(wait_for_keys(state));
+            while (header.flags & Ring::kMoreWhole) {
+                header = wait_for_keys(state);
+                advance(state, header);
             }
             if (!(header.flags & Ring::kMoreMasked)) return;
             header = wait_for_keys(state);

@@ -22,8 +22,6 @@ struct WgmmaProducer {
     static constexpr bool kCopiesAtPositions = kIndexed && !kMapped;
     // Whether the consumers fence what is copied by rows.
     static constexpr bool kFencedByConsumers = !kMapped || Blocks::kColumns;
-    // A walk that judges mask rules has a first tile before it has judged any: then that one's header does not say what follows.
-    static constexpr bool kFirstAhead = Blocks::kProven;
 
     using KeyTile = typename Ring::KeyTile;
 
@@ -46,7 +44,9 @@ struct WgmmaProducer {
     __device__ void run(Walk walk, int tiles) const {
         KeyStep at = first_of(walk);
         if (!at.is_tile()) {
-            arrive_behind(0, kWarp);
+            if (thread == 0) ring.put_header(0, {0, 0});
+            ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
+            if (thread == 0) ptx::arrive(ring.barrier(Ring::kKeysFull, 0));
             return;
         }
         // The copy engine is asked by one thread; the other warps are needed for a cut tile and for columns alone.
@@ -70,36 +70,29 @@ struct WgmmaProducer {
             if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
             start(keys, ring.key_tile(slot.stage), at, positions, keys_full);
             // The walk goes on while the keys are on their way.
-            KeyStep after = walk.next();
-            const bool is_told = kFirstAhead && after.is_first();
-            if (thread == 0) ring.put_header(slot.stage, {at.base, is_told ? after.flags : at.flags | Ring::more_of(after.flags)});
+            const KeyStep after = next_of(walk, at);
+            if (thread == 0) ring.put_header(slot.stage, {at.base, at.flags | Ring::more_of(after)});
             arrive(at, keys_full, arrivals);
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
             start(values, ring.value_tile(slot.stage), at, positions, values_full);
             arrive(at, values_full, arrivals);
-            slot.advance();
-            if (is_told) {
-                after = walk.next();
-                if (!after.is_tile()) arrive_behind(slot.stage, arrivals);
-            }
             at = after;
             positions = positions_of(at);
+            slot.advance();
         }
     }
 
-    // Says that there is no tile at a place in the ring, where a consumer asks.
-    __device__ void arrive_behind(int stage, int arrivals) const {
-        const unsigned full = ring.barrier(Ring::kKeysFull, stage);
-        if (thread == 0) {
-            ring.put_header(stage, {0, 0});
-            ptx::arrive(full);
-        }
-        if (thread % kWarp == 0) ptx::arrive(full, arrivals);
+    // A walk that judges mask rules gives its first tile before it judges any, and says with the second what the first one needs.
+    template <typename Walk>
+    static __device__ KeyStep next_of(Walk& walk, KeyStep& before) {
+        if constexpr (Blocks::kProven)
+            return walk.next(before.flags);
+        else
+            return walk.next();
     }
-
     template <typename Walk>
     static __device__ KeyStep first_of(Walk& walk) {
-        if constexpr (kFirstAhead)
+        if constexpr (Blocks::kProven)
             return walk.first();
         else
             return walk.next();

@@ -54,57 +54,50 @@ struct WgmmaResultRows {
                     store_log_sum_exp(to_rows.query_row(i), softmax.log_sum_exp(0, half, factor));
             }
         }
-        if constexpr (kSame<Output, float>)
-            store_floats(o, first_row, to_rows);
-        else
-            store_elements(o, consumer, barrier, to_rows);
-    }
-
-    // Four lanes store the 32 bytes of a memory sector.
-    template <typename OutputRows>
-    __device__ void store_floats(const Results& o, int first_row, const OutputRows& to_rows) const {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int i = first_row + 8 * half;
-            if (i >= query_count) continue;
-            float* to = output_at(to_rows.query_row(i)) + 2 * (lane_id() % 4);
-#pragma unroll
-            for (int n = 0; n < kHeadDim / 8; n++)
-                *reinterpret_cast<float2*>(to + 8 * n) = make_float2(o[n][2 * half], o[n][2 * half + 1]);
+            // All four lanes of a row have it or not, and exchange what they store.
+            Output* to = i < query_count ? output_at(to_rows.query_row(i)) : nullptr;
+            if constexpr (kSame<Output, float>)
+                store_floats(o, half, to);
+            else
+                store_elements(o, half, to);
         }
     }
 
-    // Through shared memory, in place of the queries, so that each row leaves in whole chunks.
-    template <typename OutputRows>
-    __device__ void store_elements(const Results& o, int consumer, int barrier, const OutputRows& to_rows) const {
-        constexpr int kRowChunks = kHeadDim / kChunkElements, kWarpRows = kConsumerRows / 4;
-        const QueryTile staging = ring.query_tile(consumer);
-        const int first = thread / kWarp * kWarpRows;
-        // Until here other warps' products may have been reading the queries.
-        ptx::sync_named(barrier, kWarpgroup);
+    // Four lanes store the 32 bytes of a memory sector.
+    __device__ static void store_floats(const Results& o, int half, float* to) {
+        if (!to) return;
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
+        for (int n = 0; n < kHeadDim / 8; n++)
+            *reinterpret_cast<float2*>(to + 8 * n + 2 * (lane_id() % 4)) = make_float2(o[n][2 * half], o[n][2 * half + 1]);
+    }
+
+    // A lane has a word of each chunk of a row. Four lanes exchange those of four chunks, so that each stores one.
+    __device__ static void store_elements(const Results& o, int half, Output* to) {
+        static_assert(kHeadDim / 8 % 4 == 0);
+        const int quarter = lane_id() % 4;
 #pragma unroll
-            for (int n = 0; n < kRowChunks; n++)
-                ptx::store_word(staging.address(first + 8 * half + lane_id() / 4, n) + lane_id() % 4 * 4,
-                                ptx::pack<Element>(o[n][2 * half], o[n][2 * half + 1]));
+        for (int first = 0; first < kHeadDim / 8; first += 4) {
+            unsigned words[4];
+#pragma unroll
+            for (int n = 0; n < 4; n++) words[n] = ptx::pack<Element>(o[first + n][2 * half], o[first + n][2 * half + 1]);
+            exchange<1>(words[0], words[1], quarter);
+            exchange<1>(words[2], words[3], quarter);
+            exchange<2>(words[0], words[2], quarter);
+            exchange<2>(words[1], words[3], quarter);
+            if (to) reinterpret_cast<Chunk*>(to)[first + quarter] = Chunk{words[0], words[1], words[2], words[3]};
         }
-        __syncwarp();
-        // All of a lane's chunks are read before the first one leaves: nothing waits for one after the other.
-        constexpr int kLaneChunks = kWarpRows * kRowChunks / kWarp;
-        static_assert(kWarpRows * kRowChunks % kWarp == 0);
-        Chunk chunks[kLaneChunks];
-#pragma unroll
-        for (int n = 0; n < kLaneChunks; n++) {
-            const int index = n * kWarp + lane_id();
-            chunks[n] = ptx::load_chunk(staging.address(first + index / kRowChunks, index % kRowChunks));
-        }
-#pragma unroll
-        for (int n = 0; n < kLaneChunks; n++) {
-            const int index = n * kWarp + lane_id();
-            const int i = tile_begin + consumer * kConsumerRows + first + index / kRowChunks;
-            if (i < query_count) reinterpret_cast<Chunk*>(output_at(to_rows.query_row(i)))[index % kRowChunks] = chunks[n];
-        }
+    }
+
+    // The lane of two that has bit kLane gives its first word for the other's second one.
+    template <int kLane>
+    __device__ static void exchange(unsigned& first, unsigned& second, int quarter) {
+        const bool upper = (quarter & kLane) != 0;
+        const unsigned other = __shfl_xor_sync(kAllLanes, upper ? first : second, kLane);
+        first = upper ? other : first;
+        second = upper ? second : other;
     }
 
     // Rows of the output that no query belongs to, in every range of the original sequence that begins `stride` rows after the

@@ -130,15 +130,13 @@ struct WgmmaRing {
         int key_base;  // its first key, or the number of its first column
         unsigned flags;
     };
-    static constexpr unsigned kMore = 1u << 16;        // another tile follows,
-    static constexpr unsigned kMoreMasked = 1u << 17;  // which needs a mask
-    static constexpr unsigned kNever = 1u << 31;       // a bit that is 0
+    static constexpr unsigned kMoreWhole = 1u << 16, kMoreMasked = 1u << 17;  // another tile follows, which needs no mask or one
+    static constexpr unsigned kMore = kMoreWhole | kMoreMasked;
+    static constexpr unsigned kNever = 1u << 31;  // a bit that is 0
 
-    static __device__ unsigned more_of(unsigned after) {
-        return !(after & KeyStep::kTile) ? 0 : after & KeyStep::kMasked ? kMore | kMoreMasked : kMore;
+    static __device__ unsigned more_of(const KeyStep& after) {
+        return !after.is_tile() ? 0 : after.is_masked() ? kMoreMasked : kMoreWhole;
     }
-    // What the header before would have said, had it waited for this one.
-    static __device__ Header of_one_before(const Header& header) { return {0, more_of(header.flags)}; }
 
     // Barriers of a stage. They are full by the arrival of all copies and of thread 0, which wrote the header; free by that
     // of every consumer's thread.
