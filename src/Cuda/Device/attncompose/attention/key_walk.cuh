@@ -1,5 +1,5 @@
 // Which tiles of keys an attention main loop visits, in which order, and which of them need a mask: the loop asks a walk for the
-// next one until there is none. Masked tiles come first, so that what follows them has no mask code.
+// next one until there is none. Their order is its own; the first one is treated as if it needed a mask.
 //
 //   query tile   the queries that one thread block owns; part p of it lies in its p-th query block (block_list.cuh)
 //   key tile     keys that are copied and multiplied together; it lies in one key block

@@ -1,4 +1,4 @@
-// The walk over a block list (block_list.cuh): blocks that need a mask, columns, slashes, then the other blocks.
+// The walk over a block list (block_list.cuh): blocks, then columns, then slashes.
 #pragma once
 
 #include <attncompose/attention/key_walk.cuh>
@@ -50,15 +50,15 @@ struct ListedBlocks {
         static constexpr int kTilesOfBlock = kBlockKey / kKeyTile;
         static_assert(kBlockKey % kKeyTile == 0 && (kQueryTile % kBlockQuery == 0 || kBlockQuery % kQueryTile == 0));
 
-        enum Pass { kMaskedBlocks, kColumnTiles, kSlashTiles, kWholeBlocks, kEnd };
+        enum Pass { kBlocks, kColumnTiles, kSlashTiles, kEnd };
 
         const ListedBlocks& list;
         WalkRange range;
         int pass, group;           // of words or, for slashes, of tiles; they are taken from the last one down
         int column;                // number of the next one
         int tile, tiles_left;      // of the block at hand
-        unsigned skipped;          // by which parts
-        unsigned long long word;   // blocks that are still to come in this lane's word
+        unsigned flags;            // of them
+        unsigned long long word, masked;  // blocks that are still to come in this lane's word, and those that need a mask
         unsigned long long visit[kParts];
         unsigned slash_tiles;      // of the group, by lanes
 
@@ -76,7 +76,7 @@ struct ListedBlocks {
                 } else if (kSlashes && pass == kSlashTiles) {
                     if (slash_tiles != 0) return next_slash_tile();
                     if (group == 0) {
-                        begin(kWholeBlocks);
+                        begin(kEnd);
                     } else {
                         group--;
                         find_slash_tiles();
@@ -84,12 +84,11 @@ struct ListedBlocks {
                 } else {
                     if (tiles_left > 0) {
                         tiles_left--;
-                        const unsigned masked = pass == kMaskedBlocks ? KeyStep::kMasked : 0;
-                        return {(tile + tiles_left) * kKeyTile, KeyStep::kTile | masked | skipped};
+                        return {(tile + tiles_left) * kKeyTile, flags};
                     }
                     if (!find_block()) {
                         if (group == 0) {
-                            begin(pass == kMaskedBlocks ? kColumns ? kColumnTiles : kSlashes ? kSlashTiles : kWholeBlocks : kEnd);
+                            begin(kColumns ? kColumnTiles : kSlashTiles);
                         } else {
                             group--;
                             load_words();
@@ -106,7 +105,7 @@ struct ListedBlocks {
         }
 
         __device__ void begin(int next_pass) {
-            if (!kSlashes && next_pass == kSlashTiles) next_pass = kWholeBlocks;
+            if (!kSlashes && next_pass == kSlashTiles) next_pass = kEnd;
             pass = next_pass;
             if (pass == kSlashTiles) {
                 group = list.block_list.slashes ? divide_up(range.tiles, kWarp) : 0;
@@ -126,7 +125,8 @@ struct ListedBlocks {
         __device__ void load_words() {
             const int index = group * kWarp + lane_id();
             const long long row = list.block_list.row(range.b, range.h);
-            unsigned long long visited = 0, masked = 0;
+            unsigned long long visited = 0;
+            masked = bits_from(range.whole_tiles / kTilesOfBlock, index);
 #pragma unroll
             for (int p = 0; p < kParts; p++) {
                 visit[p] = 0;
@@ -136,9 +136,7 @@ struct ListedBlocks {
                 }
                 visited |= visit[p];
             }
-            masked |= bits_from(range.whole_tiles / kTilesOfBlock, index);
-            visited &= ~bits_from(blocks(), index);
-            word = visited & (pass == kMaskedBlocks ? masked : ~masked);
+            word = visited & ~bits_from(blocks(), index);
         }
 
         // Takes the last block that is left in the group.
@@ -151,12 +149,12 @@ struct ListedBlocks {
             if (lane_id() == lane) word &= ~(1ull << bit);
             tile = ((group * kWarp + lane) * kWordBits + bit) * kTilesOfBlock;
             tiles_left = least(kTilesOfBlock, range.tiles - tile);
-            skipped = 0;
+            flags = (__shfl_sync(kAllLanes, masked, lane) >> bit & 1) != 0 ? KeyStep::kTile | KeyStep::kMasked : KeyStep::kTile;
             if constexpr (kParts > 1) {
 #pragma unroll
                 for (int p = 0; p < kParts; p++) {
                     const bool taken = (__shfl_sync(kAllLanes, visit[p], lane) >> bit & 1) != 0;
-                    skipped |= taken ? 0 : KeyStep::kSkipped << p;
+                    flags |= taken ? 0 : KeyStep::kSkipped << p;
                 }
             }
             return true;
@@ -201,7 +199,7 @@ struct ListedBlocks {
         Walk<kQueryTile, kKeyTile> walk{*this, range};
         walk.column = 0;
         walk.tiles_left = 0;
-        walk.begin(Walk<kQueryTile, kKeyTile>::kMaskedBlocks);
+        walk.begin(Walk<kQueryTile, kKeyTile>::kBlocks);
         return walk;
     }
 };
