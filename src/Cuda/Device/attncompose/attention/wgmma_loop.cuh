@@ -291,7 +291,8 @@ struct WgmmaLoop {
             weigh<false>(s, next, state, header);
             ptx::wait_for_products<0>(state.o);
             release(Ring::kValuesFree, state.values);
-            ptx::move_operand(state.p, next, header.flags & Ring::kNever);
+            // Not the flags that the loop goes by: they are the same in all lanes, and would be copied for each register here.
+            ptx::move_operand(state.p, next, ptx::recomputed(header.flags) & Ring::kNever);
         } else {
             ptx::wait_for_products<0>(state.o);
             release(Ring::kValuesFree, state.values);
