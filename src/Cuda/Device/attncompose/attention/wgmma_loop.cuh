@@ -112,7 +112,7 @@ struct WgmmaLoop {
         if (tile >= filling) return;
         const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows,
                              tile * kQueryTile, ring, static_cast<int>(threadIdx.x) % kWarpgroup};
-        if (threadIdx.x == 0) ring.put_work(b, h);
+        if (threadIdx.x == 0) ring.put_work(b, h, problem.scale);
         const bool has_queries = loop.tile_begin < loop.rows.query_count;
         // Taken from lane 0 so that the compiler knows it to be the same in all lanes.
         const int warp = __shfl_sync(kAllLanes, warp_id(), 0), warpgroup = warp / (kWarpgroup / kWarp);

@@ -149,7 +149,7 @@ struct WgmmaRing {
     static constexpr int kBarriersOffset = kValuesOffset + kStages * KeyTile::kBytes;
     static constexpr int kHeadersOffset = kBarriersOffset + kStages * kBarriers * 8;
     static constexpr int kWorkOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
-    static constexpr int kPositionsOffset = kWorkOffset + 8;
+    static constexpr int kPositionsOffset = kWorkOffset + 16;
     static constexpr int kBytes = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
     static_assert(kBytes <= 227 * 1024);
 
@@ -198,11 +198,13 @@ struct WgmmaRing {
     }
 
     // The block's sequence and query head are kept here until its results leave, so that the loop has their registers.
-    __device__ void put_work(int b, int h) const {
+    __device__ void put_work(int b, int h, float scale) const {
         ptx::store_word(shared + kWorkOffset, static_cast<unsigned>(b));
         ptx::store_word(shared + kWorkOffset + 4, static_cast<unsigned>(h));
+        ptx::store_word(shared + kWorkOffset + 8, __float_as_uint(scale));
     }
     __device__ int sequence() const { return ptx::load_word(shared + kWorkOffset); }
+    __device__ float scale() const { return __int_as_float(ptx::load_word(shared + kWorkOffset + 8)); }
     __device__ int query_head() const { return ptx::load_word(shared + kWorkOffset + 4); }
 
     __device__ int position(int stage, int row) const {

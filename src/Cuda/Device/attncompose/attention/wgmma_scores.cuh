@@ -50,10 +50,13 @@ struct WgmmaScores {
     __device__ void apply(Scores& s, int first_row, int stage, const Header& header) const {
         if (!scale_in_softmax()) {
             const float factor = Score::kChanges ? problem.scale : problem.scale * kLog2E;
+            // The assembler moves a rule up to where the scores are, and the other consumer's turn comes after what it moves. A half of
+            // it may go there; the other waits for a word that is read when the turn has passed.
+            const float later = Score::kChanges && !kMasked ? ring.scale() : factor;
 #pragma unroll
             for (int n = 0; n < kKeyTile / 8; n++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) s[n][e] *= factor;
+                for (int e = 0; e < 4; e++) s[n][e] *= n < kKeyTile / 16 ? factor : later;
         }
         if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) {
             // A tile may need a mask for its diagonal or its end alone.
