@@ -16,8 +16,8 @@ namespace AttnCompose;
 [DeviceStage("block_sparse_attention.cuh", Type = "BlockSparseAttention",
     Offers = FusionPoint.RowSource | FusionPoint.Score | FusionPoint.RowDestination,
     Elements = [ElementType.Float16, ElementType.BFloat16])]
-[DeviceBuffer("tile_lengths", "int", Shape = "[batch, query heads, query tiles]")]
-[DeviceBuffer("tile_order", "int", Shape = "[batch, query heads, query tiles]")]
+[DeviceBuffer("tile_lengths", "int", Shape = "[batch, query heads, query tiles, 2]")]
+[DeviceBuffer("tile_order", "int", Shape = "[batch, query heads, query tiles, 2]")]
 [DevicePhase("order", Scope = PhaseScope.QueryHead, Reads = ["tile_lengths"], Writes = ["tile_lengths", "tile_order"],
     Summary = "query tiles of a head, those that visit most first")]
 [DevicePhase("attend", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "key", "value", "tile_order"], Writes = ["output"],
@@ -37,8 +37,8 @@ public sealed class BlockSparseAttentionAttribute : BlockAttentionKernelAttribut
     {
         const int SmallestTile = 64; // of the device's main loops
         long tiles = ((long)shape.QueryLength + SmallestTile - 1) / SmallestTile;
-        workspace.Add("tile_order", checked(shape.Batch * shape.QueryHeads * tiles), sizeof(int));
-        workspace.Add("tile_lengths", checked(shape.Batch * shape.QueryHeads * tiles), sizeof(int));
+        workspace.Add("tile_order", checked(shape.Batch * shape.QueryHeads * tiles), 2 * sizeof(int));
+        workspace.Add("tile_lengths", checked(shape.Batch * shape.QueryHeads * tiles), 2 * sizeof(int));
     }
 
     /// <inheritdoc/>

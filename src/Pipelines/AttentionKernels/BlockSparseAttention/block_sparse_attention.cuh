@@ -10,10 +10,12 @@ namespace attn {
 // Key blocks with the order in which the query tiles are taken up.
 template <typename Blocks>
 struct OrderedBlocks : Blocks {
-    const int* tile_order;  // [batch, query_heads, tiles]
+    const int* tile_order;  // [batch, query_heads, tiles, 2]: tile, and the key block that its walk begins with, or -1
 
-    __device__ int tile_of(const Problem& problem, int b, int h, int rank, int tiles) const {
-        return tile_order[(static_cast<long long>(b) * problem.query_heads + h) * tiles + rank];
+    __device__ TilePlace place_of(const Problem& problem, int b, int h, int rank, int tiles) const {
+        const long long place = (static_cast<long long>(b) * problem.query_heads + h) * tiles + rank;
+        const int2 found = reinterpret_cast<const int2*>(tile_order)[place];
+        return {found.x, found.y};
     }
 };
 
@@ -27,7 +29,7 @@ struct BlockSparseAttention {
     // ones by their number, the last first.
     struct Order {
         struct Arguments {
-            int *tile_lengths, *tile_order;  // [batch, query_heads, tiles]
+            int *tile_lengths, *tile_order;  // [batch, query_heads, tiles, 2]
         };
 
         static constexpr int kThreads = 512, kTile = 1, kSharedBytes = 0;
@@ -37,43 +39,49 @@ struct BlockSparseAttention {
             const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
             const int tiles = divide_up(problem.query_length, MainLoop::kTile);
             const long long first = (static_cast<long long>(b) * problem.query_heads + h) * tiles;
-            int* lengths = arguments.tile_lengths + first;
+            auto* lengths = reinterpret_cast<int2*>(arguments.tile_lengths) + first;
             const auto rows = source.rows(problem, sequence_of(problem, b), b, h);
             for (int tile = warp_id(); tile < tiles; tile += kThreads / kWarp) {
-                const int length = visited(rows, blocks.block_list, b, h, tile * MainLoop::kTile);
-                if (lane_id() == 0) lengths[tile] = length;
+                const int2 found = visited(rows, blocks.block_list, b, h, tile * MainLoop::kTile);
+                if (lane_id() == 0) lengths[tile] = found;
             }
             __syncthreads();
             for (int tile = static_cast<int>(threadIdx.x); tile < tiles; tile += kThreads) {
-                const int length = lengths[tile];
+                const int length = lengths[tile].x;
                 int rank = 0;
                 for (int other = 0; other < tiles; other++) {
-                    const int others = lengths[other];
+                    const int others = lengths[other].x;
                     rank += others > length || (others == length && other > tile) ? 1 : 0;
                 }
-                arguments.tile_order[first + rank] = tile;
+                reinterpret_cast<int2*>(arguments.tile_order)[first + rank] = make_int2(tile, lengths[tile].y);
             }
         }
 
-        // Key blocks that the tile from query `begin` on visits, up to its diagonal; -1 where it has no query.
+        // How many key blocks the tile from query `begin` on visits, up to its diagonal, and the last one; -1 where there is no query, or
+        // no block.
         template <typename HeadRows>
-        static __device__ int visited(const HeadRows& rows, const BlockList& list, int b, int h, int begin) {
+        static __device__ int2 visited(const HeadRows& rows, const BlockList& list, int b, int h, int begin) {
             constexpr int kBlockQuery = Config::kBlockQuery, kBlockKey = Config::kBlockKey;
             const int end = least(begin + MainLoop::kTile, rows.query_count);
-            if (begin >= end) return -1;
+            if (begin >= end) return make_int2(-1, -1);
             const int keys = Config::kCausal ? end + rows.key_count - rows.query_count : rows.key_count;
             const int blocks = divide_up(largest(keys, 0), kBlockKey);
-            int count = 0;
+            int count = 0, last = -1;
             for (int word = lane_id(); word * kWordBits < blocks; word += kWarp) {
                 unsigned long long bits = 0;
                 for (int block = begin / kBlockQuery; block * kBlockQuery < end; block++)
                     bits |= list.visit_of(list.row(b, h), block)[word];
                 const int beyond = (word + 1) * kWordBits - blocks;
-                count += __popcll(beyond > 0 ? bits << beyond : bits);
+                if (beyond > 0) bits &= ~0ull >> beyond;
+                count += __popcll(bits);
+                if (bits != 0) last = word * kWordBits + 63 - __clzll(static_cast<long long>(bits));
             }
 #pragma unroll
-            for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) count += __shfl_xor_sync(kAllLanes, count, lanes);
-            return count;
+            for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+                count += __shfl_xor_sync(kAllLanes, count, lanes);
+                last = largest(last, __shfl_xor_sync(kAllLanes, last, lanes));
+            }
+            return make_int2(count, last);
         }
     };
 

@@ -39,6 +39,7 @@ struct WalkRange {
     int tiles, whole_tiles;
     int keys;              // that take part
     const int* positions;  // of them in the original sequence; null where all take part
+    int first_block;       // that the order of tiles knows the walk to begin with; -1 where it does not
 
     __device__ int position(int j) const { return positions ? positions[j] : j; }
 };
@@ -56,8 +57,14 @@ __device__ inline WalkRange walk_range_of(const HeadRows<kIndexed>& rows, int b,
             divide_up(largest(rows.template last_key<kCausal>(end - 1) + 1, 0), kKeyTile),
             largest(rows.template last_key<kCausal>(begin) + 1, 0) / kKeyTile,
             rows.key_count,
-            kIndexed ? rows.positions : nullptr};
+            kIndexed ? rows.positions : nullptr,
+            -1};
 }
+
+// A query tile, and the key block that its walk begins with, or -1 where that is not known.
+struct TilePlace {
+    int tile, first_block;
+};
 
 struct Columns {
     const int* keys;  // ascending
@@ -67,20 +74,22 @@ struct Columns {
     __device__ int key(int number) const { return number < count ? keys[number] : 0x7FFFFFFF; }
 };
 
-// Says in which order the query tiles of a head are taken up, tile_of(), and gives the walk of one of them. kListed says that
+// Says in which order the query tiles of a head are taken up, place_of(), and gives the walk of one of them. kListed says that
 // there is a list; then kColumns and kSlashes say what it may hold beside blocks, and hides() which pairs of a tile of those
-// do not count, apart from the mask. kProven says that a tile without a mask was shown to need no mask rule either.
+// do not count, apart from the mask. kProven says that a tile without a mask was shown to need no mask rule either. kFirstAhead: a walk has first(), for a loop
+// that wants a first tile before anything is known of it. Then that does not come again, and next(flags), with those of the tile
+// before, makes them right.
 template <typename T>
 concept KeyBlocks = requires(const T blocks, const Problem& problem, const WalkRange& range) {
     requires !(T::kListed && T::kProven);
-    { blocks.tile_of(problem, 0, 0, 0, 1) } -> SameAs<int>;
+    { blocks.place_of(problem, 0, 0, 0, 1) } -> SameAs<TilePlace>;
     { blocks.template walk<64, 64>(range).next() } -> SameAs<KeyStep>;
 };
 
 // Every key tile, from the diagonal to the first key.
 template <typename Config>
 struct EveryBlock {
-    static constexpr bool kListed = false, kColumns = false, kSlashes = false, kProven = false;
+    static constexpr bool kListed = false, kColumns = false, kSlashes = false, kProven = false, kFirstAhead = false;
     template <int kQueryTile>
     static constexpr int kParts = 1;
 
@@ -97,8 +106,8 @@ struct EveryBlock {
     __device__ Columns columns(int, int) const { return {nullptr, 0}; }
 
     // The tiles at the end see the most keys under a causal mask.
-    __device__ int tile_of(const Problem&, int, int, int rank, int tiles) const {
-        return Config::kCausal ? tiles - 1 - rank : rank;
+    __device__ TilePlace place_of(const Problem&, int, int, int rank, int tiles) const {
+        return {Config::kCausal ? tiles - 1 - rank : rank, -1};
     }
 
     template <int kQueryTile, int kKeyTile>

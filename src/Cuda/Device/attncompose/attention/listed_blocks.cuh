@@ -8,7 +8,7 @@ namespace attn {
 // Config: kBlockQuery, kBlockKey. Selector: kColumns, kSlashes.
 template <typename Config, typename Selector>
 struct ListedBlocks {
-    static constexpr bool kListed = true, kProven = false, kColumns = Selector::kColumns, kSlashes = Selector::kSlashes;
+    static constexpr bool kListed = true, kProven = false, kFirstAhead = true, kColumns = Selector::kColumns, kSlashes = Selector::kSlashes;
     static constexpr int kBlockQuery = Config::kBlockQuery, kBlockKey = Config::kBlockKey;
     static_assert((kBlockQuery == 64 || kBlockQuery == 128) && (kBlockKey == 64 || kBlockKey == 128));
 
@@ -62,6 +62,19 @@ struct ListedBlocks {
         unsigned long long visit[kParts];
         unsigned slash_tiles;      // of the group, by lanes
 
+        // The last tile of the first block, before the list is read.
+        __device__ KeyStep first() const {
+            if (range.first_block < 0) return {0, 0};
+            const int last = least((range.first_block + 1) * kTilesOfBlock, range.tiles) - 1;
+            return {last * kKeyTile, KeyStep::kTile | KeyStep::kMasked | KeyStep::kFirst};
+        }
+        __device__ KeyStep next(unsigned& before) {
+            for (;;) {
+                const KeyStep step = next();
+                if (!(before & KeyStep::kFirst)) return step;
+                before = step.flags;
+            }
+        }
         __device__ KeyStep next() {
             for (;;) {
                 if (pass == kEnd) return {0, 0};

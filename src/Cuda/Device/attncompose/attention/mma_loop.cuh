@@ -72,7 +72,7 @@ struct MmaLoop {
                                const Destination& destination, const Blocks& blocks, unsigned char* shared) {
         const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
         // Blocks start in order of their index.
-        const int tile = blocks.tile_of(problem, b, h, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+        const int tile = blocks.place_of(problem, b, h, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)).tile;
         const MmaLoop loop{problem,
                            score,
                            destination,

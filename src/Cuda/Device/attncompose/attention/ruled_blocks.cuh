@@ -11,7 +11,7 @@ namespace attn {
 // Score: sees(ranges) says what the mask rules say of all pairs of a tile.
 template <typename Config, typename Score>
 struct RuledBlocks : EveryBlock<Config> {
-    static constexpr bool kProven = true;
+    static constexpr bool kProven = true, kFirstAhead = true;
 
     const Score& score;
 
@@ -27,8 +27,7 @@ struct RuledBlocks : EveryBlock<Config> {
         unsigned words, open;  // of the group that are still to come, and those that ranges leave open
         unsigned tiles, full;  // of it that are still to come, and those of which the rules hide nothing
 
-        // A loop may ask for the first tile before anything is judged. Then it does not come again, and its flags are made right when
-        // the next one is asked for, with the flags of the one before.
+        // Before anything is judged.
         __device__ KeyStep first() const {
             if (range.tiles == 0) return {0, 0};
             return {first_tile() * kKeyTile, KeyStep::kTile | KeyStep::kMasked | KeyStep::kFirst};

@@ -90,7 +90,8 @@ struct WgmmaLoop {
     const Blocks& blocks;
     int b, h, g;
     HeadRows<kIndexed> rows;
-    int tile_begin;  // first query of the tile
+    int tile_begin;   // first query of the tile
+    int first_block;  // of its walk, or -1
     Ring ring;
     int thread;  // of the warpgroup
 
@@ -103,7 +104,8 @@ struct WgmmaLoop {
             ring.init_barriers();
         }
         const auto [b, h, rank] = work(problem, source);
-        const int tiles = static_cast<int>(gridDim.x), tile = blocks.tile_of(problem, b, h, rank, tiles);
+        const int tiles = static_cast<int>(gridDim.x);
+        const auto [tile, first_block] = blocks.place_of(problem, b, h, rank, tiles);
         const HeadRows<kIndexed> rows = source.rows(problem, sequence_of(problem, b), b, h);
         // The producer's idle warps fill skipped rows of the output side by side with the main loop, so blocks without queries
         // can leave at once; with few queries more blocks share that. A producer without idle warps fills its own tile's rows.
@@ -111,7 +113,7 @@ struct WgmmaLoop {
         const int filling = kMapped ? largest(busy, divide_up(tiles, kMostRanges)) : tiles;
         if (tile >= filling) return;
         const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows,
-                             tile * kQueryTile, ring, static_cast<int>(threadIdx.x) % kWarpgroup};
+                             tile * kQueryTile, first_block, ring, static_cast<int>(threadIdx.x) % kWarpgroup};
         if (threadIdx.x == 0) ring.put_work(b, h, problem.scale);
         const bool has_queries = loop.tile_begin < loop.rows.query_count;
         // Taken from lane 0 so that the compiler knows it to be the same in all lanes.
@@ -141,7 +143,8 @@ struct WgmmaLoop {
     }
 
     __device__ void produce() const {
-        const WalkRange range = walk_range_of<Config::kCausal, kQueryTile, kKeyTile>(rows, b, h, g, tile_begin);
+        WalkRange range = walk_range_of<Config::kCausal, kQueryTile, kKeyTile>(rows, b, h, g, tile_begin);
+        range.first_block = first_block;
         const Producer producer{problem, source, rows, ring, blocks.columns(b, h), b, h, g, thread};
         producer.run(blocks.template walk<kQueryTile, kKeyTile>(range), range.tiles);
     }
@@ -174,7 +177,10 @@ struct WgmmaLoop {
 
         Header header = wait_for_keys(state);
         if constexpr (kParts > 1) {
-            if (header.flags & KeyStep::kTile) consume_own(state, header);
+            if (header.flags & KeyStep::kTile) {
+                header = told(header);
+                consume_own(state, header);
+            }
         } else if (header.flags & KeyStep::kTile) {
             take_tiles(state, header);
             wait_for_values(state);
@@ -254,6 +260,7 @@ struct WgmmaLoop {
         Scores s;
         multiply_by_keys(s, state);
         ptx::wait_for_products<0>(s);
+        header = told(header);
 #pragma unroll 1
         for (bool is_first = true;; is_first = false) {
             weigh<true>(s, state.p, state, header);
@@ -323,6 +330,13 @@ struct WgmmaLoop {
         ptx::wait(ring.barrier(Ring::kKeysFull, stage), state.keys.parity);
         fence_copied_rows();
         return ring.header(stage);
+    }
+
+    // The header of the first tile, when all of it is known.
+    __device__ Header told(const Header& header) const {
+        if (!Blocks::kFirstAhead || !(header.flags & KeyStep::kFirst)) return header;
+        ptx::wait(ring.told_barrier(), 0);
+        return ring.header(0);
     }
 
     __device__ void wait_for_values(const State& state) const {

@@ -69,10 +69,18 @@ struct WgmmaProducer {
             ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);
             if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
             start(keys, ring.key_tile(slot.stage), at, positions, keys_full);
-            // The walk goes on while the keys are on their way.
+            // The walk goes on while the keys are on their way, and tells of a first tile when it knows.
+            const bool is_first = Blocks::kFirstAhead && (at.flags & KeyStep::kFirst);
+            if (is_first) {
+                if (thread == 0) ring.put_header(slot.stage, {at.base, at.flags});
+                arrive(at, keys_full, arrivals);
+            }
             const KeyStep after = next_of(walk, at);
             if (thread == 0) ring.put_header(slot.stage, {at.base, at.flags | Ring::more_of(after)});
-            arrive(at, keys_full, arrivals);
+            if (!is_first)
+                arrive(at, keys_full, arrivals);
+            else if (thread == 0)
+                ptx::arrive(ring.told_barrier());
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
             start(values, ring.value_tile(slot.stage), at, positions, values_full);
             arrive(at, values_full, arrivals);
@@ -82,20 +90,21 @@ struct WgmmaProducer {
         }
     }
 
-    // A walk that judges mask rules gives its first tile before it judges any, and says with the second what the first one needs.
     template <typename Walk>
     static __device__ KeyStep next_of(Walk& walk, KeyStep& before) {
-        if constexpr (Blocks::kProven)
+        if constexpr (Blocks::kFirstAhead)
             return walk.next(before.flags);
         else
             return walk.next();
     }
     template <typename Walk>
     static __device__ KeyStep first_of(Walk& walk) {
-        if constexpr (Blocks::kProven)
-            return walk.first();
-        else
-            return walk.next();
+        if constexpr (Blocks::kProven) return walk.first();
+        if constexpr (Blocks::kListed) {
+            const KeyStep first = walk.first();
+            if (first.is_tile()) return first;
+        }
+        return walk.next();
     }
 
     // Key `row` of a tile, among those that take part; at least key_count where there is none.

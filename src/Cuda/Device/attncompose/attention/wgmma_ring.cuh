@@ -147,7 +147,8 @@ struct WgmmaRing {
     static constexpr int kKeysOffset = kConsumers * QueryTile::kBytes;
     static constexpr int kValuesOffset = kKeysOffset + kStages * KeyTile::kBytes;
     static constexpr int kBarriersOffset = kValuesOffset + kStages * KeyTile::kBytes;
-    static constexpr int kHeadersOffset = kBarriersOffset + kStages * kBarriers * 8;
+    static constexpr int kToldOffset = kBarriersOffset + kStages * kBarriers * 8;
+    static constexpr int kHeadersOffset = kToldOffset + 8;
     static constexpr int kWorkOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
     static constexpr int kPositionsOffset = kWorkOffset + 16;
     static constexpr int kBytes = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
@@ -174,6 +175,8 @@ struct WgmmaRing {
     __device__ unsigned barrier(Barrier which, int stage) const {
         return shared + kBarriersOffset + (stage * kBarriers + which) * 8;
     }
+    // Of the header of a first tile that was copied before anything was known of it: 1 arrival, once.
+    __device__ unsigned told_barrier() const { return shared + kToldOffset; }
     __device__ unsigned header_address(int stage) const { return shared + kHeadersOffset + stage * sizeof(Header); }
     __device__ unsigned positions_address(int stage) const { return shared + kPositionsOffset + stage * kKeyTile * 4; }
 
@@ -185,6 +188,7 @@ struct WgmmaRing {
             ptx::init_barrier(barrier(kKeysFree, stage), kFreeArrivals);
             ptx::init_barrier(barrier(kValuesFree, stage), kFreeArrivals);
         }
+        ptx::init_barrier(told_barrier(), 1);
         ptx::fence_barrier_init();
     }
 
