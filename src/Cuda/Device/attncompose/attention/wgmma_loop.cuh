@@ -298,8 +298,8 @@ struct WgmmaLoop {
             weigh<false>(s, next, state, header);
             ptx::wait_for_products<0>(state.o);
             release(Ring::kValuesFree, state.values);
-            // Not the flags that the loop goes by: they are the same in all lanes, and would be copied for each register here.
-            ptx::move_operand(state.p, next, ptx::recomputed(header.flags) & Ring::kNever);
+            // A bit that is 0, of a lane's own word: one that is the same in all lanes would be copied for each register here.
+            ptx::move_operand(state.p, next, static_cast<unsigned>(state.first_row) & 1u << 31);
         } else {
             ptx::wait_for_products<0>(state.o);
             release(Ring::kValuesFree, state.values);

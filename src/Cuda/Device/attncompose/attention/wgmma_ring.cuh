@@ -132,7 +132,6 @@ struct WgmmaRing {
     };
     static constexpr unsigned kMoreWhole = 1u << 16, kMoreMasked = 1u << 17;  // another tile follows, which needs no mask or one
     static constexpr unsigned kMore = kMoreWhole | kMoreMasked;
-    static constexpr unsigned kNever = 1u << 31;  // a bit that is 0
 
     static __device__ unsigned more_of(const KeyStep& after) {
         return !after.is_tile() ? 0 : after.is_masked() ? kMoreMasked : kMoreWhole;
