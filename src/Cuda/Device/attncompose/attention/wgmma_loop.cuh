@@ -114,7 +114,7 @@ struct WgmmaLoop {
         if (tile >= filling) return;
         const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows,
                              tile * kQueryTile, first_block, ring, static_cast<int>(threadIdx.x) % kWarpgroup};
-        if (threadIdx.x == 0) ring.put_work(b, h, problem.scale);
+        if (threadIdx.x == 0) ring.put_work(b, h, rows.query_count, problem.scale);
         const bool has_queries = loop.tile_begin < loop.rows.query_count;
         // Taken from lane 0 so that the compiler knows it to be the same in all lanes.
         const int warp = __shfl_sync(kAllLanes, warp_id(), 0), warpgroup = warp / (kWarpgroup / kWarp);
@@ -188,8 +188,7 @@ struct WgmmaLoop {
             ptx::wait_for_products<0>(state.o);
         }
         state.softmax.finish();
-        results(state.first_row - first_row_of_lane(state.consumer))
-            .store(state.o, state.softmax, scores().softmax_factor(), state.first_row, state.consumer, kConsumerBarrier + state.consumer);
+        results(tile_begin).store(state.o, state.softmax, scores().softmax_factor(), state.first_row);
     }
 
     // Of the tile, this lane's first query of two.
@@ -199,7 +198,7 @@ struct WgmmaLoop {
 
     // Made where it is needed, from what is there, so that the loop has its registers.
     __device__ ResultRows results(int tile_begin) const {
-        return {problem, destination, ring.sequence(), ring.query_head(), rows.query_count, tile_begin, ring, thread};
+        return {problem, destination, ring.sequence(), ring.query_head(), ring.query_count(), tile_begin};
     }
 
     // The walk of a consumer that has a query block of its own: it passes over tiles that only others visit. Of each tile it

@@ -14,7 +14,6 @@ template <typename Config, RowDestination Destination, typename Ring, int kFilli
 struct WgmmaResultRows {
     using Element = typename Config::Element;
     using Output = typename Config::Output;
-    using QueryTile = typename Ring::QueryTile;
     using Softmax = OnlineSoftmax<1>;
 
     static constexpr int kHeadDim = Config::kHeadDim;
@@ -27,8 +26,6 @@ struct WgmmaResultRows {
     int b, h;
     int query_count;
     int tile_begin;  // first query of the tile
-    Ring ring;
-    int thread;  // of the warpgroup
 
     __device__ auto output_rows() const { return destination.rows(problem, sequence_of(problem, b), b, h); }
 
@@ -41,8 +38,8 @@ struct WgmmaResultRows {
     }
 
     // The rows of one consumer, by its warpgroup; `first_row` is this lane's first query of two, eight apart, and the sums O are
-    // brought to their softmax here. The named barrier is the consumer's.
-    __device__ void store(Results& o, const Softmax& softmax, float factor, int first_row, int consumer, int barrier) const {
+    // brought to their softmax here.
+    __device__ void store(Results& o, const Softmax& softmax, float factor, int first_row) const {
         const auto to_rows = output_rows();
         const float normalizers[2] = {softmax.normalizer(0, 0), softmax.normalizer(0, 1)};
         rescale(o, normalizers);

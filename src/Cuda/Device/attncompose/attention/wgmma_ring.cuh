@@ -200,14 +200,16 @@ struct WgmmaRing {
         return {ptx::load_word(header_address(stage)), static_cast<unsigned>(ptx::load_word(header_address(stage) + 4))};
     }
 
-    // The block's sequence and query head are kept here until its results leave, so that the loop has their registers.
-    __device__ void put_work(int b, int h, float scale) const {
+    // What is needed again when the block's results leave is kept here, so that the loop has the registers.
+    __device__ void put_work(int b, int h, int query_count, float scale) const {
         ptx::store_word(shared + kWorkOffset, static_cast<unsigned>(b));
         ptx::store_word(shared + kWorkOffset + 4, static_cast<unsigned>(h));
-        ptx::store_word(shared + kWorkOffset + 8, __float_as_uint(scale));
+        ptx::store_word(shared + kWorkOffset + 8, static_cast<unsigned>(query_count));
+        ptx::store_word(shared + kWorkOffset + 12, __float_as_uint(scale));
     }
     __device__ int sequence() const { return ptx::load_word(shared + kWorkOffset); }
-    __device__ float scale() const { return __int_as_float(ptx::load_word(shared + kWorkOffset + 8)); }
+    __device__ int query_count() const { return ptx::load_word(shared + kWorkOffset + 8); }
+    __device__ float scale() const { return __int_as_float(ptx::load_word(shared + kWorkOffset + 12)); }
     __device__ int query_head() const { return ptx::load_word(shared + kWorkOffset + 4); }
 
     __device__ int position(int stage, int row) const {
