@@ -29,6 +29,16 @@ internal sealed record RulesSpec(
     /// <summary>Whether there are any that mask or change scores.</summary>
     public bool ChangeScores => Rules.Any(rule => rule.Kind != RuleForm.Sink);
 
+    /// <summary>
+    /// Whether a score rule may call a function that takes several instructions of the special function unit, of which there are a
+    /// quarter as many as a tile's exponentials want.
+    /// </summary>
+    public bool AreDear => Scores.Any() && Helpers.Concat(Scores.Select(rule => rule.Method)).SelectMany(m => m.Body).SelectMany(s => s.All)
+        .SelectMany(s => s.Expressions).SelectMany(e => e.All).Any(e => e is RuleCall
+        {
+            Function: RuleFunction.Exp or RuleFunction.Log or RuleFunction.Log2 or RuleFunction.Pow or RuleFunction.Tanh or RuleFunction.SoftCap,
+        });
+
     /// <summary>Every method, by name.</summary>
     public Dictionary<string, RuleMethod> Methods => Helpers.Concat(Rules.Select(rule => rule.Method)).ToDictionary(method => method.Name);
 }

@@ -6,8 +6,8 @@
 // tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1
 // buffers    group_sums: float [blocks at work, 128, key blocks]
 //            block_scores: float [batch, query heads, query blocks, key blocks]
-//            tile_lengths: int [batch, query heads, query tiles]
-//            tile_order: int [batch, query heads, query tiles]
+//            tile_lengths: int [batch, query heads, query tiles, 2]
+//            tile_order: int [batch, query heads, query tiles, 2]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>

@@ -14,8 +14,8 @@
 //            budget: int [batch]
 //            gathered_key: element [heads at a time, key length, head dim]
 //            gathered_value: element [heads at a time, key length, head dim]
-//            tile_lengths: int [batch, query heads, query tiles]
-//            tile_order: int [batch, query heads, query tiles]
+//            tile_lengths: int [batch, query heads, query tiles, 2]
+//            tile_order: int [batch, query heads, query tiles, 2]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>

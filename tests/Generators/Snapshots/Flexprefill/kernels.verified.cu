@@ -15,8 +15,8 @@
 //            map: float [batch, query heads, query blocks, key blocks]
 //            map_cuts: unsigned [batch, query heads]
 //            map_ties: int [batch, query heads, query blocks]
-//            tile_lengths: int [batch, query heads, query tiles]
-//            tile_order: int [batch, query heads, query tiles]
+//            tile_lengths: int [batch, query heads, query tiles, 2]
+//            tile_order: int [batch, query heads, query tiles, 2]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>

@@ -8,8 +8,8 @@
 //            key_gate: float [QueryHeads, 3, HeadDim, GateDim], dense, of the caller
 // buffers    gated_keys: float [batch, query heads, key blocks, gate dim]
 //            block_scores: float [batch, query heads, query blocks, key blocks]
-//            tile_lengths: int [batch, query heads, query tiles]
-//            tile_order: int [batch, query heads, query tiles]
+//            tile_lengths: int [batch, query heads, query tiles, 2]
+//            tile_order: int [batch, query heads, query tiles, 2]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>

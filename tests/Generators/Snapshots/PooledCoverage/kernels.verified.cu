@@ -7,8 +7,8 @@
 // buffers    pooled_keys: float [batch, query heads, key blocks, head dim]
 //            similarities: float [batch, query heads, key blocks]
 //            block_scores: float [batch, query heads, query blocks, key blocks]
-//            tile_lengths: int [batch, query heads, query tiles]
-//            tile_order: int [batch, query heads, query tiles]
+//            tile_lengths: int [batch, query heads, query tiles, 2]
+//            tile_order: int [batch, query heads, query tiles, 2]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>

@@ -4,8 +4,8 @@
 // stages     1. block selector   StridedBlocks    kernel 1, block list of kernel 3
 //            2. attention kernel BlockSparseAttention kernels 2 to 3
 // tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1
-// buffers    tile_lengths: int [batch, query heads, query tiles]
-//            tile_order: int [batch, query heads, query tiles]
+// buffers    tile_lengths: int [batch, query heads, query tiles, 2]
+//            tile_order: int [batch, query heads, query tiles, 2]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>

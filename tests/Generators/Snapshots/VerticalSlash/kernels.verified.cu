@@ -9,8 +9,8 @@
 //            columns: float [batch, query heads, key length]
 //            diagonals: float [batch, query heads, key tiles, diagonals of a tile]
 //            slash_set: unsigned long long [batch, query heads, a bit a diagonal]
-//            tile_lengths: int [batch, query heads, query tiles]
-//            tile_order: int [batch, query heads, query tiles]
+//            tile_lengths: int [batch, query heads, query tiles, 2]
+//            tile_order: int [batch, query heads, query tiles, 2]
 
 #include <attncompose/attention/hooks.cuh>
 #include <attncompose/problem.cuh>

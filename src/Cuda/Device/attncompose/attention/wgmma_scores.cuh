@@ -50,13 +50,15 @@ struct WgmmaScores {
     __device__ void apply(Scores& s, int first_row, int stage, const Header& header) const {
         if (!scale_in_softmax()) {
             const float factor = Score::kChanges ? problem.scale : problem.scale * kLog2E;
-            // The assembler moves a rule up to where the scores are, and the other consumer's turn comes after what it moves. A half of
-            // it may go there; the other waits for a word that is read when the turn has passed.
-            const float later = Score::kChanges && !kMasked ? ring.scale() : factor;
+            // The assembler moves a rule up to where the scores are, and the other consumer's turn comes after what it moves. Of a long
+            // one more than half may go there; the rest waits for a word that is read when the turn has passed.
+            constexpr bool kIsDear = requires { Score::kIsDear; };
+            constexpr int kSooner = kKeyTile / 8 * 3 / 4;
+            const float later = kIsDear && !kMasked ? ring.scale() : factor;
 #pragma unroll
             for (int n = 0; n < kKeyTile / 8; n++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) s[n][e] *= n < kKeyTile / 16 ? factor : later;
+                for (int e = 0; e < 4; e++) s[n][e] *= n < kSooner ? factor : later;
         }
         if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) {
             // A tile may need a mask for its diagonal or its end alone.
