@@ -9,10 +9,7 @@ namespace attn::ptx {
 // where it would hold registers all along.
 template <typename T>
 __device__ inline T recomputed(T value) {
-    if constexpr (sizeof(T) == 8)
-        asm volatile("" : "+l"(value));
-    else
-        asm volatile("" : "+r"(value));
+    asm volatile("" : "+r"(value));
     return value;
 }
 

@@ -324,15 +324,12 @@ __device__ inline auto element(const Span<T>& span, const SpanBounds& bounds, in
         const int bits = bits_of(span.data[index.low]);
         return range_of<T>(Entry{bits, bits});
     }
-    // What follows from the span alone is not kept in registers from one judgement to the next.
-    const SpanBounds of{bounds.entries, ptx::recomputed(bounds.far_blocks)};
-    const auto length = ptx::recomputed(span.length);
-    const bool is_past = index.high >= length, reads_zero = index.low < 0 || is_past;
-    const int low = largest(index.low, 0), high = is_past ? static_cast<int>(length - 1) : index.high;
+    const bool is_past = index.high >= span.length, reads_zero = index.low < 0 || is_past;
+    const int low = largest(index.low, 0), high = is_past ? static_cast<int>(span.length - 1) : index.high;
     if (low > high) return range_of<T>(Entry{0, 0});
-    if (high >= of.far_blocks * SpanBounds::kFar) return any_of<T>();
+    if (high >= bounds.far_blocks * SpanBounds::kFar) return any_of<T>();
     const bool is_near = high / SpanBounds::kNear - low / SpanBounds::kNear < kMostBlocks;
-    const Entry* entries = is_near ? of.near(number) : of.far(number);
+    const Entry* entries = is_near ? bounds.near(number) : bounds.far(number);
     const int first = is_near ? low / SpanBounds::kNear : low / SpanBounds::kFar;
     const int last = is_near ? high / SpanBounds::kNear : high / SpanBounds::kFar;
     if (last - first >= kMostBlocks) return any_of<T>();

@@ -63,6 +63,9 @@ inline float __fmul_rn(float a, float b) {
 inline float __fdiv_rn(float a, float b) {
     return a / b;
 }
+inline float __fdividef(float a, float b) {
+    return a / b;
+}
 inline float __fsqrt_rn(float a) {
     return std::sqrt(a);
 }
