@@ -4,11 +4,12 @@
 
 namespace attn {
 
-// a / b of whole numbers with a < kSmallDividend, in few instructions: (a + 1/2) / b is further from a whole number than the rounding reaches.
+// a / b of whole numbers, in few instructions: for a < kSmallDividend (a + 1/2) / b is further from a whole number than the
+// rounding reaches.
+inline constexpr unsigned kSmallDividend = 1u << 20;
 __device__ inline unsigned divide_small(unsigned a, unsigned b) {
     return static_cast<unsigned>(__fdividef(static_cast<float>(a) + 0.5f, static_cast<float>(b)));
 }
-inline constexpr unsigned kSmallDividend = 1u << 20;
 
 // Distances in elements. The last dimension is contiguous; products with an index are made in 64 bits.
 struct Strides {

@@ -76,9 +76,9 @@ struct Columns {
 
 // Says in which order the query tiles of a head are taken up, place_of(), and gives the walk of one of them. kListed says that
 // there is a list; then kColumns and kSlashes say what it may hold beside blocks, and hides() which pairs of a tile of those
-// do not count, apart from the mask. kProven says that a tile without a mask was shown to need no mask rule either. kFirstAhead: a walk has first(), for a loop
-// that wants a first tile before anything is known of it. Then that does not come again, and next(flags), with those of the tile
-// before, makes them right.
+// do not count, apart from the mask. kProven says that a tile without a mask was shown to need no mask rule either. kFirstAhead:
+// a walk has first(), for a loop that wants a tile before anything is known of it. That one does not come again, and next(flags),
+// with the flags of the tile before, makes them right.
 template <typename T>
 concept KeyBlocks = requires(const T blocks, const Problem& problem, const WalkRange& range) {
     requires !(T::kListed && T::kProven);

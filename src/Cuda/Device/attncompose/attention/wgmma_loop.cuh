@@ -10,7 +10,8 @@
 //   P = 2^(c (S - m))   m the largest S of the row so far, c = scale log2(e);  O = sum of P V, l = sum of P;  result O / l
 //   diagonal       query i sees key j if j <= i + key_count - query_count
 //
-// The hot loop has the tiles that need no mask. Each of its steps multiplies S of one tile and O of the one before. The softmax runs beside products: those of the other consumers, which take turns in issuing theirs, and, where
+// The hot loop has the tiles that need no mask. Each of its steps multiplies S of one tile and O of the one before. The softmax
+// runs beside products: those of the other consumers, which take turns in issuing theirs, and, where
 // kOverlap says so, the consumer's own O, which is then still in flight.
 #pragma once
 
@@ -120,10 +121,12 @@ struct WgmmaLoop {
         const int warp = __shfl_sync(kAllLanes, warp_id(), 0), warpgroup = warp / (kWarpgroup / kWarp);
         // The others wait for the barriers; the first warp has made them and goes on. The queries are on their way meanwhile.
         if (warpgroup > 0 && has_queries) loop.start_queries(warpgroup - 1);
-        if (warp == 0)
+        if (warp == 0) {
+            __syncwarp();
             ptx::arrive_named(kBlockBarrier, kThreads);
-        else
+        } else {
             ptx::sync_named(kBlockBarrier, kThreads);
+        }
 
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
