@@ -30,10 +30,10 @@ internal sealed record RulesSpec(
     public bool ChangeScores => Rules.Any(rule => rule.Kind != RuleForm.Sink);
 
     /// <summary>
-    /// Whether a score rule may call a function that takes several instructions of the special function unit, of which there are a
-    /// quarter as many as a tile's exponentials want.
+    /// Whether a score rule may call a function that takes several instructions of the special function unit, which the softmax's
+    /// exponentials keep busy already.
     /// </summary>
-    public bool AreDear => Scores.Any() && Helpers.Concat(Scores.Select(rule => rule.Method)).SelectMany(m => m.Body).SelectMany(s => s.All)
+    public bool CallSpecialFunctions => Scores.Any() && Helpers.Concat(Scores.Select(rule => rule.Method)).SelectMany(m => m.Body).SelectMany(s => s.All)
         .SelectMany(s => s.Expressions).SelectMany(e => e.All).Any(e => e is RuleCall
         {
             Function: RuleFunction.Exp or RuleFunction.Log or RuleFunction.Log2 or RuleFunction.Pow or RuleFunction.Tanh or RuleFunction.SoftCap,

@@ -103,7 +103,7 @@ void walk(int lane, const std::vector<std::unique_ptr<Case>>& cases) {
         if (it->asks_ahead) before = walk.first();
         for (int behind = 0; behind < 3;) {
             const attn::KeyStep step = walk.next(before.flags);
-            if (lane == 0 && before.is_tile()) it->steps.push_back(before);
+            if (lane == 0 && (before.is_tile() || behind > 0)) it->steps.push_back(before);
             before = step;
             behind += step.is_tile() ? 0 : 1;
         }
@@ -112,7 +112,13 @@ void walk(int lane, const std::vector<std::unique_ptr<Case>>& cases) {
 
 const char* fault_of(const Case& it, int& needless, int& spared) {
     std::vector<int> taken(it.range.tiles);  // 1 where the rules are asked pair by pair, 2 where the mask alone is, 3 where nothing is
+    bool is_over = false;
     for (const attn::KeyStep& step : it.steps) {
+        if (!step.is_tile()) {
+            is_over = true;
+            continue;
+        }
+        if (is_over) return "a tile comes behind the last one";
         const int tile = step.base / kKeyTile;
         if (tile >= it.range.tiles || taken[tile] != 0) return "a tile comes twice";
         taken[tile] = !step.is_masked() ? 3 : (step.flags & attn::KeyStep::kRuled) ? 1 : 2;
@@ -152,7 +158,7 @@ int main() {
             return 1;
         }
         tiles += it->range.tiles;
-        taken += static_cast<int>(it->steps.size());
+        taken += static_cast<int>(it->steps.size()) - 2;
     }
     // Ranges are coarse where documents are, not everywhere.
     if (taken > tiles / 2 || needless > taken / 4) {

@@ -22,7 +22,7 @@ namespace rules = attn::rules;
 struct Score {
     static constexpr bool kIdentity = false, kMasks = false;
     static constexpr bool kChanges = true, kHasSink = false;
-    static constexpr bool kIsDear = true;  // special functions
+    static constexpr bool kCallsSpecialFunctions = true;
     using Float = rules::Float;
     using Int = rules::Int;
 

@@ -43,7 +43,7 @@ namespace ranges = attn::rules::ranges;
 struct Score {
     static constexpr bool kIdentity = false, kMasks = true;
     static constexpr bool kChanges = true, kHasSink = false;
-    static constexpr bool kIsDear = true;  // special functions
+    static constexpr bool kCallsSpecialFunctions = true;
     static constexpr bool kHasRanges = true;
     using Float = rules::Float;
     using Int = rules::Int;

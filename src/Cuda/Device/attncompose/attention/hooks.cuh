@@ -73,7 +73,7 @@ struct ScorePosition {
 // Rules of two kinds: hides() says whether a query does not see a key, change() gets a scaled score in natural-log units and
 // returns it changed, where -inf masks the key too. kMasks and kChanges say which there are; kIdentity that there are none, and
 // the loop leaves the hook out. apply() is both. They are called for valid keys and queries only. kHasSink says that sink() gives
-// a logit that the softmax of a row has beside those of its keys, without a value. One with kIsDear calls special functions.
+// a logit that the softmax of a row has beside those of its keys, without a value. One with kCallsSpecialFunctions does.
 template <typename T>
 concept ScoreHook = requires(const T hook, ScorePosition at) {
     requires T::kIdentity == !(T::kMasks || T::kChanges);

@@ -200,7 +200,8 @@ struct WgmmaRing {
         return {ptx::load_word(header_address(stage)), static_cast<unsigned>(ptx::load_word(header_address(stage) + 4))};
     }
 
-    // What is needed again when the block's results leave is kept here, so that the loop has the registers.
+    // What is needed again when the block's results leave is kept here, so that the loop has the registers; and the scale, for scores
+    // that are to wait for it (WgmmaScores::apply).
     __device__ void put_work(int b, int h, int query_count, float scale) const {
         ptx::store_word(shared + kWorkOffset, static_cast<unsigned>(b));
         ptx::store_word(shared + kWorkOffset + 4, static_cast<unsigned>(h));

@@ -52,9 +52,9 @@ struct WgmmaScores {
             const float factor = Score::kChanges ? problem.scale : problem.scale * kLog2E;
             // The assembler moves a rule up to where the scores are, and the other consumer's turn comes after what it moves. Of a long
             // one more than half may go there; the rest waits for a word that is read when the turn has passed.
-            constexpr bool kIsDear = requires { Score::kIsDear; };
+            constexpr bool kCallsSpecialFunctions = requires { Score::kCallsSpecialFunctions; };
             constexpr int kSooner = kKeyTile / 8 * 3 / 4;
-            const float later = kIsDear && !kMasked ? ring.scale() : factor;
+            const float later = kCallsSpecialFunctions && !kMasked ? ring.scale() : factor;
 #pragma unroll
             for (int n = 0; n < kKeyTile / 8; n++)
 #pragma unroll
