@@ -12,24 +12,38 @@ internal static class EmittedKernels
     private const string Snapshots = "tests/Generators/Snapshots";
     private const string Units = "tests/Cuda/Units"; // texts of the same form, written by hand beside the device code
 
-    /// <summary>File (from the root of the checkout), head dim, output.</summary>
-    public static TheoryData<string, int, ElementType> Cases(string architecture)
+    /// <summary>File (from the root of the checkout), head dim, output, of what the generator's snapshots show.</summary>
+    /// <remarks>A text takes seconds to compile, so each is compiled as it is used most.</remarks>
+    public static TheoryData<string, int, ElementType> Shown()
     {
         var cases = new TheoryData<string, int, ElementType>();
-        foreach (string file in Files())
-        {
-            // A text takes seconds to compile, so each is compiled as it is used most, and only the units in every way.
+        string[] files = [.. Below(Snapshots, "*.verified.cu")];
+        Assert.NotEmpty(files);
+        foreach (string file in files)
             cases.Add(file, 128, ElementType.BFloat16);
-            if (file.StartsWith(Units, StringComparison.Ordinal))
-            {
-                cases.Add(file, 64, ElementType.BFloat16);
-                cases.Add(file, 128, ElementType.Float32);
-            }
+        return cases;
+    }
+
+    /// <summary>The same of the units, which are compiled in every way.</summary>
+    public static TheoryData<string, int, ElementType> OfUnits()
+    {
+        var cases = new TheoryData<string, int, ElementType>();
+        foreach (string file in Below(Units, "*.cu"))
+        {
+            cases.Add(file, 128, ElementType.BFloat16);
+            cases.Add(file, 64, ElementType.BFloat16);
+            cases.Add(file, 128, ElementType.Float32);
         }
-        if (architecture == "sm_80")
-            return cases;
-        // The other head dims that the sm_90a loop was fitted to: by each way that keys and values come, and with a rule, which
-        // has registers of its own there.
+        return cases;
+    }
+
+    /// <summary>
+    /// The other head dims that the sm_90a loop was fitted to: by each way that keys and values come, and with a rule, which has
+    /// registers of its own there.
+    /// </summary>
+    public static TheoryData<string, int, ElementType> Fitted()
+    {
+        var cases = new TheoryData<string, int, ElementType>();
         string[] fitted =
         [
             .. ((string[])["dense_attention", "mapped_attention", "token_sparse_prefill"]).Select(unit => $"{Units}/{unit}.cu"),
@@ -125,43 +139,43 @@ internal static class EmittedKernels
     private static KernelSource Source(string name, string text) =>
         new(name, text, [System.Reflection.Assembly.Load("AttnCompose.Pipelines"), typeof(EmittedKernels).Assembly]);
 
-    private static IEnumerable<string> Files()
-    {
-        string[] snapshots = [.. Below(Snapshots, "*.verified.cu")];
-        Assert.NotEmpty(snapshots);
-        return snapshots.Concat(Below(Units, "*.cu"));
-    }
-
     private static IEnumerable<string> Below(string folder, string pattern) =>
         Directory.GetFiles(Repository.PathOf(folder), pattern, SearchOption.AllDirectories)
             .Select(file => Path.GetRelativePath(Repository.Root, file).Replace('\\', '/')).Order(StringComparer.Ordinal);
 }
 
-// A class an architecture: classes run beside each other.
+// Several classes, for they run beside each other, and one's cases do not.
 
 /// <summary>Emitted kernels with the portable loop.</summary>
 public sealed class EmittedSm80KernelTests
 {
-    private const string Architecture = "sm_80";
-
     [NvrtcTheory]
-    [MemberData(nameof(EmittedKernels.Cases), Architecture, MemberType = typeof(EmittedKernels))]
+    [MemberData(nameof(EmittedKernels.Shown), MemberType = typeof(EmittedKernels))]
+    [MemberData(nameof(EmittedKernels.OfUnits), MemberType = typeof(EmittedKernels))]
     public void An_emitted_kernel_compiles_cleanly(string file, int headDim, ElementType output) =>
-        EmittedKernels.AssertClean(Architecture, file, headDim, output);
+        EmittedKernels.AssertClean("sm_80", file, headDim, output);
 
     [NvrtcFact]
-    public void Kernels_compile_with_delays_at_their_barriers() => EmittedKernels.AssertDelaysAddCode(Architecture);
+    public void Kernels_compile_with_delays_at_their_barriers() => EmittedKernels.AssertDelaysAddCode("sm_80");
 }
 
 /// <summary>Emitted kernels with the loop of wgmma.</summary>
 public sealed class EmittedSm90KernelTests
 {
-    private const string Architecture = "sm_90a";
-
     [NvrtcTheory]
-    [MemberData(nameof(EmittedKernels.Cases), Architecture, MemberType = typeof(EmittedKernels))]
+    [MemberData(nameof(EmittedKernels.Shown), MemberType = typeof(EmittedKernels))]
     public void An_emitted_kernel_compiles_cleanly(string file, int headDim, ElementType output) =>
-        EmittedKernels.AssertClean(Architecture, file, headDim, output);
+        EmittedKernels.AssertClean("sm_90a", file, headDim, output);
+}
+
+/// <summary>The loop of wgmma in every way that it was fitted.</summary>
+public sealed class FittedSm90KernelTests
+{
+    [NvrtcTheory]
+    [MemberData(nameof(EmittedKernels.OfUnits), MemberType = typeof(EmittedKernels))]
+    [MemberData(nameof(EmittedKernels.Fitted), MemberType = typeof(EmittedKernels))]
+    public void An_emitted_kernel_compiles_cleanly(string file, int headDim, ElementType output) =>
+        EmittedKernels.AssertClean("sm_90a", file, headDim, output);
 
     [NvrtcTheory]
     [MemberData(nameof(EmittedKernels.Tiles), MemberType = typeof(EmittedKernels))]
@@ -172,5 +186,5 @@ public sealed class EmittedSm90KernelTests
     }
 
     [NvrtcFact]
-    public void Kernels_compile_with_delays_at_their_barriers() => EmittedKernels.AssertDelaysAddCode(Architecture);
+    public void Kernels_compile_with_delays_at_their_barriers() => EmittedKernels.AssertDelaysAddCode("sm_90a");
 }
