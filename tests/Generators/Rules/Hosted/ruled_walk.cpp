@@ -46,7 +46,7 @@ struct Case {
     Score score;
     attn::WalkRange range;
     std::vector<attn::KeyStep> steps;
-    bool asks_ahead;
+    bool asks_ahead, is_first_ruled;
 };
 
 int random_below(int end) {
@@ -101,6 +101,8 @@ void walk(int lane, const std::vector<std::unique_ptr<Case>>& cases) {
         // A loop may ask for the first tile before anything is judged, and again behind the last one.
         attn::KeyStep before{0, 0};
         if (it->asks_ahead) before = walk.first();
+        // Every lane judges it by itself; here one of them is heard.
+        if (const bool is_ruled = before.is_tile() && walk.is_first_ruled(); lane == 7) it->is_first_ruled = is_ruled;
         for (int behind = 0; behind < 3;) {
             const attn::KeyStep step = walk.next(before.flags);
             if (lane == 0 && (before.is_tile() || behind > 0)) it->steps.push_back(before);
@@ -125,6 +127,8 @@ const char* fault_of(const Case& it, int& needless, int& spared) {
         if (!step.is_masked() && (step.flags & attn::KeyStep::kRuled)) return "a tile without a mask asks the rules";
         if (step.flags & attn::KeyStep::kFirst) return "the first tile's flags are not made right";
     }
+    if (it.asks_ahead && it.is_first_ruled != ((it.steps.front().flags & attn::KeyStep::kRuled) != 0))
+        return "the first tile is judged otherwise ahead";
     for (int tile = 0; tile < it.range.tiles; tile++) {
         bool any = false, all = true, all_by_rules = true;
         for (int i = 0; i < it.range.end - it.range.begin; i++) {

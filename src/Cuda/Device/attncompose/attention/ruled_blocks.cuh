@@ -48,6 +48,9 @@ struct RuledBlocks : EveryBlock<Config> {
             }
         }
 
+        // Whether the rules may hide something of it.
+        __device__ bool is_first_ruled() const { return verdict_of(first_tile(), first_tile() + 1).can_fail; }
+
         __device__ int first_tile() const {
             return least(largest(range.first_diagonal + range.end - range.begin - 1, 0) / kKeyTile, range.tiles - 1);
         }

@@ -115,7 +115,7 @@ struct WgmmaLoop {
         if (tile >= filling) return;
         const WgmmaLoop loop{problem, source, score, destination, blocks, b, h, problem.key_value_head(h), rows,
                              tile * kQueryTile, first_block, ring, static_cast<int>(threadIdx.x) % kWarpgroup};
-        if (threadIdx.x == 0) ring.put_work(b, h, rows.query_count, problem.scale);
+        if (threadIdx.x == 0) ring.put_work(b, h, loop.tile_begin, rows.query_count, problem.scale);
         const bool has_queries = loop.tile_begin < loop.rows.query_count;
         // Taken from lane 0 so that the compiler knows it to be the same in all lanes.
         const int warp = __shfl_sync(kAllLanes, warp_id(), 0), warpgroup = warp / (kWarpgroup / kWarp);
@@ -131,7 +131,7 @@ struct WgmmaLoop {
         if (warpgroup == 0) {
             ptx::shrink_registers<kProducerRegisters>();
             if (has_queries) loop.produce();
-            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.results(loop.tile_begin).fill_skipped(loop.tile_begin, filling * kQueryTile);
+            if (warp_id() >= kWarpgroup / kWarp - kFillingWarps) loop.results().fill_skipped(loop.tile_begin, filling * kQueryTile);
         } else {
             ptx::grow_registers<kConsumerRegisters>();
             if (has_queries) loop.consume(warpgroup - 1);
@@ -146,10 +146,15 @@ struct WgmmaLoop {
     }
 
     __device__ void produce() const {
+        const Producer producer{problem, source, rows, ring, blocks.columns(b, h), b, h, g, thread};
+        const WalkRange range = walk_range(b, h, tile_begin);
+        producer.run(blocks.template walk<kQueryTile, kKeyTile>(range), range.tiles);
+    }
+
+    __device__ WalkRange walk_range(int b, int h, int tile_begin) const {
         WalkRange range = walk_range_of<Config::kCausal, kQueryTile, kKeyTile>(rows, b, h, g, tile_begin);
         range.first_block = first_block;
-        const Producer producer{problem, source, rows, ring, blocks.columns(b, h), b, h, g, thread};
-        producer.run(blocks.template walk<kQueryTile, kKeyTile>(range), range.tiles);
+        return range;
     }
 
     // ---- Consumers ------------------------------------------------------------------------------------------------------
@@ -181,7 +186,7 @@ struct WgmmaLoop {
         Header header = wait_for_keys(state);
         if constexpr (kParts > 1) {
             if (header.flags & KeyStep::kTile) {
-                header = told(header);
+                header.flags = flags_told(header);
                 consume_own(state, header);
             }
         } else if (header.flags & KeyStep::kTile) {
@@ -191,7 +196,7 @@ struct WgmmaLoop {
             ptx::wait_for_products<0>(state.o);
         }
         state.softmax.finish();
-        results(tile_begin).store(state.o, state.softmax, scores().softmax_factor(), state.first_row);
+        results().store(state.o, state.softmax, scores().softmax_factor(), state.first_row);
     }
 
     // Of the tile, this lane's first query of two.
@@ -200,8 +205,8 @@ struct WgmmaLoop {
     }
 
     // Made where it is needed, from what is there, so that the loop has its registers.
-    __device__ ResultRows results(int tile_begin) const {
-        return {problem, destination, ring.sequence(), ring.query_head(), ring.query_count(), tile_begin};
+    __device__ ResultRows results() const {
+        return {problem, destination, ring.sequence(), ring.query_head(), ring.query_count()};
     }
 
     // The walk of a consumer that has a query block of its own: it passes over tiles that only others visit. Of each tile it
@@ -261,18 +266,22 @@ struct WgmmaLoop {
     __device__ void take_tiles(State& state, Header& header) const {
         Scores s;
         multiply_by_keys(s, state);
+        bool is_ruled = is_first_ruled();
         ptx::wait_for_products<0>(s);
-        header = told(header);
 #pragma unroll 1
         for (bool is_first = true;; is_first = false) {
-            weigh<true>(s, state.p, state, header);
-            if (state.rescales && !is_first) rescale(state.o, state.rescale);
+            weigh<true>(s, state.p, state, header, is_ruled);
+            if (is_first)
+                header.flags = flags_told(header);
+            else if (state.rescales)
+                rescale(state.o, state.rescale);
             while (header.flags & Ring::kMoreWhole) {
                 header = wait_for_keys(state);
                 advance(state, header);
             }
             if (!(header.flags & Ring::kMoreMasked)) return;
             header = wait_for_keys(state);
+            is_ruled = (header.flags & KeyStep::kRuled) != 0;
             take_turn(state.consumer);
             multiply_by_keys(s, state);
             wait_for_values(state);
@@ -282,6 +291,15 @@ struct WgmmaLoop {
             ptx::wait_for_products<0>(state.o);
             release(Ring::kValuesFree, state.values);
         }
+    }
+
+    // Whether a mask rule may hide something of the first tile. The producer may still be busy with that, so consumers find out for
+    // themselves, while its products are under way.
+    __device__ bool is_first_ruled() const {
+        if constexpr (TileScores::kMayPass)
+            return blocks.template walk<kQueryTile, kKeyTile>(walk_range(ring.sequence(), ring.query_head(), ring.tile_begin())).is_first_ruled();
+        else
+            return true;
     }
 
     // O += P V of the tile before, S = Q K^T of the next one, which needs no mask, and its weights.
@@ -334,11 +352,11 @@ struct WgmmaLoop {
         return ring.header(stage);
     }
 
-    // The header of the first tile, when all of it is known.
-    __device__ Header told(const Header& header) const {
-        if (!Blocks::kFirstAhead || !(header.flags & KeyStep::kFirst)) return header;
+    // The flags of the first tile, when all of them are known.
+    __device__ unsigned flags_told(const Header& header) const {
+        if (!Blocks::kFirstAhead || !(header.flags & KeyStep::kFirst)) return header.flags;
         ptx::wait(ring.told_barrier(), 0);
-        return ring.header(0);
+        return ring.told();
     }
 
     __device__ void wait_for_values(const State& state) const {
@@ -379,9 +397,9 @@ struct WgmmaLoop {
 
     // Scores to weights p. Releases the keys.
     template <bool kMasked>
-    __device__ void weigh(Scores& s, Weights& p, State& state, const Header& header) const {
+    __device__ void weigh(Scores& s, Weights& p, State& state, const Header& header, bool is_ruled = true) const {
         if constexpr (!kKeepsPositions) release(Ring::kKeysFree, state.keys);
-        scores().template apply<kMasked>(s, state.first_row, state.keys.stage, header);
+        scores().template apply<kMasked>(s, state.first_row, state.keys.stage, header, is_ruled);
         if constexpr (kKeepsPositions) release(Ring::kKeysFree, state.keys);
         // The first tiles may lie beyond a row's diagonal.
         constexpr bool kGuarded = kMasked || TileScores::kGuardsEverywhere;

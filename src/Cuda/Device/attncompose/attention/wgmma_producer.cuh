@@ -42,6 +42,11 @@ struct WgmmaProducer {
     // Copies the tiles of a walk over the first `tiles` key tiles.
     template <typename Walk>
     __device__ void run(Walk walk, int tiles) const {
+        // What consumers wait for first is asked for before all else.
+        if constexpr (kMapped && Blocks::kFirstAhead) {
+            const KeyStep first = walk.first();
+            if (is_asked_ahead(first)) ask(tensor(Which::kKeys), ring.key_tile(0), first, ring.barrier(Ring::kKeysFull, 0));
+        }
         KeyStep at = first_of(walk);
         if (!at.is_tile()) {
             if (thread == 0) ring.put_header(0, {0, 0});
@@ -53,22 +58,16 @@ struct WgmmaProducer {
         const bool alone = kMapped && !is_cut((tiles - 1) * kKeyTile) && columns.count == 0;
         if (alone && thread >= kWarp) return;
         const int arrivals = alone ? kWarpgroup : kWarp;
-        Tensor keys{problem.key, problem.key_strides, nullptr, g, b}, values{problem.value, problem.value_strides, nullptr, g, b};
-        if constexpr (kGathered) {
-            keys.map_head = values.map_head = b * problem.query_heads + h - source.heads.first;
-            keys.map_batch = values.map_batch = 0;
-        }
-        if constexpr (kMapped) {
-            keys.map = &source.maps->key;
-            values.map = &source.maps->value;
-        }
+        const Tensor keys = tensor(Which::kKeys), values = tensor(Which::kValues);
         typename Ring::Slot slot;
         RowPositions positions = positions_of(at);
         while (at.is_tile()) {
             const unsigned keys_full = ring.barrier(Ring::kKeysFull, slot.stage), values_full = ring.barrier(Ring::kValuesFull, slot.stage);
-            ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);
-            if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
-            start(keys, ring.key_tile(slot.stage), at, positions, keys_full);
+            if (!is_asked_ahead(at)) {
+                ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);
+                if constexpr (Ring::kKeepsPositions) start_positions(slot.stage, at);
+                start(keys, ring.key_tile(slot.stage), at, positions, keys_full);
+            }
             // The walk goes on while the keys are on their way, and tells of a first tile when it knows.
             const bool is_first = Blocks::kFirstAhead && (at.flags & KeyStep::kFirst);
             if (is_first) {
@@ -76,11 +75,14 @@ struct WgmmaProducer {
                 arrive(at, keys_full, arrivals);
             }
             const KeyStep after = next_of(walk, at);
-            if (thread == 0) ring.put_header(slot.stage, {at.base, at.flags | Ring::more_of(after)});
-            if (!is_first)
+            const unsigned flags = at.flags | Ring::more_of(after);
+            if (!is_first) {
+                if (thread == 0) ring.put_header(slot.stage, {at.base, flags});
                 arrive(at, keys_full, arrivals);
-            else if (thread == 0)
+            } else if (thread == 0) {
+                ring.put_told(flags);
                 ptx::arrive(ring.told_barrier());
+            }
             ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);
             start(values, ring.value_tile(slot.stage), at, positions, values_full);
             arrive(at, values_full, arrivals);
@@ -153,6 +155,18 @@ struct WgmmaProducer {
         const TensorMap* map;
         int map_head, map_batch;
     };
+    enum class Which { kKeys, kValues };
+
+    __device__ Tensor tensor(Which which) const {
+        const bool of_keys = which == Which::kKeys;
+        Tensor tensor{of_keys ? problem.key : problem.value, of_keys ? problem.key_strides : problem.value_strides, nullptr, g, b};
+        if constexpr (kGathered) {
+            tensor.map_head = b * problem.query_heads + h - source.heads.first;
+            tensor.map_batch = 0;
+        }
+        if constexpr (kMapped) tensor.map = of_keys ? &source.maps->key : &source.maps->value;
+        return tensor;
+    }
 
     __device__ bool is_copied_by_rows(const KeyStep& at) const {
         return !kMapped || (Blocks::kColumns && at.is_columns()) || is_cut(at.base);
@@ -166,11 +180,18 @@ struct WgmmaProducer {
                 copy_rows<false>(from, to, at, positions);
             ptx::commit_copies();
         } else if constexpr (kMapped) {
-            if (thread == 0) {
-                ptx::arrive_expecting(full, KeyTile::kBytes);
-                ptx::copy_box_async(to.base, from.map, full, 0, at.base, 0, from.map_head, from.map_batch);
-            }
+            ask(from, to, at, full);
         }
+    }
+
+    // Of the copy engine, by one thread.
+    __device__ void ask(const Tensor& from, const KeyTile& to, const KeyStep& at, unsigned full) const {
+        if (thread != 0) return;
+        ptx::arrive_expecting(full, KeyTile::kBytes);
+        ptx::copy_box_async(to.base, from.map, full, 0, at.base, 0, from.map_head, from.map_batch);
+    }
+    __device__ bool is_asked_ahead(const KeyStep& at) const {
+        return kMapped && Blocks::kFirstAhead && (at.flags & KeyStep::kFirst) && !is_copied_by_rows(at);
     }
 
     // Each warp of the producer arrives at every tile, for `arrivals` threads where the copy engine brings it, so that no tile is

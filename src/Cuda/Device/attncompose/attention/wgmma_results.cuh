@@ -25,7 +25,6 @@ struct WgmmaResultRows {
     const Destination& destination;
     int b, h;
     int query_count;
-    int tile_begin;  // first query of the tile
 
     __device__ auto output_rows() const { return destination.rows(problem, sequence_of(problem, b), b, h); }
 

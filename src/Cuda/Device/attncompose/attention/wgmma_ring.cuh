@@ -147,9 +147,9 @@ struct WgmmaRing {
     static constexpr int kValuesOffset = kKeysOffset + kStages * KeyTile::kBytes;
     static constexpr int kBarriersOffset = kValuesOffset + kStages * KeyTile::kBytes;
     static constexpr int kToldOffset = kBarriersOffset + kStages * kBarriers * 8;
-    static constexpr int kHeadersOffset = kToldOffset + 8;
+    static constexpr int kHeadersOffset = kToldOffset + 16;
     static constexpr int kWorkOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
-    static constexpr int kPositionsOffset = kWorkOffset + 16;
+    static constexpr int kPositionsOffset = kWorkOffset + 32;
     static constexpr int kBytes = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
     static_assert(kBytes <= 227 * 1024);
 
@@ -174,8 +174,11 @@ struct WgmmaRing {
     __device__ unsigned barrier(Barrier which, int stage) const {
         return shared + kBarriersOffset + (stage * kBarriers + which) * 8;
     }
-    // Of the header of a first tile that was copied before anything was known of it: 1 arrival, once.
+    // Of the flags of a first tile that was copied before anything was known of it: 1 arrival, once. They have a place of their own: its
+    // stage may hold another tile when they are read.
     __device__ unsigned told_barrier() const { return shared + kToldOffset; }
+    __device__ void put_told(unsigned flags) const { ptx::store_word(told_barrier() + 8, flags); }
+    __device__ unsigned told() const { return static_cast<unsigned>(ptx::load_word(told_barrier() + 8)); }
     __device__ unsigned header_address(int stage) const { return shared + kHeadersOffset + stage * sizeof(Header); }
     __device__ unsigned positions_address(int stage) const { return shared + kPositionsOffset + stage * kKeyTile * 4; }
 
@@ -200,15 +203,17 @@ struct WgmmaRing {
         return {ptx::load_word(header_address(stage)), static_cast<unsigned>(ptx::load_word(header_address(stage) + 4))};
     }
 
-    // What is needed again when the block's results leave is kept here, so that the loop has the registers; and the scale, for scores
-    // that are to wait for it (WgmmaScores::apply).
-    __device__ void put_work(int b, int h, int query_count, float scale) const {
+    // What is needed once or again when the block's results leave is kept here, so that the loop has the registers; and the scale, for
+    // scores that are to wait for it (WgmmaScores::apply).
+    __device__ void put_work(int b, int h, int tile_begin, int query_count, float scale) const {
         ptx::store_word(shared + kWorkOffset, static_cast<unsigned>(b));
         ptx::store_word(shared + kWorkOffset + 4, static_cast<unsigned>(h));
         ptx::store_word(shared + kWorkOffset + 8, static_cast<unsigned>(query_count));
         ptx::store_word(shared + kWorkOffset + 12, __float_as_uint(scale));
+        ptx::store_word(shared + kWorkOffset + 16, static_cast<unsigned>(tile_begin));
     }
     __device__ int sequence() const { return ptx::load_word(shared + kWorkOffset); }
+    __device__ int tile_begin() const { return ptx::load_word(shared + kWorkOffset + 16); }
     __device__ int query_count() const { return ptx::load_word(shared + kWorkOffset + 8); }
     __device__ float scale() const { return __int_as_float(ptx::load_word(shared + kWorkOffset + 12)); }
     __device__ int query_head() const { return ptx::load_word(shared + kWorkOffset + 4); }

@@ -16,6 +16,8 @@ struct WgmmaScores {
     // Whether mask rules are asked in tiles that need no mask, and whether rules may leave nothing of a row there.
     static constexpr bool kAsksEverywhere = Score::kMasks && !Blocks::kProven;
     static constexpr bool kGuardsEverywhere = kAsksEverywhere || Score::kChanges;
+    // Whether they may be left out of a tile that needs a mask.
+    static constexpr bool kMayPass = Blocks::kProven && !Score::kChanges;
 
     using Header = typename Ring::Header;
     using Scores = float[kKeyTile / 8][4];
@@ -46,8 +48,9 @@ struct WgmmaScores {
         }
     }
 
+    // is_ruled: a mask rule may hide something of the tile. Asked where it needs a mask, which may be for its diagonal or its end alone.
     template <bool kMasked>
-    __device__ void apply(Scores& s, int first_row, int stage, const Header& header) const {
+    __device__ void apply(Scores& s, int first_row, int stage, const Header& header, bool is_ruled) const {
         if (!scale_in_softmax()) {
             const float factor = Score::kChanges ? problem.scale : problem.scale * kLog2E;
             // The assembler moves a rule up to where the scores are, and the other consumer's turn comes after what it moves. Of a long
@@ -61,9 +64,8 @@ struct WgmmaScores {
                 for (int e = 0; e < 4; e++) s[n][e] *= n < kSooner ? factor : later;
         }
         if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) {
-            // A tile may need a mask for its diagonal or its end alone.
-            constexpr bool kMayPass = Blocks::kProven && !Score::kChanges;
-            if (!kMayPass || (header.flags & KeyStep::kRuled)) apply_rules<kMasked>(s, first_row, stage, header);
+            // Rare then, so that what it computes from a row alone is not kept for it.
+            if (!kMayPass || is_ruled) apply_rules<kMasked>(s, kMayPass ? ptx::recomputed(first_row) : first_row, stage, header);
         }
         if constexpr (kMasked) apply_mask(s, first_row, header);
     }
