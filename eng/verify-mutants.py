@@ -67,6 +67,8 @@ MUTANTS = [
      (["--suite", "pairs", "--where", "pipeline=pair21"], True)),
     ("wgmma: no wait for what a first tile needs", "Cuda", *dropped("ptx::wait(ring.told_barrier(), 0);"),
      where("d=128 element=BFloat16 floatout=False sparse=False blocks=True selector=None rule=None", 60, delays=True)),
+    ("wgmma: the rules are not asked in a first tile", "Cuda", "is_first_ruled() const { return verdict_of(",
+     "is_first_ruled() const {return !verdict_of(", where(WGMMA_DENSE.replace("rule=None", "rule=Documents"), 60)),
     ("offsets of sequences and heads in 32 bits", "Cuda", "return b * batch + h * head;", "return int(b*batch+h*head) ;", FAR),
     ("wgmma: offsets of rows in 32 bits", "Cuda", "head + position * row_bytes, valid",
      "head+position*int(row_bytes),valid", FAR),

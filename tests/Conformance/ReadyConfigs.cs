@@ -142,8 +142,8 @@ public static class ReadyConfigs
         2 * s_kernels.Length + s_fixedKernels.Length + s_blockKernels.Length + BlockSelectors * s_selectorKernels.Length
         + TokenSettings.Ready.Count * s_fixedKernels.Length + RuledTexts;
 
-    /// <summary>Those with rules, dense and beside a token selection; they are the last.</summary>
-    private static int RuledTexts => 2 * RulePipelines.Kernels.Count;
+    /// <summary>Those with rules, of three pipelines: dense, beside a token selection, and mask rules alone. They are the last.</summary>
+    private static int RuledTexts => 3 * RulePipelines.Kernels.Count;
 
     /// <summary>
     /// A small configuration for tools that make kernels a hundred times slower. Its number chooses the kernel text, and where it
@@ -182,11 +182,14 @@ public static class ReadyConfigs
     /// <summary>Rules take turns, since one text has them all.</summary>
     private static PipelineConfig SmallRuled(int number, int text, int seed)
     {
+        RuleKind[] masks = [RuleKind.Window, RuleKind.Documents, RuleKind.MaskFifths];
         int round = number / Texts, rules = Enum.GetValues<RuleKind>().Length - 1;
-        PipelineConfig config = Small(RulePipelines.Kernels[text / 2], text % 2 != 0, gathersAhead: round % 2 != 0, seed);
+        bool isMaskAlone = text % 3 == 2;
+        PipelineConfig config = Small(RulePipelines.Kernels[text / 3], text % 3 == 1, gathersAhead: round % 2 != 0, seed);
         return config with
         {
-            Rule = (RuleKind)((2 * round + text) % rules + 1),
+            Seed = isMaskAlone ? seed & ~1 : seed | 1,
+            Rule = isMaskAlone ? masks[round % masks.Length] : (RuleKind)((2 * round + text) % rules + 1),
             Content = config.Content == TensorContent.OneHot ? TensorContent.Normal : config.Content,
         };
     }

@@ -24,6 +24,16 @@ internal sealed partial class RuledAttention : IDocumentPipeline
         sinks ? RulePipelines.FirstSink + RulePipelines.SinkStep * at.QueryHead : float.NegativeInfinity;
 }
 
+/// <summary>The mask rules alone: ranges say which key tiles they leave empty, and in which of the others they are not asked.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+internal sealed partial class MaskedAttention : IDocumentPipeline
+{
+    [MaskModifier]
+    internal static bool See(in ScorePosition at, ReadOnlySpan<int> document, int window = int.MaxValue, bool fifths = false) =>
+        document[at.Query] == document[at.Key] && at.Query - at.Key < window && !(fifths && at.Key % 5 == 4);
+}
+
 /// <summary>The same rules beside a token selection.</summary>
 [AttentionPipeline(Mask = AttentionMask.Causal)]
 [TokenCoverage]
@@ -89,12 +99,21 @@ public static class RulePipelines
         return longer.MultiplyAdds <= PipelineConfig.MaxMultiplyAdds ? longer : ruled;
     }
 
+    /// <summary>Whether a configuration is of the pipeline that has mask rules alone: every second one that may be.</summary>
+    public static bool IsMaskAlone(PipelineConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return config is { Sparse: false, Rule: RuleKind.MaskFifths or RuleKind.Window or RuleKind.Documents } && config.Seed % 2 == 0;
+    }
+
     /// <summary>The pipeline of a configuration that has a rule.</summary>
     public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
     {
         float slope = config.Rule == RuleKind.Distance ? Slope : 0, cap = config.Rule == RuleKind.SoftCap ? Cap : 0;
         int window = config.Rule == RuleKind.Window ? Window : int.MaxValue;
         bool fifths = config.Rule == RuleKind.MaskFifths, sinks = config.Rule == RuleKind.Sink;
+        if (IsMaskAlone(config))
+            return Bind(MaskedAttention.Create(device, new() { Window = window, Fifths = fifths }), config);
         if (!config.Sparse)
         {
             return Bind(
@@ -110,7 +129,8 @@ public static class RulePipelines
     }
 
     /// <summary>The plan of that pipeline.</summary>
-    public static PipelinePlan PlanOf(PipelineConfig config) => config.Sparse ? RuledTokenSparse.Plan : RuledAttention.Plan;
+    public static PipelinePlan PlanOf(PipelineConfig config) =>
+        config.Sparse ? RuledTokenSparse.Plan : IsMaskAlone(config) ? MaskedAttention.Plan : RuledAttention.Plan;
 
     /// <summary>The rule by its definition, in double; null for none.</summary>
     public static ScoreRule? RuleOf(RuleKind kind) => kind switch

@@ -138,7 +138,7 @@ public sealed class VerdictTests
             using IAttentionPipeline pipeline = ReadyConfigs.Create(config, device);
             names.Add(pipeline.PipelinePlan.Name);
         }
-        string[] ruled = ["ruled-attention", "ruled-token-sparse", "token-ruled"];
+        string[] ruled = ["masked-attention", "ruled-attention", "ruled-token-sparse", "token-ruled"];
         Assert.Equal(ReadyPipelines.All.Select(pipeline => pipeline.Name).Concat(ruled).Order(), names.Order());
     }
 }
