@@ -335,16 +335,33 @@ struct WindowMap {
         }
     };
 
-    // slashes[o] of a head, from the shares of the tiles that it crosses.
+    // slashes[o] of a head, from the shares of the tiles that it crosses, all of which are on their way at once.
     static __device__ float slash(const float* head_diagonals, int key_count, int window, int o) {
+        constexpr int kShares = divide_up(kWindow + kKeyTile - 1, kKeyTile);
         // Place of the diagonal in tile t: `place` + t kKeyTile, in [0, window + kKeyTile - 1).
         const int place = o - key_count + window + kKeyTile - 1;
+        const int first = place >= 0 ? 0 : divide_up(-place, kKeyTile);
+        float shares[kShares];
+#pragma unroll
+        for (int i = 0; i < kShares; i++) {
+            const int begin = (first + i) * kKeyTile;
+            const bool crosses = begin < key_count && place + begin < window + kKeyTile - 1;
+            shares[i] = crosses ? head_diagonals[static_cast<long long>(first + i) * kDiagonals + place + begin] : 0;
+        }
         float sum = 0;
-        for (int t = place >= 0 ? 0 : divide_up(-place, kKeyTile);
-             t * kKeyTile < key_count && place + t * kKeyTile < window + kKeyTile - 1; t++)
-            sum += head_diagonals[static_cast<long long>(t) * kDiagonals + place + t * kKeyTile];
+#pragma unroll
+        for (int i = 0; i < kShares; i++) sum += shares[i];
         return sum;
     }
+
+    // slashes[o] as an array of them is read.
+    struct Slashes {
+        const float* head_diagonals;
+        int key_count, window, first;
+
+        __device__ float operator[](int i) const { return slash(head_diagonals, key_count, window, first + i); }
+        __device__ Slashes operator+(int begin) const { return {head_diagonals, key_count, window, first + begin}; }
+    };
 };
 
 }  // namespace attn
