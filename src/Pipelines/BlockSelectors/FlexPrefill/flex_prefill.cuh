@@ -6,7 +6,8 @@
 //   truth[j]                 sum of columns over key block j
 //   estimate[j]              softmax over j of scale mean(window) . mean(K_j)
 //   kind                     1, query-aware, where the Jensen-Shannon distance of truth and estimate is below tau; else 0
-//   vertical                 with n the fewest columns that hold gamma of them: the max(ceil(n / B), least) highest truth[j]
+//   vertical                 with n the fewest columns that hold gamma of them: the max(ceil(n / B), least) highest truth[j];
+//                            `fewest` are the n of columns and slashes, whatever the kind
 //   slash                    the same of slashes: band u is the diagonals [u B, (u + 1) B); a query block visits the key blocks
 //                            that a chosen band crosses
 //   map                      of a query-aware head: attention between block means (block_lists/pooled_rows.cuh), of which the
