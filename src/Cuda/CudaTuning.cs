@@ -25,7 +25,7 @@ public sealed record CudaTuning
     /// <summary>
     /// Kernels of a call from which on they are put on the stream as one graph, which is kept and given the arguments of each call;
     /// fewer are launched one by one. <see cref="int.MaxValue"/> never makes a graph. Inside a capture of the caller's, with
-    /// <c>ATTNCOMPOSE_SYNC</c>, and in calls of more than 16 kernels they are launched one by one in any case.
+    /// <c>ATTNCOMPOSE_SYNC</c>, and in calls of more than 20 kernels they are launched one by one in any case.
     /// </summary>
     public int GraphKernels { get; init; } = 3;
 

@@ -30,4 +30,10 @@ public enum PhaseScope
 
     /// <summary>One block a tile of queries of one query head: grid (query tiles, query heads, batch).</summary>
     QueryHeadQueryTile,
+
+    /// <summary>
+    /// One block, or a team of blocks, one of the two halves of the work of a query head: grid (team, 2 query heads, batch), half
+    /// y % 2 of head y / 2.
+    /// </summary>
+    QueryHeadHalf,
 }

@@ -11,7 +11,7 @@ internal sealed class CallGraphs : IDisposable
     public const int Most = 8;
 
     /// <summary>Most kernels of a graph: so many run longer than it takes to launch them.</summary>
-    public const int MostKernels = 16;
+    public const int MostKernels = 20;
 
     private readonly List<Known> _known = []; // the last used first
     private readonly CudaDevice _device;

@@ -27,6 +27,7 @@ internal readonly record struct LaunchGrid(int X, int Y, int Z, int Team = 1)
         {
             PhaseScope.Sequence => Shared(1, shape.Batch, in shape, in kernel, multiprocessors),
             PhaseScope.QueryHead => Shared(shape.QueryHeads, shape.Batch, in shape, in kernel, multiprocessors),
+            PhaseScope.QueryHeadHalf => Shared(checked(2 * shape.QueryHeads), shape.Batch, in shape, in kernel, multiprocessors),
             PhaseScope.KeyTile => new(Tiles(shape.KeyLength, kernel.Tile, entry), 1, shape.Batch),
             PhaseScope.KeyValueHeadKeyTile =>
                 new(Tiles(shape.KeyLength, kernel.Tile, entry), shape.KeyValueHeads, shape.Batch),

@@ -26,6 +26,7 @@ internal static class ScopeWords
         PhaseScope.KeyTile => "tile of keys",
         PhaseScope.QueryHeadKeyTile => "tile of keys of a query head",
         PhaseScope.KeyValueHeadKeyTile => "tile of keys of a key/value head",
+        PhaseScope.QueryHeadHalf => "half of a query head",
         PhaseScope.KeyValueHeadKeySegment => "segment of the keys of a key/value head",
         _ => "tile of queries of a query head",
     };

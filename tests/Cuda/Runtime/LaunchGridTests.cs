@@ -12,6 +12,7 @@ public sealed class LaunchGridTests
     [Theory]
     [InlineData(PhaseScope.Sequence, 1, 1, 3)]
     [InlineData(PhaseScope.QueryHead, 1, 8, 3)]
+    [InlineData(PhaseScope.QueryHeadHalf, 1, 16, 3)]
     [InlineData(PhaseScope.KeyTile, 9, 1, 3)]
     [InlineData(PhaseScope.KeyValueHeadKeyTile, 9, 2, 3)]
     [InlineData(PhaseScope.QueryHeadKeyTile, 9, 8, 3)]
@@ -89,6 +90,18 @@ public sealed class LaunchGridTests
         Assert.InRange(grid.SharedBytes(in shape, in kernel) - 36_160, 4 * Math.Min(run, 45_056), 4 * Math.Min(run + 31, 45_056));
         kernel = kernel with { Team = 1 };
         Assert.Equal(1, LaunchGrid.Of(PhaseScope.QueryHead, in shape, in kernel, Multiprocessors, "k").Team);
+    }
+
+    [Theory]
+    [InlineData(8, 32768, 6)] // of 16 halves; teams of eight would not run at once
+    [InlineData(64, 32768, 1)]
+    public void Both_halves_of_a_head_have_a_team(int heads, int keys, int team)
+    {
+        ProblemShape shape = s_shape with { Batch = 1, QueryHeads = heads, KeyValueHeads = 1, KeyLength = keys };
+        var kernel = new LaunchShape(1024, 1, 37_120, Team: 8, HeldKeys: 45_056);
+        Assert.Equal(
+            new LaunchGrid(team, 2 * heads, 1, team),
+            LaunchGrid.Of(PhaseScope.QueryHeadHalf, in shape, in kernel, Multiprocessors, "k"));
     }
 
     [Theory]

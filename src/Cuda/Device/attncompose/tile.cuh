@@ -78,11 +78,12 @@ struct Tile {
     __device__ Lane b_operands() const { return {*this, lane_id() % 16, lane_id() / 16}; }
 
     // Starts copying rows of kHeadDim elements. row_of(r) is where row r of the tile begins in global memory, or null
-    // for a row of zeroes; columns from kHeadDim on are zeroes. All threads of the block take part.
+    // for a row of zeroes; columns from kHeadDim on are zeroes. All threads of the block take part, or kThreads of which
+    // this is number `among`.
     template <int kHeadDim, int kThreads, typename RowOf>
-    __device__ void load_async(const void* any_valid, RowOf row_of) const {
+    __device__ void load_async(const void* any_valid, RowOf row_of, int among = static_cast<int>(threadIdx.x)) const {
         static_assert(kPaddedDim<kHeadDim> == kDim && kHeadDim % kChunkElements == 0);
-        const int thread = ptx::recomputed(static_cast<int>(threadIdx.x));
+        const int thread = ptx::recomputed(among);
 #pragma unroll 4
         for (int first = 0; first < kRows * kChunks; first += kThreads) {
             const int index = first + thread;

@@ -34,6 +34,7 @@ namespace AttnCompose;
 [DeviceBuffer("row_stats", "float2", Shape = "[batch, query heads, block of queries]")]
 [DeviceBuffer("columns", "float", Shape = "[batch, query heads, key length]")]
 [DeviceBuffer("diagonals", "float", Shape = "[batch, query heads, key tiles, diagonals of a tile]")]
+[DeviceBuffer("fewest", "int", Shape = "[batch, query heads, 2]")]
 [DeviceBuffer("block_scores", "float", Shape = "[batch, query heads, 3, key blocks]")]
 [DeviceBuffer("sets", "unsigned long long", Shape = "[batch, query heads, 2, a bit a key block]")]
 [DeviceBuffer("kinds", "int", Shape = "[batch, query heads]")]
@@ -49,8 +50,11 @@ namespace AttnCompose;
 [DevicePhase("sums", Scope = PhaseScope.KeyValueHeadKeyTile,
     Reads = ["query", "key", "row_stats"], Writes = ["columns", "diagonals"], AppliesRules = true,
     Summary = "probabilities of the last queries, summed along columns and diagonals")]
-[DevicePhase("choose", Scope = PhaseScope.QueryHead, Reads = ["query", "columns", "diagonals", "pooled_keys", "block_scores"],
-    Writes = ["block_scores", "sets", "kinds"], Parameters = ["Gamma", "Tau", "MinBudget"],
+[DevicePhase("cover", Scope = PhaseScope.QueryHeadHalf, Reads = ["columns", "diagonals"], Writes = ["block_scores", "fewest"],
+    Parameters = ["Gamma"],
+    Summary = "sums of blocks, and how few columns and diagonals hold Gamma: mass-weighted radix descents in integers")]
+[DevicePhase("choose", Scope = PhaseScope.QueryHead, Reads = ["query", "pooled_keys", "fewest", "block_scores"],
+    Writes = ["block_scores", "sets", "kinds"], Parameters = ["Tau", "MinBudget"],
     Summary = "the head's kind, and the vertical blocks and bands of diagonals that cover Gamma")]
 [DevicePhase("map_rows", Scope = PhaseScope.QueryHeadQueryTile, Reads = ["query", "kinds", "pooled_keys"], Writes = ["map"],
     Summary = "attention between block means, of query-aware heads")]
@@ -83,6 +87,7 @@ public sealed class FlexPrefillAttribute : BlockSelectorAttribute
         long queryBlocks = ((long)shape.QueryLength + kernel.BlockQuery - 1) / kernel.BlockQuery;
         WindowBuffers.Describe(in shape, kernel.BlockQuery, workspace);
         workspace.Add("pooled_keys", checked(heads * keyBlocks * shape.HeadDim), sizeof(float));
+        workspace.Add("fewest", heads * 2, sizeof(int));
         workspace.Add("block_scores", checked(heads * 3 * keyBlocks), sizeof(float));
         workspace.Add("sets", checked(heads * 2 * ((keyBlocks + 63) / 64)), sizeof(ulong));
         workspace.Add("kinds", heads, sizeof(int));

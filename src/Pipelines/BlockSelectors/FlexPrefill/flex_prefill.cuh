@@ -6,7 +6,8 @@
 //   truth[j]                 sum of columns over key block j
 //   estimate[j]              softmax over j of scale mean(window) . mean(K_j)
 //   kind                     1, query-aware, where the Jensen-Shannon distance of truth and estimate is below tau; else 0
-//   vertical                 with n the fewest columns that hold gamma of them: the max(ceil(n / B), least) highest truth[j]
+//   vertical                 with n the fewest columns that hold gamma of them: the max(ceil(n / B), least) highest truth[j];
+//                            `fewest` are the n of columns and slashes, whatever the kind
 //   slash                    the same of slashes: band u is the diagonals [u B, (u + 1) B); a query block visits the key blocks
 //                            that a chosen band crosses
 //   map                      of a query-aware head: attention between block means (block_lists/pooled_rows.cuh), of which the
@@ -17,6 +18,7 @@
 #pragma once
 
 #include <attncompose/block_lists/block_choice.cuh>
+#include <attncompose/block_lists/coverage_count.cuh>
 #include <attncompose/block_lists/pooled_rows.cuh>
 #include <attncompose/block_lists/query_block.cuh>
 #include <attncompose/block_lists/window_map.cuh>
@@ -47,9 +49,75 @@ struct FlexPrefill {
         return map + head * query_blocks_of(problem) * key_blocks_of(problem);
     }
 
+    // A team for the columns of a head, and one for its slashes.
+    struct Cover {
+        static constexpr int kThreads = 1024;
+        static constexpr int kTile = 1;
+        static constexpr bool kWaits = true;
+        using Columns = CoverageCount<const float*>;
+        using Slashes = CoverageCount<typename Map::Slashes>;
+        static constexpr int kTeam = Team::kMostBlocks;
+        static constexpr int kHeldKeys = Columns::Keys::kMost;
+        static constexpr int kSharedBytes = sizeof(typename Columns::Shared);
+        static_assert(sizeof(typename Slashes::Shared) == kSharedBytes && Columns::kThreads == kThreads);
+
+        struct Arguments {
+            const float *columns, *diagonals;
+            float* block_scores;  // [batch, query heads, 3, key blocks]: truth, estimate, bands
+            int* fewest;          // [batch, query heads, 2]: columns and slashes that hold gamma
+            double gamma;
+        };
+
+        static __device__ void run(const Problem& problem, const Rows& source, const Score&, const Arguments& arguments,
+                                   unsigned char* shared) {
+            wait_for_earlier_kernels();
+            const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y) / 2;
+            const long long head = Map::head_of(problem, b, h);
+            const auto rows = source.rows(problem, sequence_of(problem, b), b, h);
+            if (rows.query_count <= 0 || rows.key_count == 0) return;
+            float* truth = arguments.block_scores + head * 3 * key_blocks_of(problem);
+            if (blockIdx.y % 2 == 0) {
+                const float* columns = arguments.columns + head * problem.key_length;
+                cover<Columns>(columns, rows.key_count, arguments.gamma, truth, arguments.fewest + 2 * head, shared);
+            } else {
+                const float* diagonals = arguments.diagonals + head * Map::tiles_of(problem) * Map::kDiagonals;
+                const typename Map::Slashes slashes{diagonals, rows.key_count, Map::window_rows(rows), 0};
+                float* bands = truth + 2 * key_blocks_of(problem);
+                cover<Slashes>(slashes, rows.key_count, arguments.gamma, bands, arguments.fewest + 2 * head + 1, shared);
+            }
+        }
+
+        // Sums of the key blocks that begin in the run of this block, and the count.
+        template <typename Count, typename Scores>
+        static __device__ void cover(const Scores& scores, int count, double gamma, float* sums, int* fewest,
+                                     unsigned char* shared_bytes) {
+            auto& shared = *reinterpret_cast<typename Count::Shared*>(shared_bytes);
+            const Team team = Team::of_block();
+            const Run run(team, count);
+            const int end = divide_up(run.begin + run.count, kBlockKey);
+            for (int j = divide_up(run.begin, kBlockKey) + warp_id(); j < end; j += kThreads / kWarp) {
+                const float sum = block_sum(scores + j * kBlockKey, least(kBlockKey, count - j * kBlockKey));
+                if (lane_id() == 0) sums[j] = sum;
+            }
+            const typename Count::Keys keys(scores, run, shared_bytes + kSharedBytes);
+            const int kept = Count::of(keys, team, gamma, shared);
+            if (team.rank == 0 && threadIdx.x == 0) *fewest = kept;
+        }
+
+        // A whole warp calls it.
+        template <typename Scores>
+        static __device__ float block_sum(const Scores& scores, int count) {
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < kBlockKey; i += kWarp) sum += i + lane_id() < count ? scores[i + lane_id()] : 0;
+            return warp_reduce(sum, Sum{});
+        }
+    };
+
     struct Choose {
         static constexpr int kThreads = 512;
         static constexpr int kTile = 1;
+        static constexpr bool kWaits = true;
         using Choice = BlockChoice<kThreads>;
         using Means = PooledRows<Config, kThreads>;
 
@@ -62,11 +130,12 @@ struct FlexPrefill {
         static constexpr int kSharedBytes = static_cast<int>(sizeof(Shared)) + kMeanBytes;
 
         struct Arguments {
-            const float *columns, *diagonals, *pooled_keys;
-            float* block_scores;           // [batch, query heads, 3, key blocks]: truth, estimate, bands
-            unsigned long long* sets;      // [batch, query heads, 2, words]: vertical blocks, slash bands
-            int* kinds;                    // [batch, query heads]
-            double gamma, tau;
+            const float* pooled_keys;
+            const int* fewest;
+            float* block_scores;
+            unsigned long long* sets;  // [batch, query heads, 2, words]: vertical blocks, slash bands
+            int* kinds;                // [batch, query heads]
+            double tau;
             int min_budget;
         };
 
@@ -77,52 +146,33 @@ struct FlexPrefill {
             const int b = static_cast<int>(blockIdx.z), h = static_cast<int>(blockIdx.y);
             const long long head = Map::head_of(problem, b, h);
             const auto rows = source.rows(problem, sequence_of(problem, b), b, h);
-            if (rows.query_count <= 0 || rows.key_count == 0) return;
-            const int keys = rows.key_count, blocks = divide_up(keys, kBlockKey), window = Map::window_rows(rows);
-            const float* columns = arguments.columns + head * problem.key_length;
-            const float* diagonals = arguments.diagonals + head * Map::tiles_of(problem) * Map::kDiagonals;
-            float* truth = arguments.block_scores + head * 3 * key_blocks_of(problem);
-            float* estimate = truth + key_blocks_of(problem);
-            float* bands = estimate + key_blocks_of(problem);
-            const auto column = [&](int j) { return columns[j]; };
-            const auto slash = [&](int o) { return Map::slash(diagonals, keys, window, o); };
-
-            unsigned finite = 1;
-            for (int j = static_cast<int>(threadIdx.x); j < blocks; j += kThreads) {
-                truth[j] = block_sum(j, keys, column);
-                bands[j] = block_sum(j, keys, slash);
-                finite &= is_finite(truth[j]);
+            const bool is_empty = rows.query_count <= 0 || rows.key_count == 0;
+            const int blocks = divide_up(rows.key_count, kBlockKey), window = Map::window_rows(rows);
+            const float* truth = arguments.block_scores + head * 3 * key_blocks_of(problem);
+            float* estimate = arguments.block_scores + (head * 3 + 1) * key_blocks_of(problem);
+            const float* bands = estimate + key_blocks_of(problem);
+            if (!is_empty) {
+                // Beside `cover`, which let this kernel start when all those before had ended, and writes nothing of this.
+                Means::mean_query(problem, rows, b, h, rows.query_count - window, rows.query_count, scratch, shared.query);
+                Means::map_row(shared.query, arguments.pooled_keys + PoolKeys::place(problem, b, h), blocks, problem.scale,
+                               shared.sums, estimate);
             }
-            finite = block_reduce<kThreads>(finite, reinterpret_cast<unsigned*>(shared.sums),
-                                            [](unsigned a, unsigned b) { return a & b; });
-            if (finite == 0) {
+            wait_for_earlier_kernels();
+            if (is_empty) return;
+            if (!Means::is_finite_row(blocks, shared.sums, truth)) {
                 if (threadIdx.x == 0) arguments.kinds[head] = kEverything;
                 return;
             }
-            Means::mean_query(problem, rows, b, h, rows.query_count - window, rows.query_count, scratch, shared.query);
-            Means::map_row(shared.query, arguments.pooled_keys + PoolKeys::place(problem, b, h), blocks, problem.scale,
-                           shared.sums, estimate);
             const bool aware = static_cast<double>(distance(truth, estimate, blocks, shared.sums)) < arguments.tau;
             if (threadIdx.x == 0) arguments.kinds[head] = aware ? kQueryAware : kVerticalSlash;
-
             unsigned long long* sets = arguments.sets + head * 2 * words_of(problem);
             const int least_blocks = divide_up(arguments.min_budget, kBlockKey);
-            const auto block_score = [&](const float* scores) { return [=](int j) { return scores[j]; }; };
-            int wanted = aware ? 0 : Choice::covering(shared.choice, keys, arguments.gamma, column).kept;
-            wanted = largest(divide_up(wanted, kBlockKey), least_blocks);
-            Cut cut = Choice::highest(shared.choice, blocks, wanted, block_score(truth));
-            Choice::mark(shared.choice, blocks, cut, block_score(truth), sets);
-            wanted = aware ? 0 : Choice::covering(shared.choice, keys, arguments.gamma, slash).kept;
-            wanted = largest(divide_up(wanted, kBlockKey), least_blocks);
-            cut = Choice::highest(shared.choice, blocks, wanted, block_score(bands));
-            Choice::mark(shared.choice, blocks, cut, block_score(bands), sets + words_of(problem));
-        }
-
-        template <typename ScoreOf>
-        static __device__ float block_sum(int block, int count, ScoreOf score) {
-            float sum = 0;
-            for (int i = block * kBlockKey; i < least((block + 1) * kBlockKey, count); i++) sum += score(i);
-            return sum;
+            const auto mark = [&](const float* scores, int fewest, unsigned long long* set) {
+                const int wanted = largest(aware ? 0 : divide_up(fewest, kBlockKey), least_blocks);
+                Choice::mark_highest(shared.choice, blocks, wanted, [=](int j) { return scores[j]; }, set);
+            };
+            mark(truth, arguments.fewest[2 * head], sets);
+            mark(bands, arguments.fewest[2 * head + 1], sets + words_of(problem));
         }
 
         // Jensen-Shannon distance in natural units: the root of the mean divergence of two distributions from their mean.

@@ -30,21 +30,21 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 10: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 1 of 11: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("flexprefill_pool_keys", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(launch.Buffer(this._flexPrefill, "pooled_keys"));
         launch.Run();
 
-        // -- kernel 2 of 10: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 2 of 11: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("flexprefill_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(launch.Buffer(this._flexPrefill, "row_partials"));
         launch.Run();
 
-        // -- kernel 3 of 10: one block a query head ----------------------------------------------------------------
+        // -- kernel 3 of 11: one block a query head ----------------------------------------------------------------
         launch.Begin("flexprefill_row_stats", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
@@ -52,7 +52,7 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "row_stats"));
         launch.Run();
 
-        // -- kernel 4 of 10: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 4 of 11: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("flexprefill_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
@@ -61,22 +61,31 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "diagonals"));
         launch.Run();
 
-        // -- kernel 5 of 10: one block a query head ----------------------------------------------------------------
-        launch.Begin("flexprefill_choose", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 5 of 11: one block a half of a query head ------------------------------------------------------
+        launch.Begin("flexprefill_cover", global::AttnCompose.PhaseScope.QueryHeadHalf);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(launch.Buffer(this._flexPrefill, "columns"));
         launch.Pass(launch.Buffer(this._flexPrefill, "diagonals"));
+        launch.Pass(launch.Buffer(this._flexPrefill, "block_scores"));
+        launch.Pass(launch.Buffer(this._flexPrefill, "fewest"));
+        launch.Pass(this._flexPrefill.Gamma);
+        launch.Run();
+
+        // -- kernel 6 of 11: one block a query head ----------------------------------------------------------------
+        launch.Begin("flexprefill_choose", global::AttnCompose.PhaseScope.QueryHead);
+        launch.Pass(in launch.Problem);
+        launch.PassTensorMaps();
         launch.Pass(launch.Buffer(this._flexPrefill, "pooled_keys"));
+        launch.Pass(launch.Buffer(this._flexPrefill, "fewest"));
         launch.Pass(launch.Buffer(this._flexPrefill, "block_scores"));
         launch.Pass(launch.Buffer(this._flexPrefill, "sets"));
         launch.Pass(launch.Buffer(this._flexPrefill, "kinds"));
-        launch.Pass(this._flexPrefill.Gamma);
         launch.Pass(this._flexPrefill.Tau);
         launch.Pass(this._flexPrefill.MinBudget);
         launch.Run();
 
-        // -- kernel 6 of 10: one block a tile of queries of a query head -------------------------------------------
+        // -- kernel 7 of 11: one block a tile of queries of a query head -------------------------------------------
         launch.Begin("flexprefill_map_rows", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
@@ -85,7 +94,7 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "map"));
         launch.Run();
 
-        // -- kernel 7 of 10: one block a query head ----------------------------------------------------------------
+        // -- kernel 8 of 11: one block a query head ----------------------------------------------------------------
         launch.Begin("flexprefill_cut_map", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
@@ -96,7 +105,7 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._flexPrefill.Gamma);
         launch.Run();
 
-        // -- kernel 8 of 10: one block a tile of queries of a query head -------------------------------------------
+        // -- kernel 9 of 11: one block a tile of queries of a query head -------------------------------------------
         launch.Begin("flexprefill_select", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
@@ -108,7 +117,7 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.BlockList);
         launch.Run();
 
-        // -- kernel 9 of 10: one block a query head ----------------------------------------------------------------
+        // -- kernel 10 of 11: one block a query head ---------------------------------------------------------------
         launch.Begin("flexprefill_order", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
@@ -117,7 +126,7 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._blockSparseAttention, "tile_order"));
         launch.Run();
 
-        // -- kernel 10 of 10: one block a tile of queries of a query head ------------------------------------------
+        // -- kernel 11 of 11: one block a tile of queries of a query head ------------------------------------------
         launch.Begin("flexprefill_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();

@@ -2,10 +2,10 @@
 //
 // pipeline   token-sparse-flexprefill, causal mask
 // stages     1. token selector   TokenCoverage    kernels 1 to 5
-//            2. compress         GatherTokens     kernel 16, row source of kernels 15 and 17
-//            3. block selector   FlexPrefill      kernels 6 to 13, block list of kernels 15 and 17
-//            4. attention kernel BlockSparseAttention kernels 14 and 15 and 17
-//            5. decompress       ScatterTokens    row destination of kernels 15 and 17
+//            2. compress         GatherTokens     kernel 17, row source of kernels 16 and 18
+//            3. block selector   FlexPrefill      kernels 6 to 14, block list of kernels 16 and 18
+//            4. attention kernel BlockSparseAttention kernels 15 and 16 and 18
+//            5. decompress       ScatterTokens    row destination of kernels 16 and 18
 // tensors    query, output [B, Hq, Lq, D]; key, value [B, Hkv, Lk, D]; any strides whose last is 1
 // buffers    row_partials: float2 [batch, query heads, key segments, window]
 //            raw_scores: float [batch, query heads, key length]
@@ -19,6 +19,7 @@
 //            row_stats: float2 [batch, query heads, block of queries]
 //            columns: float [batch, query heads, key length]
 //            diagonals: float [batch, query heads, key tiles, diagonals of a tile]
+//            fewest: int [batch, query heads, 2]
 //            block_scores: float [batch, query heads, 3, key blocks]
 //            sets: unsigned long long [batch, query heads, 2, a bit a key block]
 //            kinds: int [batch, query heads]
@@ -64,7 +65,7 @@ using GatheredRowSource = attn::GatheredTokens<Config>;  // hook: rows of query 
 using Attention = attn::BlockSparseAttention<AttentionConfig, RowSource, Score, RowDestination, Blocks>;
 using GatheredAttention = attn::BlockSparseAttention<AttentionConfig, GatheredRowSource, Score, RowDestination, Blocks>;
 
-// -- kernel 1 of 17: one block a segment of the keys of a key/value head -------------------------------------------
+// -- kernel 1 of 18: one block a segment of the keys of a key/value head -------------------------------------------
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_row_partials_shape = attn::shape_of<Selector::RowPartials>();
 
 extern "C" __global__ void __launch_bounds__(Selector::RowPartials::kThreads, 1)
@@ -74,7 +75,7 @@ token_sparse_flexprefill_row_partials(const __grid_constant__ attn::Problem prob
     Selector::RowPartials::run(problem, Score{}, {.row_partials = row_partials}, shared);
 }
 
-// -- kernel 2 of 17: one block a segment of the keys of a key/value head -------------------------------------------
+// -- kernel 2 of 18: one block a segment of the keys of a key/value head -------------------------------------------
 // separate because column_scores reads row_partials in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_column_scores_shape = attn::shape_of<Selector::ColumnScores>();
 
@@ -88,7 +89,7 @@ token_sparse_flexprefill_column_scores(
     Selector::ColumnScores::run(problem, Score{}, {.row_partials = row_partials, .raw_scores = raw_scores}, shared);
 }
 
-// -- kernel 3 of 17: one block a tile of keys ----------------------------------------------------------------------
+// -- kernel 3 of 18: one block a tile of keys ----------------------------------------------------------------------
 // separate because pool reads raw_scores in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_pool_shape = attn::shape_of<Selector::Pool>();
 
@@ -103,7 +104,7 @@ token_sparse_flexprefill_pool(
     Selector::Pool::run(problem, {.raw_scores = raw_scores, .scores = scores, .mean_scores = mean_scores}, shared);
 }
 
-// -- kernel 4 of 17: one block a sequence --------------------------------------------------------------------------
+// -- kernel 4 of 18: one block a sequence --------------------------------------------------------------------------
 // separate because budget reads mean_scores in other blocks than wrote it (there one a tile of keys)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_budget_shape = attn::shape_of<Selector::Budget>();
 
@@ -119,7 +120,7 @@ token_sparse_flexprefill_budget(
     Selector::Budget::run(problem, {.mean_scores = mean_scores, .budget = budget, .coverage = coverage, .min_tokens = min_tokens}, shared);
 }
 
-// -- kernel 5 of 17: one block a query head ------------------------------------------------------------------------
+// -- kernel 5 of 18: one block a query head ------------------------------------------------------------------------
 // separate because select reads budget in other blocks than wrote it (there one a sequence)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_select_shape = attn::shape_of<Selector::Select>();
 
@@ -134,7 +135,7 @@ token_sparse_flexprefill_select(
     Selector::Select::run(problem, {.scores = scores, .budget = budget, .token_index = token_index}, shared);
 }
 
-// -- kernel 6 of 17: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 6 of 18: one block a tile of keys of a key/value head --------------------------------------------------
 // separate because pool_keys reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_pool_keys_shape = attn::shape_of<BlockSelector::PoolKeys>();
 
@@ -148,7 +149,7 @@ token_sparse_flexprefill_pool_keys(
     BlockSelector::PoolKeys::run(problem, RowSource{.token_index = token_index}, Score{}, {.pooled_keys = pooled_keys}, shared);
 }
 
-// -- kernel 7 of 17: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 7 of 18: one block a tile of keys of a key/value head --------------------------------------------------
 // separate because row_partials reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_row_partials_2_shape = attn::shape_of<BlockSelector::RowPartials>();
 
@@ -162,7 +163,7 @@ token_sparse_flexprefill_row_partials_2(
     BlockSelector::RowPartials::run(problem, RowSource{.token_index = token_index}, Score{}, {.row_partials = row_partials_2}, shared);
 }
 
-// -- kernel 8 of 17: one block a query head ------------------------------------------------------------------------
+// -- kernel 8 of 18: one block a query head ------------------------------------------------------------------------
 // separate because row_stats reads row_partials_2 in other blocks than wrote it (there one a tile of keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_row_stats_shape = attn::shape_of<BlockSelector::RowStats>();
 
@@ -177,7 +178,7 @@ token_sparse_flexprefill_row_stats(
     BlockSelector::RowStats::run(problem, RowSource{.token_index = token_index}, Score{}, {.row_partials = row_partials_2, .row_stats = row_stats}, shared);
 }
 
-// -- kernel 9 of 17: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 9 of 18: one block a tile of keys of a key/value head --------------------------------------------------
 // separate because sums reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_sums_shape = attn::shape_of<BlockSelector::Sums>();
 
@@ -193,29 +194,45 @@ token_sparse_flexprefill_sums(
     BlockSelector::Sums::run(problem, RowSource{.token_index = token_index}, Score{}, {.row_stats = row_stats, .columns = columns, .diagonals = diagonals}, shared);
 }
 
-// -- kernel 10 of 17: one block a query head -----------------------------------------------------------------------
-// separate because choose reads columns in other blocks than wrote it (there one a tile of keys of a key/value head)
+// -- kernel 10 of 18: one block a half of a query head -------------------------------------------------------------
+// separate because cover reads columns in other blocks than wrote it (there one a tile of keys of a key/value head)
+extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_cover_shape = attn::shape_of<BlockSelector::Cover>();
+
+extern "C" __global__ void __launch_bounds__(BlockSelector::Cover::kThreads, 1)
+token_sparse_flexprefill_cover(
+    const __grid_constant__ attn::Problem problem,
+    const attn::TokenIndex token_index,
+    const float* columns,
+    const float* diagonals,
+    float* block_scores,
+    int* fewest,
+    const double gamma) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    // block selector: sums of blocks, and how few columns and diagonals hold Gamma: mass-weighted radix descents in integers
+    BlockSelector::Cover::run(problem, RowSource{.token_index = token_index}, Score{}, {.columns = columns, .diagonals = diagonals, .block_scores = block_scores, .fewest = fewest, .gamma = gamma}, shared);
+}
+
+// -- kernel 11 of 18: one block a query head -----------------------------------------------------------------------
+// separate because choose reads fewest in other blocks than wrote it (there one a half of a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_choose_shape = attn::shape_of<BlockSelector::Choose>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::Choose::kThreads, 1)
 token_sparse_flexprefill_choose(
     const __grid_constant__ attn::Problem problem,
     const attn::TokenIndex token_index,
-    const float* columns,
-    const float* diagonals,
     const float* pooled_keys,
+    const int* fewest,
     float* block_scores,
     unsigned long long* sets,
     int* kinds,
-    const double gamma,
     const double tau,
     const int min_budget) {
     extern __shared__ __align__(1024) unsigned char shared[];
     // block selector: the head's kind, and the vertical blocks and bands of diagonals that cover Gamma
-    BlockSelector::Choose::run(problem, RowSource{.token_index = token_index}, Score{}, {.columns = columns, .diagonals = diagonals, .pooled_keys = pooled_keys, .block_scores = block_scores, .sets = sets, .kinds = kinds, .gamma = gamma, .tau = tau, .min_budget = min_budget}, shared);
+    BlockSelector::Choose::run(problem, RowSource{.token_index = token_index}, Score{}, {.pooled_keys = pooled_keys, .fewest = fewest, .block_scores = block_scores, .sets = sets, .kinds = kinds, .tau = tau, .min_budget = min_budget}, shared);
 }
 
-// -- kernel 11 of 17: one block a tile of queries of a query head --------------------------------------------------
+// -- kernel 12 of 18: one block a tile of queries of a query head --------------------------------------------------
 // separate because map_rows reads kinds in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_map_rows_shape = attn::shape_of<BlockSelector::MapRows>();
 
@@ -231,7 +248,7 @@ token_sparse_flexprefill_map_rows(
     BlockSelector::MapRows::run(problem, RowSource{.token_index = token_index}, Score{}, {.kinds = kinds, .pooled_keys = pooled_keys, .map = map}, shared);
 }
 
-// -- kernel 12 of 17: one block a query head -----------------------------------------------------------------------
+// -- kernel 13 of 18: one block a query head -----------------------------------------------------------------------
 // separate because cut_map reads map in other blocks than wrote it (there one a tile of queries of a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_cut_map_shape = attn::shape_of<BlockSelector::CutMap>();
 
@@ -249,7 +266,7 @@ token_sparse_flexprefill_cut_map(
     BlockSelector::CutMap::run(problem, RowSource{.token_index = token_index}, Score{}, {.kinds = kinds, .map = map, .map_cuts = map_cuts, .map_ties = map_ties, .gamma = gamma}, shared);
 }
 
-// -- kernel 13 of 17: one block a tile of queries of a query head --------------------------------------------------
+// -- kernel 14 of 18: one block a tile of queries of a query head --------------------------------------------------
 // separate because select reads map_cuts in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_select_2_shape = attn::shape_of<BlockSelector::Select>();
 
@@ -268,7 +285,7 @@ token_sparse_flexprefill_select_2(
     BlockSelector::Select::run(problem, RowSource{.token_index = token_index}, Score{}, {.kinds = kinds, .sets = sets, .map = map, .map_cuts = map_cuts, .map_ties = map_ties, .block_list = block_list}, shared);
 }
 
-// -- kernel 14 of 17: one block a query head -----------------------------------------------------------------------
+// -- kernel 15 of 18: one block a query head -----------------------------------------------------------------------
 // separate because order reads block_list in other blocks than wrote it (there one a tile of queries of a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_order_shape = attn::shape_of<Attention::Order>();
 
@@ -284,7 +301,7 @@ token_sparse_flexprefill_order(
     Attention::Order::run(problem, RowSource{.token_index = token_index}, Blocks{.block_list = block_list}, {.tile_lengths = tile_lengths, .tile_order = tile_order}, shared);
 }
 
-// -- kernel 15 of 17: one block a tile of queries of a query head --------------------------------------------------
+// -- kernel 16 of 18: one block a tile of queries of a query head --------------------------------------------------
 // launched below the gather length, and without a copy engine
 // separate because attend reads tile_order in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_attend_shape = attn::shape_of<Attention::Attend>();
@@ -300,7 +317,7 @@ token_sparse_flexprefill_attend(
     Attention::Attend::run(problem, RowSource{.token_index = token_index}, Score{}, RowDestination{.token_index = token_index}, Blocks{.block_list = block_list}, {.tile_order = tile_order}, shared);
 }
 
-// -- kernel 16 of 17: one block a tile of keys of a query head -----------------------------------------------------
+// -- kernel 17 of 18: one block a tile of keys of a query head -----------------------------------------------------
 // launched from the gather length on with a copy engine, for some heads at a time
 // separate because gather reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_gather_shape = attn::shape_of<RowSource::Gather>();
@@ -317,7 +334,7 @@ token_sparse_flexprefill_gather(
     RowSource::Gather::run(problem, {.heads = heads, .token_index = token_index, .gathered_key = gathered_key, .gathered_value = gathered_value}, shared);
 }
 
-// -- kernel 17 of 17: one block a tile of queries of a query head --------------------------------------------------
+// -- kernel 18 of 18: one block a tile of queries of a query head --------------------------------------------------
 // launched from the gather length on with a copy engine, for some heads at a time
 // separate because attend reads gathered_key in other blocks than wrote it (there one a tile of keys of a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_attend_gathered_shape = attn::shape_of<GatheredAttention::Attend>();

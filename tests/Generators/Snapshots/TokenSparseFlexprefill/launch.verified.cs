@@ -33,20 +33,20 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 17: one block a segment of the keys of a key/value head -----------------------------------
+        // -- kernel 1 of 18: one block a segment of the keys of a key/value head -----------------------------------
         launch.Begin("token_sparse_flexprefill_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Run();
 
-        // -- kernel 2 of 17: one block a segment of the keys of a key/value head -----------------------------------
+        // -- kernel 2 of 18: one block a segment of the keys of a key/value head -----------------------------------
         launch.Begin("token_sparse_flexprefill_column_scores", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "row_partials"));
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
         launch.Run();
 
-        // -- kernel 3 of 17: one block a tile of keys --------------------------------------------------------------
+        // -- kernel 3 of 18: one block a tile of keys --------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_pool", global::AttnCompose.PhaseScope.KeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "raw_scores"));
@@ -54,7 +54,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
         launch.Run();
 
-        // -- kernel 4 of 17: one block a sequence ------------------------------------------------------------------
+        // -- kernel 4 of 18: one block a sequence ------------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_budget", global::AttnCompose.PhaseScope.Sequence);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "mean_scores"));
@@ -63,7 +63,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._tokenCoverage.MinTokens);
         launch.Run();
 
-        // -- kernel 5 of 17: one block a query head ----------------------------------------------------------------
+        // -- kernel 5 of 18: one block a query head ----------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_select", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(launch.Buffer(this._tokenCoverage, "scores"));
@@ -71,21 +71,21 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.TokenIndex);
         launch.Run();
 
-        // -- kernel 6 of 17: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 6 of 18: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_pool_keys", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "pooled_keys"));
         launch.Run();
 
-        // -- kernel 7 of 17: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 7 of 18: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_row_partials_2", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "row_partials"));
         launch.Run();
 
-        // -- kernel 8 of 17: one block a query head ----------------------------------------------------------------
+        // -- kernel 8 of 18: one block a query head ----------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_row_stats", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -93,7 +93,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "row_stats"));
         launch.Run();
 
-        // -- kernel 9 of 17: one block a tile of keys of a key/value head ------------------------------------------
+        // -- kernel 9 of 18: one block a tile of keys of a key/value head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -102,22 +102,31 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "diagonals"));
         launch.Run();
 
-        // -- kernel 10 of 17: one block a query head ---------------------------------------------------------------
-        launch.Begin("token_sparse_flexprefill_choose", global::AttnCompose.PhaseScope.QueryHead);
+        // -- kernel 10 of 18: one block a half of a query head -----------------------------------------------------
+        launch.Begin("token_sparse_flexprefill_cover", global::AttnCompose.PhaseScope.QueryHeadHalf);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "columns"));
         launch.Pass(launch.Buffer(this._flexPrefill, "diagonals"));
+        launch.Pass(launch.Buffer(this._flexPrefill, "block_scores"));
+        launch.Pass(launch.Buffer(this._flexPrefill, "fewest"));
+        launch.Pass(this._flexPrefill.Gamma);
+        launch.Run();
+
+        // -- kernel 11 of 18: one block a query head ---------------------------------------------------------------
+        launch.Begin("token_sparse_flexprefill_choose", global::AttnCompose.PhaseScope.QueryHead);
+        launch.Pass(in launch.Problem);
+        launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "pooled_keys"));
+        launch.Pass(launch.Buffer(this._flexPrefill, "fewest"));
         launch.Pass(launch.Buffer(this._flexPrefill, "block_scores"));
         launch.Pass(launch.Buffer(this._flexPrefill, "sets"));
         launch.Pass(launch.Buffer(this._flexPrefill, "kinds"));
-        launch.Pass(this._flexPrefill.Gamma);
         launch.Pass(this._flexPrefill.Tau);
         launch.Pass(this._flexPrefill.MinBudget);
         launch.Run();
 
-        // -- kernel 11 of 17: one block a tile of queries of a query head ------------------------------------------
+        // -- kernel 12 of 18: one block a tile of queries of a query head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_map_rows", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -126,7 +135,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "map"));
         launch.Run();
 
-        // -- kernel 12 of 17: one block a query head ---------------------------------------------------------------
+        // -- kernel 13 of 18: one block a query head ---------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_cut_map", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -137,7 +146,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(this._flexPrefill.Gamma);
         launch.Run();
 
-        // -- kernel 13 of 17: one block a tile of queries of a query head ------------------------------------------
+        // -- kernel 14 of 18: one block a tile of queries of a query head ------------------------------------------
         launch.Begin("token_sparse_flexprefill_select_2", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -149,7 +158,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.BlockList);
         launch.Run();
 
-        // -- kernel 14 of 17: one block a query head ---------------------------------------------------------------
+        // -- kernel 15 of 18: one block a query head ---------------------------------------------------------------
         launch.Begin("token_sparse_flexprefill_order", global::AttnCompose.PhaseScope.QueryHead);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
@@ -160,7 +169,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
 
         if (!launch.GathersAhead)
         {
-            // -- kernel 15 of 17: one block a tile of queries of a query head --------------------------------------
+            // -- kernel 16 of 18: one block a tile of queries of a query head --------------------------------------
             launch.Begin("token_sparse_flexprefill_attend", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
             launch.Pass(in launch.Problem);
             launch.Pass(in launch.TokenIndex);
@@ -171,7 +180,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
 
         while (launch.NextHeads())
         {
-            // -- kernel 16 of 17: one block a tile of keys of a query head -----------------------------------------
+            // -- kernel 17 of 18: one block a tile of keys of a query head -----------------------------------------
             launch.Begin("token_sparse_flexprefill_gather", global::AttnCompose.PhaseScope.QueryHeadKeyTile);
             launch.Pass(in launch.Problem);
             launch.Pass(in launch.Heads);
@@ -180,7 +189,7 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
             launch.Pass(launch.Buffer(this._gatherTokens, "gathered_value"));
             launch.Run();
 
-            // -- kernel 17 of 17: one block a tile of queries of a query head --------------------------------------
+            // -- kernel 18 of 18: one block a tile of queries of a query head --------------------------------------
             launch.Begin("token_sparse_flexprefill_attend_gathered", global::AttnCompose.PhaseScope.QueryHeadQueryTile);
             launch.Pass(in launch.Problem);
             launch.Pass(in launch.Heads);

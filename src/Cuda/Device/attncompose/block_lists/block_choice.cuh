@@ -49,10 +49,13 @@ struct BlockChoice {
     using Counts = KeyDescent<unsigned, kThreads>;
     using Masses = KeyDescent<unsigned long long, kThreads>;
 
+    static constexpr int kFew = kThreads;  // scores that are ranked without a descent, one a thread
+
     struct Shared {
         union {
             typename Counts::Shared counts;
             typename Masses::Shared masses;
+            uint4 few[kFew / 4];  // keys
         };
         unsigned long long sums[kWarps];
         int above[kWarps], tied[kWarps];
@@ -144,12 +147,18 @@ struct BlockChoice {
     // Bit i of the words says whether score i is kept; every word that holds one of the `count` bits is written.
     template <typename ScoreOf>
     static __device__ void mark(Shared& shared, int count, Cut cut, ScoreOf score, unsigned long long* words) {
-        auto* halves = reinterpret_cast<unsigned*>(words);
         walk(shared, count, cut, score, [&](int first, unsigned mask, int) {
-            if (lane_id() != 0) return;
-            halves[first / 32] = mask;
-            if (first % 64 == 0 && first + 32 >= count) halves[first / 32 + 1] = 0;
+            if (lane_id() == 0) write_half(words, first / 32, mask, count);
         });
+    }
+
+    // The same for the `wanted` highest scores.
+    template <typename ScoreOf>
+    static __device__ void mark_highest(Shared& shared, int count, int wanted, ScoreOf score, unsigned long long* words) {
+        if (count <= kFew)
+            mark_few(shared, count, wanted, score, words);
+        else
+            mark(shared, count, highest(shared, count, wanted, score), score, words);
     }
 
     // The kept scores' indices, ascending.
@@ -158,6 +167,36 @@ struct BlockChoice {
         walk(shared, count, cut, score, [&](int first, unsigned mask, int before) {
             if (mask >> lane_id() & 1) indices[before + __popc(mask & ((1u << lane_id()) - 1))] = first + lane_id();
         });
+    }
+
+  private:
+    // Each thread has a score, and counts those that come before it: four passes of a descent take longer.
+    template <typename ScoreOf>
+    static __device__ void mark_few(Shared& shared, int count, int wanted, ScoreOf score, unsigned long long* words) {
+        const int own = static_cast<int>(threadIdx.x);
+        const unsigned key = own < count ? rank_key(score(own)) : 0;
+        __syncthreads();  // an earlier use of the keys is over
+        reinterpret_cast<unsigned*>(shared.few)[own] = key;
+        __syncthreads();
+        if (warp_id() * kWarp >= count) return;
+        int before = 0;
+#pragma unroll 4
+        for (int i = 0; i < count; i += 4) {  // those past the end, 0, come before none
+            const uint4 quad = shared.few[i / 4];
+            before += quad.x + (i < own) > key;  // the lower index, where they are equal
+            before += quad.y + (i + 1 < own) > key;
+            before += quad.z + (i + 2 < own) > key;
+            before += quad.w + (i + 3 < own) > key;
+        }
+        const unsigned kept = __ballot_sync(kAllLanes, own < count && before < wanted);
+        if (lane_id() == 0) write_half(words, warp_id(), kept, count);
+    }
+
+    // Bits [32 half, 32 half + 32) of the words, and zeroes for the rest of a word where there are no more of `count` bits.
+    static __device__ void write_half(unsigned long long* words, int half, unsigned bits, int count) {
+        auto* halves = reinterpret_cast<unsigned*>(words);
+        halves[half] = bits;
+        if (half % 2 == 0 && half * 32 + 32 >= count) halves[half + 1] = 0;
     }
 };
 

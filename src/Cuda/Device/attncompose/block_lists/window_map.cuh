@@ -7,10 +7,11 @@
 //   slashes[o]    mean over r of P[r][d_r - o]
 //
 // Two passes over the keys, because a probability needs the whole row's sum. A tile of T keys meets w + T - 1 diagonals; it
-// writes its share of each, and slash() adds the shares of the tiles that one diagonal crosses. All sums have a fixed order.
+// writes its share of each, and slash() adds the shares of the tiles that one diagonal crosses. A warp sums the strips of 16
+// rows that it walks (window_walk.cuh) by itself; then the strips are added. All sums have a fixed order.
 #pragma once
 
-#include <attncompose/attention/hooks.cuh>
+#include <attncompose/block_lists/window_walk.cuh>
 #include <attncompose/selection/block_reduce.cuh>
 
 namespace attn {
@@ -18,147 +19,23 @@ namespace attn {
 // Config: kHeadDim, Element. Rows and Score are the hooks of the attention loop.
 template <typename Config, int kWindowRows, typename Rows, typename Score>
 struct WindowMap {
-    using Element = typename Config::Element;
-    static constexpr int kHeadDim = Config::kHeadDim;
-    static constexpr int kDim = kPaddedDim<kHeadDim>;
-    static constexpr int kWindow = kWindowRows;
-    static_assert(kWindow >= 1 && kWindow <= 128);
-
-    // Each warp has 16 rows; as many warps as the window has work for, and as the 99 KB of shared memory that every chip from
-    // sm_80 has allow.
-    static constexpr int kWarps = least(divide_up(kWindow, 16), kDim <= 128 ? 8 : 4);
-    static constexpr int kRows = kWarps * 16;
-    static constexpr int kThreads = kWarps * kWarp;
-    static constexpr int kKeyTile = kDim <= 128 ? 128 : 64;
+    using Walk = WindowWalk<Config, kWindowRows, Rows, Score>;
+    using Job = typename Walk::Job;
+    using Operands = typename Walk::Operands;
+    using Fragment = typename Walk::Fragment;
+    using HeadRowsOf = typename Walk::HeadRowsOf;
+    static constexpr int kWindow = kWindowRows, kWarps = Walk::kWarps, kThreads = Walk::kThreads;
+    static constexpr int kStripRows = Walk::kStripRows, kStrips = Walk::kStrips;
+    static constexpr int kKeyTile = Walk::kKeyTile, kColumns = Walk::kColumns, kTileBytes = Walk::kTileBytes;
     static constexpr int kDiagonals = 128 + kKeyTile;  // that a tile of the longest window meets, and one to spare
 
-    static constexpr int kColumns = 32;           // keys that are multiplied at a time
-    static constexpr int kStride = kColumns + 1;  // of a slab of probabilities: diagonals read different banks
-
-    using QueryTile = Tile<kRows, kDim>;
-    using KeyTile = Tile<kKeyTile, kDim>;
-    static constexpr int kTileBytes = QueryTile::kBytes + KeyTile::kBytes;
-    using Fragment = float[1][kColumns / 8][4];
-    using HeadRowsOf = HeadRows<Rows::kIndexed>;
-
-    static __device__ int window_rows(const HeadRowsOf& rows) { return least(kWindow, rows.query_count); }
+    static __device__ int window_rows(const HeadRowsOf& rows) { return Walk::window_rows(rows); }
 
     static __device__ long long head_of(const Problem& problem, int b, int h) {
         return static_cast<long long>(b) * problem.query_heads + h;
     }
 
     static __device__ int tiles_of(const Problem& problem) { return divide_up(problem.key_length, kKeyTile); }
-
-    // One tile of keys against the window rows of the query heads that share it.
-    struct Walk {
-        const Problem& problem;
-        const Rows& source;
-        const Score& score;
-        int b, g, key_begin;
-        unsigned shared;
-
-        __device__ Walk(const Problem& problem, const Rows& source, const Score& score, unsigned char* shared)
-            : problem(problem),
-              source(source),
-              score(score),
-              b(static_cast<int>(blockIdx.z)),
-              g(static_cast<int>(blockIdx.y)),
-              key_begin(static_cast<int>(blockIdx.x) * kKeyTile),
-              shared(ptx::shared_address(shared)) {}
-
-        __device__ QueryTile query_tile() const { return {shared}; }
-        __device__ KeyTile key_tile() const { return {shared + QueryTile::kBytes}; }
-
-        __device__ int window_row(int row_begin, int half) const {
-            return row_begin + warp_id() * 16 + 8 * half + lane_id() / 4;
-        }
-
-        // visit(h, rows) for each head that has a key in the tile and a query, its keys loaded.
-        template <typename Visit>
-        __device__ void for_each_head(Visit visit) const {
-            const int group = problem.query_heads / problem.key_value_heads;
-            const Sequence sequence = sequence_of(problem, b);
-            bool loaded = false;
-            for (int h = g * group; h < (g + 1) * group; h++) {
-                const HeadRowsOf rows = source.rows(problem, sequence, b, h);
-                if (key_begin >= rows.key_count || rows.query_count <= 0) continue;
-                if (!loaded) load_keys(rows);
-                loaded = !Rows::kIndexed;  // heads of a group that choose for themselves have keys of their own
-                visit(h, rows);
-            }
-        }
-
-        __device__ void load_keys(const HeadRowsOf& rows) const {
-            const auto* base = static_cast<const unsigned char*>(problem.key);
-            const long long head = problem.key_strides.at(b, g);
-            __syncthreads();  // the last key tile has been read
-            key_tile().template load_async<kHeadDim, kThreads>(base, [&](int row) -> const unsigned char* {
-                const int j = key_begin + row;
-                if (j >= rows.key_count) return nullptr;
-                const long long offset = head + rows.key_position(j) * problem.key_strides.row;
-                return base + offset * static_cast<long long>(sizeof(Element));
-            });
-            ptx::commit_copies();  // complete when load_queries() has waited
-        }
-
-        // Window rows [row_begin, row_begin + kRows) of a head.
-        __device__ void load_queries(int h, const HeadRowsOf& rows, int row_begin) const {
-            const int window = window_rows(rows);
-            const auto* base = static_cast<const unsigned char*>(problem.query);
-            const long long head = problem.query_strides.at(b, h);
-            __syncthreads();  // the last query tile has been read
-            query_tile().template load_async<kHeadDim, kThreads>(base, [&](int row) -> const unsigned char* {
-                const int r = row_begin + row;
-                if (r >= window) return nullptr;
-                const int i = rows.query_row(rows.query_count - window + r);
-                return base + (head + i * problem.query_strides.row) * static_cast<long long>(sizeof(Element));
-            });
-            ptx::commit_copies();
-            ptx::wait_for_copies<0>();
-            __syncthreads();
-        }
-
-        // Scores in base 2 of those rows against the tile's keys [column_begin, column_begin + kColumns); -inf where a row does
-        // not see a key.
-        __device__ void scores(int h, const HeadRowsOf& rows, int row_begin, int column_begin, Fragment& s) const {
-            using Columns = attn::Tile<kColumns, kDim>;
-            const Columns columns{key_tile().base + static_cast<unsigned>(column_begin * KeyTile::kRowBytes)};
-#pragma unroll
-            for (int n = 0; n < kColumns / 8; n++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) s[0][n][e] = 0;
-            multiply_transposed<Element, 1, kColumns>(s, query_tile(), warp_id() * 16, columns);
-
-            const int window = window_rows(rows);
-            const float factor = problem.scale * (Score::kIdentity ? kLog2E : 1.0f);
-            const int first_column = ptx::recomputed(key_begin + column_begin + 2 * (lane_id() % 4));
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                const int r = window_row(row_begin, half);
-                const int last = r < window ? rows.key_count - window + r : -1;
-                ScorePosition at{b, h, g};
-                if constexpr (!Score::kIdentity)
-                    if (last >= 0) at.query = rows.first_query + rows.query_row(rows.query_count - window + r);
-#pragma unroll
-                for (int n = 0; n < kColumns / 8; n++) {
-#pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        float& value = s[0][n][2 * half + e];
-                        const int j = first_column + 8 * n + e;
-                        if (j > last) {
-                            value = -kInfinity;
-                        } else {
-                            value *= factor;
-                            if constexpr (!Score::kIdentity) {
-                                at.set_key(rows.key_position(j));
-                                value = score.apply(value, at) * kLog2E;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    };
 
     // For each window row the largest score of one tile of keys, and the sum of 2^(score - largest).
     struct RowPartials {
@@ -173,25 +50,21 @@ struct WindowMap {
         static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Arguments& arguments,
                                    unsigned char* shared) {
             const Walk walk(problem, source, score, shared);
-            walk.for_each_head([&](int h, const HeadRowsOf& rows) {
-                const int window = window_rows(rows);
-                const long long tile = head_of(problem, walk.b, h) * tiles_of(problem) + blockIdx.x;
-                float2* to = arguments.row_partials + tile * kWindow;
-                for (int row_begin = 0; row_begin < window; row_begin += kRows) {
-                    walk.load_queries(h, rows, row_begin);
-                    float2 partials[2] = {make_float2(-kInfinity, 0), make_float2(-kInfinity, 0)};
+            walk.for_each_job([&](const Job& job, const Operands& operands) {
+                float2 partials[2] = {make_float2(-kInfinity, 0), make_float2(-kInfinity, 0)};
 #pragma unroll 1
-                    for (int column = 0; column < kKeyTile; column += kColumns) {
-                        Fragment s;
-                        walk.scores(h, rows, row_begin, column, s);
-                        add(s, partials);
-                    }
+                for (int column = 0; column < kKeyTile; column += kColumns) {
+                    Fragment s;
+                    walk.scores(job, operands, column, s);
+                    add(s, partials);
+                }
+                const long long tile = head_of(problem, walk.b, job.h) * tiles_of(problem) + blockIdx.x;
+                float2* to = arguments.row_partials + tile * kWindow;
 #pragma unroll
-                    for (int half = 0; half < 2; half++) {
-                        const float sum = row_sum(partials[half].y);
-                        const int r = walk.window_row(row_begin, half);
-                        if (lane_id() % 4 == 0 && r < window) to[r] = make_float2(partials[half].x, sum);
-                    }
+                for (int half = 0; half < 2; half++) {
+                    const float sum = row_sum(partials[half].y);
+                    const int r = job.row(half);
+                    if (lane_id() % 4 == 0 && r < window_rows(job.rows)) to[r] = make_float2(partials[half].x, sum);
                 }
             });
         }
@@ -203,13 +76,13 @@ struct WindowMap {
                 float highest = partials[half].x;
 #pragma unroll
                 for (int n = 0; n < kColumns / 8; n++)
-                    highest = fmaxf(highest, fmaxf(s[0][n][2 * half], s[0][n][2 * half + 1]));
+                    highest = fmaxf(highest, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
                 highest = row_max(highest);
                 const float origin = highest == -kInfinity ? 0 : highest;
                 float sum = partials[half].y * ptx::exp2(partials[half].x - origin);
 #pragma unroll
                 for (int n = 0; n < kColumns / 8; n++)
-                    sum += ptx::exp2(s[0][n][2 * half] - origin) + ptx::exp2(s[0][n][2 * half + 1] - origin);
+                    sum += ptx::exp2(s[n][2 * half] - origin) + ptx::exp2(s[n][2 * half + 1] - origin);
                 partials[half] = make_float2(highest, sum);
             }
         }
@@ -259,92 +132,141 @@ struct WindowMap {
     struct Sums {
         static constexpr int kThreads = WindowMap::kThreads;
         static constexpr int kTile = kKeyTile;
-        static constexpr int kSharedBytes =
-            kTileBytes + (kRows * kStride + kKeyTile + kDiagonals) * static_cast<int>(sizeof(float));
+        static constexpr int kStride = 40;  // of a slab of probabilities: pairs are stored to different banks
+        static constexpr int kStripDiagonals = kStripRows + kKeyTile;  // that a strip meets, and one to spare
+
+        struct Slabs {
+            float slab[kWarps][kStripRows * kStride];
+            float columns[kStrips][kKeyTile];
+            float diagonals[kStrips][kStripDiagonals];  // row of the strip - column of the tile + kKeyTile - 1
+        };
+        static constexpr int kSharedBytes = kTileBytes + static_cast<int>(sizeof(Slabs));
         static_assert(kSharedBytes <= 99 * 1024);
 
         struct Arguments {
             const float2* row_stats;
             float* columns;    // [batch, query heads, key length]
-            float* diagonals;  // [batch, query heads, key tiles, kDiagonals]
+            float* diagonals;  // [batch, query heads, key tiles, kDiagonals]: r - c + kKeyTile - 1, c the column of the tile
         };
 
         static __device__ void run(const Problem& problem, const Rows& source, const Score& score, const Arguments& arguments,
                                    unsigned char* shared) {
-            auto* slab = reinterpret_cast<float*>(shared + kTileBytes);  // [kRows, kStride]
-            float* columns = slab + kRows * kStride;                     // [kKeyTile]
-            float* diagonals = columns + kKeyTile;                       // [kDiagonals]: r - c + kKeyTile - 1, c the column
+            auto& slabs = *reinterpret_cast<Slabs*>(shared + kTileBytes);
             const Walk walk(problem, source, score, shared);
-            walk.for_each_head([&](int h, const HeadRowsOf& rows) {
-                const int window = window_rows(rows);
-                const long long head = head_of(problem, walk.b, h);
-                __syncthreads();  // the sums of the last head have been read
-                for (int i = static_cast<int>(threadIdx.x); i < kKeyTile + kDiagonals; i += kThreads) columns[i] = 0;
-                for (int row_begin = 0; row_begin < window; row_begin += kRows) {
-                    walk.load_queries(h, rows, row_begin);
-                    float2 stats[2];
+            walk.for_each_job([&](const Job& job, const Operands& operands) {
+                const int window = window_rows(job.rows);
+                const long long head = head_of(problem, walk.b, job.h);
+                float2 stats[2];
 #pragma unroll
-                    for (int half = 0; half < 2; half++) {
-                        const int r = walk.window_row(row_begin, half);
-                        stats[half] = r < window ? arguments.row_stats[head * kWindow + r] : make_float2(0, 0);
-                    }
-#pragma unroll 1
-                    for (int column = 0; column < kKeyTile; column += kColumns) {
-                        Fragment s;
-                        walk.scores(h, rows, row_begin, column, s);
-                        store(s, stats, slab);
-                        __syncthreads();
-                        add(slab, columns + column, diagonals + row_begin - column + kKeyTile - 1);
-                        __syncthreads();
-                    }
+                for (int half = 0; half < 2; half++) {
+                    const int r = job.row(half);
+                    stats[half] = r < window ? arguments.row_stats[head * kWindow + r] : make_float2(0, 0);
                 }
-                for (int i = static_cast<int>(threadIdx.x); i < kKeyTile; i += kThreads)
-                    if (walk.key_begin + i < rows.key_count)
-                        arguments.columns[head * problem.key_length + walk.key_begin + i] = columns[i];
-                float* to = arguments.diagonals + (head * tiles_of(problem) + blockIdx.x) * kDiagonals;
-                for (int i = static_cast<int>(threadIdx.x); i < kDiagonals; i += kThreads) to[i] = diagonals[i];
+                float* slab = slabs.slab[warp_id()];
+                float* diagonals = slabs.diagonals[job.strip()];
+                for (int i = lane_id(); i < kStripDiagonals; i += kWarp) diagonals[i] = 0;
+#pragma unroll 1
+                for (int column = 0; column < kKeyTile; column += kColumns) {
+                    Fragment s;
+                    walk.scores(job, operands, column, s);
+                    store(s, stats, slab);
+                    __syncwarp();
+                    slabs.columns[job.strip()][column + lane_id()] = column_sum(slab);
+                    add_diagonals(slab, diagonals + kKeyTile - 1 - column);
+                    __syncwarp();
+                }
+                if (!job.is_last_of_head()) return;
+                __syncthreads();
+                const int strips = divide_up(window, kStripRows);
+                float* to = arguments.columns + head * problem.key_length + walk.key_begin;
+                for (int c = static_cast<int>(threadIdx.x); c < kKeyTile; c += kThreads)
+                    if (walk.key_begin + c < job.rows.key_count) to[c] = column_of(slabs, strips, c);
+                to = arguments.diagonals + (head * tiles_of(problem) + blockIdx.x) * kDiagonals;
+                for (int i = static_cast<int>(threadIdx.x); i < kDiagonals; i += kThreads) to[i] = diagonal_of(slabs, strips, i);
             });
         }
 
         static __device__ void store(const Fragment& s, const float2 (&stats)[2], float* slab) {
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                float* row = slab + (warp_id() * 16 + 8 * half + lane_id() / 4) * kStride + 2 * (lane_id() % 4);
+                float* row = slab + (8 * half + lane_id() / 4) * kStride + 2 * (lane_id() % 4);
 #pragma unroll
-                for (int n = 0; n < kColumns / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++)
-                        row[8 * n + e] = ptx::exp2(s[0][n][2 * half + e] - stats[half].x) * stats[half].y;
-            }
-        }
-
-        // A thread owns a column or a diagonal of the slab.
-        static __device__ void add(const float* slab, float* columns, float* diagonals) {
-            for (int i = static_cast<int>(threadIdx.x); i < kColumns + kRows + kColumns - 1; i += kThreads) {
-                float sum = 0;
-                if (i < kColumns) {
-                    for (int row = 0; row < kRows; row++) sum += slab[row * kStride + i];
-                    columns[i] += sum;
-                } else {
-                    const int diagonal = i - 2 * kColumns + 1;  // row less column
-                    const int end = least(kColumns, kRows - diagonal);
-                    for (int c = largest(0, -diagonal); c < end; c++) sum += slab[(c + diagonal) * kStride + c];
-                    diagonals[diagonal] += sum;
+                for (int n = 0; n < kColumns / 8; n++) {
+                    const float2 p = make_float2(ptx::exp2(s[n][2 * half] - stats[half].x) * stats[half].y,
+                                                 ptx::exp2(s[n][2 * half + 1] - stats[half].x) * stats[half].y);
+                    *reinterpret_cast<float2*>(row + 8 * n) = p;
                 }
             }
         }
+
+        // A lane owns a column of the slab,
+        static_assert(kColumns == kWarp);
+        static __device__ float column_sum(const float* slab) {
+            float sum = 0;
+#pragma unroll
+            for (int row = 0; row < kStripRows; row++) sum += slab[row * kStride + lane_id()];
+            return sum;
+        }
+
+        // and the diagonals (row less column) lane - 31, where columns end at the diagonal, and lane + 1, where they begin there.
+        static __device__ void add_diagonals(const float* slab, float* diagonals) {
+            const int lane = ptx::recomputed(lane_id());
+            float lower = 0, upper = 0;
+#pragma unroll 8
+            for (int row = 0; row < kStripRows; row++) {
+                const int lower_column = row - (lane - (kColumns - 1)), upper_column = row - (lane + 1);
+                if (lower_column < kColumns) lower += slab[row * kStride + lower_column];
+                if (upper_column >= 0) upper += slab[row * kStride + upper_column];
+            }
+            diagonals[lane - (kColumns - 1)] += lower;
+            if (lane + 1 < kStripRows) diagonals[lane + 1] += upper;
+        }
+
+        static __device__ float column_of(const Slabs& slabs, int strips, int column) {
+            float sum = 0;
+#pragma unroll
+            for (int strip = 0; strip < kStrips; strip++)
+                if (strip < strips) sum += slabs.columns[strip][column];
+            return sum;
+        }
+        static __device__ float diagonal_of(const Slabs& slabs, int strips, int place) {
+            float sum = 0;
+#pragma unroll
+            for (int strip = 0; strip < kStrips; strip++) {
+                const int i = place - strip * kStripRows;
+                if (strip < strips && i >= 0 && i < kStripDiagonals) sum += slabs.diagonals[strip][i];
+            }
+            return sum;
+        }
     };
 
-    // slashes[o] of a head, from the shares of the tiles that it crosses.
+    // slashes[o] of a head, from the shares of the tiles that it crosses, all of which are on their way at once.
     static __device__ float slash(const float* head_diagonals, int key_count, int window, int o) {
+        constexpr int kShares = divide_up(kWindow + kKeyTile - 1, kKeyTile);
         // Place of the diagonal in tile t: `place` + t kKeyTile, in [0, window + kKeyTile - 1).
         const int place = o - key_count + window + kKeyTile - 1;
+        const int first = place >= 0 ? 0 : divide_up(-place, kKeyTile);
+        float shares[kShares];
+#pragma unroll
+        for (int i = 0; i < kShares; i++) {
+            const int begin = (first + i) * kKeyTile;
+            const bool crosses = begin < key_count && place + begin < window + kKeyTile - 1;
+            shares[i] = crosses ? head_diagonals[static_cast<long long>(first + i) * kDiagonals + place + begin] : 0;
+        }
         float sum = 0;
-        for (int t = place >= 0 ? 0 : divide_up(-place, kKeyTile);
-             t * kKeyTile < key_count && place + t * kKeyTile < window + kKeyTile - 1; t++)
-            sum += head_diagonals[static_cast<long long>(t) * kDiagonals + place + t * kKeyTile];
+#pragma unroll
+        for (int i = 0; i < kShares; i++) sum += shares[i];
         return sum;
     }
+
+    // slashes[o] as an array of them is read.
+    struct Slashes {
+        const float* head_diagonals;
+        int key_count, window, first;
+
+        __device__ float operator[](int i) const { return slash(head_diagonals, key_count, window, first + i); }
+        __device__ Slashes operator+(int begin) const { return {head_diagonals, key_count, window, first + begin}; }
+    };
 };
 
 }  // namespace attn

@@ -5,17 +5,17 @@
 
 namespace attn {
 
-// kOf(score) is the key of a score.
-template <int kThreads, unsigned (*kOf)(float)>
+// kOf(score) is the key of a score. Scores are an array, or what can be read like one and moved on.
+template <int kThreads, unsigned (*kOf)(float), typename Scores = const float*>
 struct HeldKeys {
     // The runs of a team of eight on sm_90 cover 360448 keys. Older chips have less shared memory, and one block.
     static constexpr int kMost = kHasClusters ? 11 << 12 : 3 << 12;
 
-    const float* scores;  // of the run
+    Scores scores;  // of the run
     Run run;
     unsigned* held;  // as many as the host gave room for: those of the longest run if they are at most kMost
 
-    __device__ HeldKeys(const float* scores, Run run, void* memory)
+    __device__ HeldKeys(Scores scores, Run run, void* memory)
         : scores(scores + run.begin), run(run), held(static_cast<unsigned*>(memory)) {}
 
     __device__ bool is_held() const { return run.length <= kMost; }
@@ -52,7 +52,7 @@ struct HeldKeys {
         __device__ uint4 quad(int i) const { return *reinterpret_cast<const uint4*>(held + i); }
     };
     struct FromScores {
-        const float* scores;
+        Scores scores;
         int count;
 
         __device__ unsigned operator()(int i) const { return kOf(scores[i]); }
