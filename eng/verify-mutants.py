@@ -36,6 +36,7 @@ LONG = ["--suite", "long"], False  # at shorter lengths no block's keys go aroun
 WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False blocks=False selector=None rule=None"
 WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0 selector=None rule=None"
 WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1 count=0 selector=None rule=None"
+FLEX = "d=128 element=BFloat16 floatout=False sparse=False selector=FlexPrefill"
 MMA_DENSE, MMA_SPARSE = "d=40 sparse=False blocks=False rule=None", "d=32 sparse=True rule=None"
 
 # Name, assembly, text, what stands there instead, how it is looked for. The first two hang on an H200, so they
@@ -85,6 +86,7 @@ MUTANTS = [
     ("query begin off by one", "Cuda", "taken && i < run_queries", "taken && i <=run_queries", where(WGMMA_SPARSE, 100)),
     ("selection: no barrier of the team", "Cuda", *dropped("team.sync();", "TargetOf target_of) const {\n        "), SELECTION),
     ("selection: a first block alone", "Cuda", "block < team.size ? team.read", "block < 1         ? team.read", SELECTION),
+    ("choosing: a block too many", "Cuda", "own < count && before < wanted", "own < count && before <=wanted", where(FLEX, 100)),
     ("scores: no wait for free keys", "Cuda", *dropped("ptx::wait(barrier(kFree, place.stage), place.parity ^ 1);"), LONG),
     ("scores: no wait for full keys", "Cuda", *dropped("ptx::wait(barrier(kFull, place.stage), place.parity);"), LONG),
     ("scores: a mask off by one", "Cuda", "kTile - 1 > first_seen + first_row", "kTile - 2 > first_seen + first_row",
