@@ -13,6 +13,13 @@ __device__ inline T recomputed(T value) {
     return value;
 }
 
+// The lane, read where it is asked for: one that is known before a loop would be kept through it.
+__device__ inline int read_lane() {
+    int lane;
+    asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+    return lane;
+}
+
 __device__ inline unsigned shared_address(const void* pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }

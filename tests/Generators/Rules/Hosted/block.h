@@ -1,11 +1,14 @@
-// A block on a processor: a thread is a fiber, which runs until it meets others. Enough for headers that choose.
+// A block on a processor: a thread is a fiber, which runs until it meets others. They take turns in another order each time, and one
+// warp is slow, so that a missing barrier shows. Enough for headers that choose.
 #pragma once
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
+#include <numeric>
+#include <random>
 #include <vector>
 
 #define __device__
@@ -49,6 +52,7 @@ inline void (*work)();
 inline ucontext_t back;
 inline std::vector<Fiber> fibers;
 inline std::vector<Warp> warps;
+inline std::mt19937 random;
 inline Meeting everyone;
 
 inline void let_others_run() {
@@ -99,13 +103,18 @@ inline void run(int count, void (*kernel)()) {
         fiber.context.uc_stack.ss_size = fiber.stack.size();
         makecontext(&fiber.context, begin, 0);
     }
+    std::vector<int> order(count);
+    std::iota(order.begin(), order.end(), 0);
+    const unsigned slow = random() % warps.size();
     for (int left = count; left > 0;) {
         left = 0;
-        for (int i = 0; i < count; i++) {
+        std::shuffle(order.begin(), order.end(), random);
+        for (const int i : order) {
             if (fibers[i].is_over) continue;
+            left++;
+            if (i / 32 == static_cast<int>(slow) && random() % 4 != 0) continue;
             threadIdx = {static_cast<unsigned>(i), 0, 0};
             swapcontext(&back, &fibers[i].context);
-            left++;
         }
     }
 }

@@ -63,7 +63,7 @@ float draw(int kind) {
 int main() {
     const double shares[] = {0.9, 0.97, 0, 1, 0.5, 0.999999};
     int between = 0;
-    for (int number = 0; number < 48; number++) {
+    for (int number = 0; number < 24; number++) {
         // Keys are held up to Count::Keys::kMost.
         const int most = number % 8 == 7 ? 2 * Count::Keys::kMost : number % 8 == 6 ? 3000 : 300;
         scores.resize(1 + std::rand() % most);

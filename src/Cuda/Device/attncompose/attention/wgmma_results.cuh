@@ -73,7 +73,9 @@ struct WgmmaResultRows {
     // A lane has a word of each chunk of a row. Four lanes exchange those of four chunks, so that each stores one.
     __device__ static void store_elements(const Results& o, int half, Output* to) {
         static_assert(kHeadDim / 8 % 4 == 0);
-        const int quarter = lane_id() % 4;
+        int quarter = lane_id() % 4;
+        // The largest heads leave the loop no register to keep it in.
+        if constexpr (kHeadDim > 128) quarter = ptx::read_lane() % 4;
 #pragma unroll
         for (int first = 0; first < kHeadDim / 8; first += 4) {
             unsigned words[4];
