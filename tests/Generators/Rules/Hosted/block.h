@@ -11,20 +11,10 @@
 #include <random>
 #include <vector>
 
-#define __device__
-#define __forceinline__ inline
+#include "stand_ins.h"
 
-struct Index3 {
-    unsigned x, y, z;
-};
 inline Index3 threadIdx, blockIdx, gridDim{1, 1, 1};
 
-struct alignas(8) float2 {
-    float x, y;
-};
-struct alignas(16) uint4 {
-    unsigned x, y, z, w;
-};
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
     return {x, y, z, w};
 }
@@ -153,16 +143,3 @@ inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
 inline unsigned long long __double2ull_rn(double x) {
     return static_cast<unsigned long long>(std::nearbyint(x));
 }
-inline unsigned __float_as_uint(float a) {
-    return __builtin_bit_cast(unsigned, a);
-}
-inline float __uint_as_float(unsigned a) {
-    return __builtin_bit_cast(float, a);
-}
-inline float __int_as_float(int a) {
-    return __builtin_bit_cast(float, a);
-}
-inline float __fdividef(float a, float b) {
-    return a / b;
-}
-unsigned long long __cvta_generic_to_shared(const void* address);  // of functions that are not called here

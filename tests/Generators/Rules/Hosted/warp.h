@@ -5,21 +5,10 @@
 #include <cmath>
 #include <cstring>
 
-#define __device__
-#define __forceinline__ inline
+#include "stand_ins.h"
 
-struct Index3 {
-    unsigned x, y, z;
-};
 inline thread_local Index3 threadIdx;
 inline Index3 blockIdx, gridDim;
-
-struct alignas(8) float2 {
-    float x, y;
-};
-struct alignas(16) uint4 {
-    unsigned x, y, z, w;
-};
 
 inline std::barrier<> meeting(32);
 inline unsigned long long told[32];
@@ -63,9 +52,6 @@ inline float __fmul_rn(float a, float b) {
 inline float __fdiv_rn(float a, float b) {
     return a / b;
 }
-inline float __fdividef(float a, float b) {
-    return a / b;
-}
 inline float __fsqrt_rn(float a) {
     return std::sqrt(a);
 }
@@ -78,16 +64,6 @@ inline float __int2float_rn(int a) {
 inline int __float2int_rz(float a) {
     return static_cast<int>(a);
 }
-inline float __int_as_float(int a) {
-    return __builtin_bit_cast(float, a);
-}
-inline unsigned __float_as_uint(float a) {
-    return __builtin_bit_cast(unsigned, a);
-}
-inline float __uint_as_float(unsigned a) {
-    return __builtin_bit_cast(float, a);
-}
-unsigned long long __cvta_generic_to_shared(const void* address);  // of functions that are not called here
 template <typename T>
 T __ldg(const T* from) {
     return *from;

@@ -78,7 +78,8 @@ struct Columns {
 // there is a list; then kColumns and kSlashes say what it may hold beside blocks, and hides() which pairs of a tile of those
 // do not count, apart from the mask. kProven says that a tile without a mask was shown to need no mask rule either. kFirstAhead:
 // a walk has first(), for a loop that wants a tile before anything is known of it. That one does not come again, and next(flags),
-// with the flags of the tile before, makes them right.
+// with the flags of the tile before, makes them right; where rules decide about it (kProven), is_first_ruled() says at once whether one
+// may hide something of it.
 template <typename T>
 concept KeyBlocks = requires(const T blocks, const Problem& problem, const WalkRange& range) {
     requires !(T::kListed && T::kProven);

@@ -48,7 +48,7 @@ struct RuledBlocks : EveryBlock<Config> {
             }
         }
 
-        // Whether the rules may hide something of it.
+        // Whether the rules may hide something of the first tile; any lane may ask by itself.
         __device__ bool is_first_ruled() const { return verdict_of(first_tile(), first_tile() + 1).can_fail; }
 
         __device__ int first_tile() const {
