@@ -36,11 +36,10 @@ LONG = ["--suite", "long"], False  # at shorter lengths no block's keys go aroun
 WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False blocks=False selector=None rule=None"
 WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0 selector=None rule=None"
 WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1 count=0 selector=None rule=None"
-FLEX = "d=128 element=BFloat16 floatout=False sparse=False selector=FlexPrefill"
 MMA_DENSE, MMA_SPARSE = "d=40 sparse=False blocks=False rule=None", "d=32 sparse=True rule=None"
 
-# Name, assembly, text, what stands there instead, how it is looked for. The first two hang on an H200, so they
-# begin first.
+# Name, assembly, text, what stands there instead, how it is looked for. Several texts and their others are tuples. The first two hang
+# on an H200, so they begin first.
 MUTANTS = [
     ("wgmma: no wait for free values", "Cuda",
      *dropped("ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);"), where(WGMMA_DENSE, 100, delays=True)),
@@ -63,10 +62,15 @@ MUTANTS = [
     ("wgmma: no wait for full values", "Cuda",
      *dropped("ptx::wait(ring.barrier(Ring::kValuesFull, state.values.stage), state.values.parity);"),
      where(WGMMA_DENSE, 100, delays=True)),
-    ("wgmma: a warp of the producer may be left behind", "Cuda", "if (thread % kWarp == 0) ptx::arrive(full, arrivals);",
-     "if (thread == 0)       ptx::arrive(full, kWarpgroup);",
+    # A warp of it is late at each tile too, which does no harm where all arrive.
+    ("wgmma: a warp of the producer may be left behind", "Cuda",
+     "if (thread % kWarp == 0) ptx::arrive(full, arrivals);\n            return;",
+     "if(!thread)ptx::arrive(full,128);\n if(thread>99)__nanosleep(9000);return;",
      (["--suite", "pairs", "--where", "pipeline=pair21"], True)),
-    ("wgmma: no wait for what a first tile needs", "Cuda", *dropped("ptx::wait(ring.told_barrier(), 0);"),
+    # And it is told late, which does no harm where that is waited for.
+    ("wgmma: no wait for what a first tile needs", "Cuda",
+     ("ptx::wait(ring.told_barrier(), 0);", "delay_at_random();\n        ptx::store_word(told_barrier()"),
+     ("                                  ", "__nanosleep(9000);\n        ptx::store_word(told_barrier()"),
      where("d=128 element=BFloat16 floatout=False sparse=False blocks=True selector=None rule=None", 60, delays=True)),
     ("wgmma: the rules are not asked in a first tile", "Cuda", "is_first_ruled() const { return verdict_of(",
      "is_first_ruled() const {return !verdict_of(", where(WGMMA_DENSE.replace("rule=None", "rule=Documents"), 60)),
@@ -76,7 +80,7 @@ MUTANTS = [
     ("mma: offsets of rows in 32 bits", "Cuda", "(head + key_position(n, at, row) * strides.row) *",
      "(head+key_position(n,at,row)*int(strides.row))  *", FAR),
     ("softmax: the origin stays behind", "Cuda", "peak[b] > fminf(", "1e-9f   > fminf(",
-     where(WGMMA_DENSE.replace("BFloat16", "Float16") + " content=Sink", 100)),
+     where(WGMMA_DENSE.replace("BFloat16", "Float16") + " content=Peaked", 100)),
     ("softmax: weights of the origin before", "Cuda", "if (!outgrows(a, peak)) {", "if(!outgrows(a,peak)|1) {", where(WGMMA_DENSE + " content=Sink", 100)),
     ("gather: no zeroes after the rows", "Pipelines", "count + kMostKeyTile - 1", "count                   ",
      where(WGMMA_GATHERED, 100)),
@@ -86,12 +90,20 @@ MUTANTS = [
     ("query begin off by one", "Cuda", "taken && i < run_queries", "taken && i <=run_queries", where(WGMMA_SPARSE, 100)),
     ("selection: no barrier of the team", "Cuda", *dropped("team.sync();", "TargetOf target_of) const {\n        "), SELECTION),
     ("selection: a first block alone", "Cuda", "block < team.size ? team.read", "block < 1         ? team.read", SELECTION),
-    ("choosing: a block too many", "Cuda", "own < count && before < wanted", "own < count && before <=wanted", where(FLEX, 100)),
+    ("choosing: a block too many", "Cuda", "own < count && before < wanted", "own < count && before <=wanted", (["--suite", "pairs", "--where", "selector=FlexPrefill element=BFloat16"], False)),
+    ("gate: another head's weights", "Pipelines", "key_gate + static_cast<long long>(h)", "key_gate + static_cast<long long>(g)",
+     (["--suite", "pairs", "--where", "selector=GateWeights"], False)),
+    ("token rule: no barrier behind the rows", "Cuda", *dropped("__syncthreads();", "end - begin, values);\n            "),
+     where("score=Rule", 60, delays=True)),
     ("scores: no wait for free keys", "Cuda", *dropped("ptx::wait(barrier(kFree, place.stage), place.parity ^ 1);"), LONG),
     ("scores: no wait for full keys", "Cuda", *dropped("ptx::wait(barrier(kFull, place.stage), place.parity);"), LONG),
     ("scores: a mask off by one", "Cuda", "kTile - 1 > first_seen + first_row", "kTile - 2 > first_seen + first_row",
      where(WGMMA_SPARSE, 300)),
 ]
+
+
+def pieces(text, other):
+    return [(text, other)] if isinstance(text, str) else list(zip(text, other, strict=True))
 
 
 def run(program, mutant):
@@ -102,10 +114,12 @@ def run(program, mutant):
         path = os.path.join(copy, f"AttnCompose.{assembly}.dll")
         with open(path, "rb") as file:
             data = file.read()
-        if len(text) != len(other) or text.encode() not in data:
-            return name, False, "its text is not in the device code: mend this list"
+        for piece, instead in pieces(text, other):
+            if len(piece) != len(instead) or piece.encode() not in data:
+                return name, False, "its text is not in the device code: mend this list"
+            data = data.replace(piece.encode(), instead.encode())
         with open(path, "wb") as file:
-            file.write(data.replace(text.encode(), other.encode()))
+            file.write(data)
         environment = dict(
             os.environ, ATTNCOMPOSE_CACHE=os.path.join(folder, "kernels"), ATTNCOMPOSE_DELAYS="1" if delays else "0")
         command = [os.path.join(copy, "attncompose"), "verify", "--device", "cuda", "--seed", "5", "--fail-fast", *arguments]
@@ -131,7 +145,8 @@ def check():
             for name in sorted(name for name in files if name.endswith(".cuh")):
                 with open(os.path.join(folder, name), encoding="utf-8-sig") as file:
                     headers[assembly] += file.read()
-    stale = [name for name, assembly, text, other, _ in MUTANTS if len(text) != len(other) or text not in headers[assembly]]
+    stale = [name for name, assembly, text, other, _ in MUTANTS
+             if any(len(piece) != len(instead) or piece not in headers[assembly] for piece, instead in pieces(text, other))]
     for name in stale:
         print(f"the text of '{name}' is not in the device code, or its mutant is of another length")
     sys.exit(1 if stale else 0)

@@ -23,8 +23,8 @@ public enum PhaseScope
     QueryHeadKeyTile,
 
     /// <summary>
-    /// One block a segment of the keys of one key/value head, a run of tiles: grid (segments, key/value heads times the parts
-    /// that their query heads are cut into, batch), with as many segments as fill the device.
+    /// One block a segment of the keys of one key/value head, a run of tiles, or of tiles of each of its query heads: grid (segments,
+    /// key/value heads times the parts that their query heads are cut into, batch), with as many segments as fill the device.
     /// </summary>
     KeyValueHeadKeySegment,
 

@@ -80,12 +80,13 @@ internal readonly record struct LaunchGrid(int X, int Y, int Z, int Team = 1)
         return new(best.Team, units, batch, best.Team);
     }
 
-    // The batch is left out, so that a sequence's scores do not depend on its neighbours.
+    // The batch is left out, so that a sequence's scores do not depend on its neighbours. Blocks that take all heads of a key/value head
+    // share out the tiles of each, so there may be more of them than tiles.
     private static LaunchGrid Segmented(in ProblemShape shape, in LaunchShape kernel, int multiprocessors, string entry)
     {
         int group = shape.KeyValueHeads == 0 ? 0 : shape.QueryHeads / shape.KeyValueHeads;
         long units = shape.KeyValueHeads * Up(group, kernel.Heads == 0 ? Math.Max(1, group) : kernel.Heads);
-        int tiles = Tiles(shape.KeyLength, kernel.Tile, entry);
+        long tiles = (long)Tiles(shape.KeyLength, kernel.Tile, entry) * (kernel.Heads == 0 ? Math.Max(1, group) : 1);
         long filling = (long)multiprocessors * Math.Max(1, kernel.Resident) / Math.Max(1, units);
         return new((int)Math.Min(tiles, Math.Clamp(filling, 1, Math.Max(1, kernel.Segments))), checked((int)units), shape.Batch);
     }

@@ -7,7 +7,7 @@ using AttnCompose.Pipelines;
 namespace AttnCompose.Conformance;
 
 /// <summary>The checks of <see cref="LongSuite"/> on the tensors of one length.</summary>
-internal sealed class LongChecks<T> : IDisposable
+internal sealed partial class LongChecks<T> : IDisposable
     where T : unmanaged
 {
     private const int Heads = 4;
@@ -54,6 +54,7 @@ internal sealed class LongChecks<T> : IDisposable
         ("token-sparse: permuted heads", () => PermutedHeads(CreateHalf)),
         ("token-sparse: constant values", () => ConstantValues(() => CreateSparse(Coverage))),
         ("token-sparse: halves of the keys merged", () => Halves(() => CreateSparse(0))),
+        .. OfBlockSelectors,
     ];
 
     public void Dispose() => _tensors.Dispose();
@@ -94,7 +95,7 @@ internal sealed class LongChecks<T> : IDisposable
     {
         using ICudaAttentionPipeline pipeline = CreateSparse(Coverage);
         using var selection = new CudaTokenSelection(_device, 1, Heads, _length);
-        var scores = new ScoreObserver();
+        var scores = new BufferObserver("raw_scores");
         SuiteResult<T> result;
         _device.Observer = scores;
         try
@@ -108,44 +109,59 @@ internal sealed class LongChecks<T> : IDisposable
         var chosen = new TokenSelection();
         selection.CopyTo(chosen);
         int prefix = _length - Window;
-        float[] raw = [.. Enumerable.Range(0, Heads).SelectMany(head => scores.Raw.AsSpan(head * _length, prefix).ToArray())];
+        float[] raw = [.. Enumerable.Range(0, Heads).SelectMany(head => scores.Of("raw_scores").AsSpan(head * _length, prefix).ToArray())];
         return ScoreFailure(raw, prefix) ?? SelectionFailure(raw, chosen) ?? SparseRowFailure(result, selection, chosen);
     }
 
     /// <summary>Sampled scores, from the reference's log-sum-exps: means of a token's probability over the window.</summary>
     private string? ScoreFailure(float[] raw, int prefix)
     {
-        int first = _length - Window;
-        ReferenceRow[] rows =
-        [
-            .. from head in Enumerable.Range(0, Heads)
-               from i in Enumerable.Range(first, Window)
-               select new ReferenceRow(0, head, i, i, _length),
-        ];
-        double[] sums = _reference.Attend(_tensors.Query, _tensors.Key, _tensors.Value, rows).LogSumExp;
-        float[] keys = new float[_dim], queries = new float[Window * _dim];
+        double[] sums = WindowLogSumExps();
         var random = new Random(43);
         for (int head = 0; head < Heads; head++)
         {
-            ElementConvert.ToFloat<T>(_tensors.HostQuery.AsSpan((head * _length + first) * _dim, Window * _dim), queries);
+            float[] queries = WindowQueries(head);
             for (int sample = 0; sample < SampledScores; sample++)
             {
                 int token = sample switch { 0 => 0, 1 => prefix - 1, _ => random.Next(prefix) };
-                ElementConvert.ToFloat<T>(_tensors.HostKey.AsSpan(token * _dim, _dim), keys);
                 double mean = 0;
                 for (int row = 0; row < Window; row++)
-                {
-                    double dot = 0;
-                    for (int d = 0; d < _dim; d++)
-                        dot += (double)queries[row * _dim + d] * keys[d];
-                    mean += Math.Exp(dot / MathF.Sqrt(_dim) - sums[head * Window + row]) / Window;
-                }
+                    mean += Probability(queries, row, token, sums[head * Window + row]) / Window;
                 float score = raw[head * prefix + token];
                 if (!(Math.Abs(score - mean) <= ScoreError * mean))
                     return Text($"head {head}: the score of token {token} is {score}, the truth {mean}");
             }
         }
         return null;
+    }
+
+    /// <summary>The reference's log-sum-exps of the last queries, [heads, window].</summary>
+    private double[] WindowLogSumExps()
+    {
+        ReferenceRow[] rows =
+        [
+            .. from head in Enumerable.Range(0, Heads)
+               from i in Enumerable.Range(_length - Window, Window)
+               select new ReferenceRow(0, head, i, i, _length),
+        ];
+        return _reference.Attend(_tensors.Query, _tensors.Key, _tensors.Value, rows).LogSumExp;
+    }
+
+    private float[] WindowQueries(int head)
+    {
+        var queries = new float[Window * _dim];
+        ElementConvert.ToFloat<T>(_tensors.HostQuery.AsSpan(((head + 1) * _length - Window) * _dim, Window * _dim), queries);
+        return queries;
+    }
+
+    private double Probability(float[] queries, int row, int token, double logSumExp)
+    {
+        Span<float> key = stackalloc float[_dim];
+        ElementConvert.ToFloat(_tensors.HostKey.AsSpan(token * _dim, _dim), key);
+        double dot = 0;
+        for (int d = 0; d < _dim; d++)
+            dot += (double)queries[row * _dim + d] * key[d];
+        return Math.Exp(dot / MathF.Sqrt(_dim) - logSumExp);
     }
 
     private string? SelectionFailure(float[] raw, TokenSelection chosen)
@@ -343,21 +359,26 @@ internal sealed class LongChecks<T> : IDisposable
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Poisons the workspace of a call and keeps its scores before pooling, [heads, length].</summary>
-    private sealed class ScoreObserver : ICudaRunObserver
+    /// <summary>Poisons the workspace of a call and keeps some buffers of it.</summary>
+    private sealed class BufferObserver(params string[] names) : ICudaRunObserver
     {
-        public float[] Raw { get; private set; } = [];
+        private readonly Dictionary<string, float[]> _buffers = [];
 
         public int GuardBytes => 0;
+
+        public float[] Of(string name) => _buffers[name];
 
         public void BeforeLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream) =>
             memory.FillBytes(0xFF, stream);
 
         public void AfterLaunch(CudaWorkspace workspace, CudaTensor<byte> memory, CudaStream stream)
         {
-            var (_, _, offset, bytes) = workspace.Buffers.Single(buffer => buffer.Name == "raw_scores");
-            Raw = new float[bytes / sizeof(float)];
-            memory.View(offset, [(nint)bytes], [1]).CopyTo(MemoryMarshal.AsBytes(Raw.AsSpan()), stream);
+            foreach (string name in names)
+            {
+                var (_, _, offset, bytes) = workspace.Buffers.Single(buffer => buffer.Name == name);
+                var values = _buffers[name] = new float[bytes / sizeof(float)];
+                memory.View(offset, [(nint)bytes], [1]).CopyTo(MemoryMarshal.AsBytes(values.AsSpan()), stream);
+            }
         }
     }
 }

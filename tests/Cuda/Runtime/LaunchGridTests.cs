@@ -120,4 +120,17 @@ public sealed class LaunchGridTests
         Assert.Equal(new LaunchGrid(x, y, 3), grid);
         Assert.Equal(x == 0, grid.IsEmpty);
     }
+
+    [Theory]
+    [InlineData(8, 2, 131072, 132, 2)] // two blocks a multiprocessor
+    [InlineData(8, 2, 1000, 32, 2)] // 8 tiles of each of 4 heads
+    [InlineData(7, 7, 200, 2, 7)]
+    [InlineData(8, 2, 0, 0, 2)]
+    public void Blocks_that_take_all_heads_share_out_the_tiles_of_each(int heads, int keyValueHeads, int keys, int x, int y)
+    {
+        ProblemShape shape = s_shape with { QueryHeads = heads, KeyValueHeads = keyValueHeads, KeyLength = keys };
+        var kernel = new LaunchShape(256, 128, 0, Segments: 1024, Resident: 2);
+        Assert.Equal(
+            new LaunchGrid(x, y, 3), LaunchGrid.Of(PhaseScope.KeyValueHeadKeySegment, in shape, in kernel, Multiprocessors, "k"));
+    }
 }

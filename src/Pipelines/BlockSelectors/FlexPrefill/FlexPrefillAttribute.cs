@@ -43,11 +43,11 @@ namespace AttnCompose;
 [DeviceBuffer("map_ties", "int", Shape = "[batch, query heads, query blocks]")]
 [DevicePhase("pool_keys", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["key"], Writes = ["pooled_keys"],
     Summary = "mean of each key block")]
-[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["query", "key"], Writes = ["row_partials"],
+[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeySegment, Reads = ["query", "key"], Writes = ["row_partials"],
     AppliesRules = true, Summary = "row maximum and sum of the last queries over one tile of keys")]
 [DevicePhase("row_stats", Scope = PhaseScope.QueryHead, Reads = ["row_partials"], Writes = ["row_stats"],
     Summary = "row maximum and sum of the last queries over all keys")]
-[DevicePhase("sums", Scope = PhaseScope.KeyValueHeadKeyTile,
+[DevicePhase("sums", Scope = PhaseScope.KeyValueHeadKeySegment,
     Reads = ["query", "key", "row_stats"], Writes = ["columns", "diagonals"], AppliesRules = true,
     Summary = "probabilities of the last queries, summed along columns and diagonals")]
 [DevicePhase("cover", Scope = PhaseScope.QueryHeadHalf, Reads = ["columns", "diagonals"], Writes = ["block_scores", "fewest"],

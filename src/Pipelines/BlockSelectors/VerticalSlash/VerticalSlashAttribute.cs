@@ -24,11 +24,11 @@ namespace AttnCompose;
 [DeviceBuffer("columns", "float", Shape = "[batch, query heads, key length]")]
 [DeviceBuffer("diagonals", "float", Shape = "[batch, query heads, key tiles, diagonals of a tile]")]
 [DeviceBuffer("slash_set", "unsigned long long", Shape = "[batch, query heads, a bit a diagonal]")]
-[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeyTile, Reads = ["query", "key"], Writes = ["row_partials"],
+[DevicePhase("row_partials", Scope = PhaseScope.KeyValueHeadKeySegment, Reads = ["query", "key"], Writes = ["row_partials"],
     AppliesRules = true, Summary = "row maximum and sum of the last queries over one tile of keys")]
 [DevicePhase("row_stats", Scope = PhaseScope.QueryHead, Reads = ["row_partials"], Writes = ["row_stats"],
     Summary = "row maximum and sum of the last queries over all keys")]
-[DevicePhase("sums", Scope = PhaseScope.KeyValueHeadKeyTile,
+[DevicePhase("sums", Scope = PhaseScope.KeyValueHeadKeySegment,
     Reads = ["query", "key", "row_stats"], Writes = ["columns", "diagonals"], AppliesRules = true,
     Summary = "probabilities of the last queries, summed along columns and diagonals")]
 [DevicePhase("choose", Scope = PhaseScope.QueryHead, Reads = ["columns", "diagonals"], Writes = ["block_list", "slash_set"],

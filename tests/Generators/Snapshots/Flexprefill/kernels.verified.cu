@@ -56,8 +56,8 @@ flexprefill_pool_keys(
     BlockSelector::PoolKeys::run(problem, RowSource{.maps = &tensor_maps}, Score{}, {.pooled_keys = pooled_keys}, shared);
 }
 
-// -- kernel 2 of 11: one block a tile of keys of a key/value head --------------------------------------------------
-// separate because its blocks own another part of the problem (a tile of keys of a key/value head) than those before it
+// -- kernel 2 of 11: one block a segment of the keys of a key/value head -------------------------------------------
+// separate because its blocks own another part of the problem (a segment of the keys of a key/value head) than those before it
 extern "C" __device__ attn::LaunchShape flexprefill_row_partials_shape = attn::shape_of<BlockSelector::RowPartials>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::RowPartials::kThreads, 1)
@@ -71,7 +71,7 @@ flexprefill_row_partials(
 }
 
 // -- kernel 3 of 11: one block a query head ------------------------------------------------------------------------
-// separate because row_stats reads row_partials in other blocks than wrote it (there one a tile of keys of a key/value head)
+// separate because row_stats reads row_partials in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape flexprefill_row_stats_shape = attn::shape_of<BlockSelector::RowStats>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::RowStats::kThreads, 1)
@@ -85,7 +85,7 @@ flexprefill_row_stats(
     BlockSelector::RowStats::run(problem, RowSource{.maps = &tensor_maps}, Score{}, {.row_partials = row_partials, .row_stats = row_stats}, shared);
 }
 
-// -- kernel 4 of 11: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 4 of 11: one block a segment of the keys of a key/value head -------------------------------------------
 // separate because sums reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape flexprefill_sums_shape = attn::shape_of<BlockSelector::Sums>();
 
@@ -102,7 +102,7 @@ flexprefill_sums(
 }
 
 // -- kernel 5 of 11: one block a half of a query head --------------------------------------------------------------
-// separate because cover reads columns in other blocks than wrote it (there one a tile of keys of a key/value head)
+// separate because cover reads columns in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape flexprefill_cover_shape = attn::shape_of<BlockSelector::Cover>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::Cover::kThreads, 1)

@@ -37,8 +37,8 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "pooled_keys"));
         launch.Run();
 
-        // -- kernel 2 of 11: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("flexprefill_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 2 of 11: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("flexprefill_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(launch.Buffer(this._flexPrefill, "row_partials"));
@@ -52,8 +52,8 @@ partial class Flexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "row_stats"));
         launch.Run();
 
-        // -- kernel 4 of 11: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("flexprefill_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 4 of 11: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("flexprefill_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(launch.Buffer(this._flexPrefill, "row_stats"));

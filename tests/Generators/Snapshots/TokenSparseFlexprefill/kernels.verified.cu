@@ -149,7 +149,7 @@ token_sparse_flexprefill_pool_keys(
     BlockSelector::PoolKeys::run(problem, RowSource{.token_index = token_index}, Score{}, {.pooled_keys = pooled_keys}, shared);
 }
 
-// -- kernel 7 of 18: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 7 of 18: one block a segment of the keys of a key/value head -------------------------------------------
 // separate because row_partials reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_row_partials_2_shape = attn::shape_of<BlockSelector::RowPartials>();
 
@@ -164,7 +164,7 @@ token_sparse_flexprefill_row_partials_2(
 }
 
 // -- kernel 8 of 18: one block a query head ------------------------------------------------------------------------
-// separate because row_stats reads row_partials_2 in other blocks than wrote it (there one a tile of keys of a key/value head)
+// separate because row_stats reads row_partials_2 in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_row_stats_shape = attn::shape_of<BlockSelector::RowStats>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::RowStats::kThreads, 1)
@@ -178,7 +178,7 @@ token_sparse_flexprefill_row_stats(
     BlockSelector::RowStats::run(problem, RowSource{.token_index = token_index}, Score{}, {.row_partials = row_partials_2, .row_stats = row_stats}, shared);
 }
 
-// -- kernel 9 of 18: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 9 of 18: one block a segment of the keys of a key/value head -------------------------------------------
 // separate because sums reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_sums_shape = attn::shape_of<BlockSelector::Sums>();
 
@@ -195,7 +195,7 @@ token_sparse_flexprefill_sums(
 }
 
 // -- kernel 10 of 18: one block a half of a query head -------------------------------------------------------------
-// separate because cover reads columns in other blocks than wrote it (there one a tile of keys of a key/value head)
+// separate because cover reads columns in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_flexprefill_cover_shape = attn::shape_of<BlockSelector::Cover>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::Cover::kThreads, 1)

@@ -78,8 +78,8 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "pooled_keys"));
         launch.Run();
 
-        // -- kernel 7 of 18: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("token_sparse_flexprefill_row_partials_2", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 7 of 18: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_flexprefill_row_partials_2", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "row_partials"));
@@ -93,8 +93,8 @@ partial class TokenSparseFlexprefill : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._flexPrefill, "row_stats"));
         launch.Run();
 
-        // -- kernel 9 of 18: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("token_sparse_flexprefill_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 9 of 18: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_flexprefill_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._flexPrefill, "row_stats"));

@@ -132,7 +132,7 @@ token_sparse_vertical_slash_select(
     Selector::Select::run(problem, {.scores = scores, .budget = budget, .token_index = token_index}, shared);
 }
 
-// -- kernel 6 of 14: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 6 of 14: one block a segment of the keys of a key/value head -------------------------------------------
 // separate because row_partials reads token_index in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_vertical_slash_row_partials_2_shape = attn::shape_of<BlockSelector::RowPartials>();
 
@@ -147,7 +147,7 @@ token_sparse_vertical_slash_row_partials_2(
 }
 
 // -- kernel 7 of 14: one block a query head ------------------------------------------------------------------------
-// separate because row_stats reads row_partials_2 in other blocks than wrote it (there one a tile of keys of a key/value head)
+// separate because row_stats reads row_partials_2 in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_vertical_slash_row_stats_shape = attn::shape_of<BlockSelector::RowStats>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::RowStats::kThreads, 1)
@@ -161,7 +161,7 @@ token_sparse_vertical_slash_row_stats(
     BlockSelector::RowStats::run(problem, RowSource{.token_index = token_index}, Score{}, {.row_partials = row_partials_2, .row_stats = row_stats}, shared);
 }
 
-// -- kernel 8 of 14: one block a tile of keys of a key/value head --------------------------------------------------
+// -- kernel 8 of 14: one block a segment of the keys of a key/value head -------------------------------------------
 // separate because sums reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape token_sparse_vertical_slash_sums_shape = attn::shape_of<BlockSelector::Sums>();
 
@@ -178,7 +178,7 @@ token_sparse_vertical_slash_sums(
 }
 
 // -- kernel 9 of 14: one block a query head ------------------------------------------------------------------------
-// separate because choose reads columns in other blocks than wrote it (there one a tile of keys of a key/value head)
+// separate because choose reads columns in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape token_sparse_vertical_slash_choose_shape = attn::shape_of<BlockSelector::Choose>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::Choose::kThreads, 1)

@@ -71,8 +71,8 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(in launch.TokenIndex);
         launch.Run();
 
-        // -- kernel 6 of 14: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("token_sparse_vertical_slash_row_partials_2", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 6 of 14: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_vertical_slash_row_partials_2", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._verticalSlash, "row_partials"));
@@ -86,8 +86,8 @@ partial class TokenSparseVerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._verticalSlash, "row_stats"));
         launch.Run();
 
-        // -- kernel 8 of 14: one block a tile of keys of a key/value head ------------------------------------------
-        launch.Begin("token_sparse_vertical_slash_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 8 of 14: one block a segment of the keys of a key/value head -----------------------------------
+        launch.Begin("token_sparse_vertical_slash_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.Pass(in launch.TokenIndex);
         launch.Pass(launch.Buffer(this._verticalSlash, "row_stats"));

@@ -40,7 +40,7 @@ using BlockSelector = attn::VerticalSlash<BlockSelectorConfig, RowSource, Score>
 using Blocks = attn::ListedBlocks<AttentionConfig, BlockSelector>;  // hook: key blocks that VerticalSlash chose
 using Attention = attn::BlockSparseAttention<AttentionConfig, RowSource, Score, RowDestination, Blocks>;
 
-// -- kernel 1 of 7: one block a tile of keys of a key/value head ---------------------------------------------------
+// -- kernel 1 of 7: one block a segment of the keys of a key/value head --------------------------------------------
 extern "C" __device__ attn::LaunchShape vertical_slash_row_partials_shape = attn::shape_of<BlockSelector::RowPartials>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::RowPartials::kThreads, 1)
@@ -54,7 +54,7 @@ vertical_slash_row_partials(
 }
 
 // -- kernel 2 of 7: one block a query head -------------------------------------------------------------------------
-// separate because row_stats reads row_partials in other blocks than wrote it (there one a tile of keys of a key/value head)
+// separate because row_stats reads row_partials in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape vertical_slash_row_stats_shape = attn::shape_of<BlockSelector::RowStats>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::RowStats::kThreads, 1)
@@ -68,7 +68,7 @@ vertical_slash_row_stats(
     BlockSelector::RowStats::run(problem, RowSource{.maps = &tensor_maps}, Score{}, {.row_partials = row_partials, .row_stats = row_stats}, shared);
 }
 
-// -- kernel 3 of 7: one block a tile of keys of a key/value head ---------------------------------------------------
+// -- kernel 3 of 7: one block a segment of the keys of a key/value head --------------------------------------------
 // separate because sums reads row_stats in other blocks than wrote it (there one a query head)
 extern "C" __device__ attn::LaunchShape vertical_slash_sums_shape = attn::shape_of<BlockSelector::Sums>();
 
@@ -85,7 +85,7 @@ vertical_slash_sums(
 }
 
 // -- kernel 4 of 7: one block a query head -------------------------------------------------------------------------
-// separate because choose reads columns in other blocks than wrote it (there one a tile of keys of a key/value head)
+// separate because choose reads columns in other blocks than wrote it (there one a segment of the keys of a key/value head)
 extern "C" __device__ attn::LaunchShape vertical_slash_choose_shape = attn::shape_of<BlockSelector::Choose>();
 
 extern "C" __global__ void __launch_bounds__(BlockSelector::Choose::kThreads, 1)

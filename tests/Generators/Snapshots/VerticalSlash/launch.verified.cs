@@ -30,8 +30,8 @@ partial class VerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
     /// <inheritdoc/>
     void global::AttnCompose.Cuda.ICudaPipeline.Launch(global::AttnCompose.Cuda.CudaLaunch launch)
     {
-        // -- kernel 1 of 7: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("vertical_slash_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 1 of 7: one block a segment of the keys of a key/value head ------------------------------------
+        launch.Begin("vertical_slash_row_partials", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(launch.Buffer(this._verticalSlash, "row_partials"));
@@ -45,8 +45,8 @@ partial class VerticalSlash : global::AttnCompose.Cuda.ICudaPipeline
         launch.Pass(launch.Buffer(this._verticalSlash, "row_stats"));
         launch.Run();
 
-        // -- kernel 3 of 7: one block a tile of keys of a key/value head -------------------------------------------
-        launch.Begin("vertical_slash_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeyTile);
+        // -- kernel 3 of 7: one block a segment of the keys of a key/value head ------------------------------------
+        launch.Begin("vertical_slash_sums", global::AttnCompose.PhaseScope.KeyValueHeadKeySegment);
         launch.Pass(in launch.Problem);
         launch.PassTensorMaps();
         launch.Pass(launch.Buffer(this._verticalSlash, "row_stats"));

@@ -177,7 +177,10 @@ struct WgmmaRing {
     // Of the flags of a first tile that was copied before anything was known of it: 1 arrival, once. They have a place of their own: its
     // stage may hold another tile when they are read.
     __device__ unsigned told_barrier() const { return shared + kToldOffset; }
-    __device__ void put_told(unsigned flags) const { ptx::store_word(told_barrier() + 8, flags); }
+    __device__ void put_told(unsigned flags) const {
+        delay_at_random();
+        ptx::store_word(told_barrier() + 8, flags);
+    }
     __device__ unsigned told() const { return static_cast<unsigned>(ptx::load_word(told_barrier() + 8)); }
     __device__ unsigned header_address(int stage) const { return shared + kHeadersOffset + stage * sizeof(Header); }
     __device__ unsigned positions_address(int stage) const { return shared + kPositionsOffset + stage * kKeyTile * 4; }

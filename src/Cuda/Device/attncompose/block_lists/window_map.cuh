@@ -12,7 +12,6 @@
 #pragma once
 
 #include <attncompose/block_lists/window_walk.cuh>
-#include <attncompose/selection/block_reduce.cuh>
 
 namespace attn {
 
@@ -29,6 +28,10 @@ struct WindowMap {
     static constexpr int kKeyTile = Walk::kKeyTile, kColumns = Walk::kColumns, kTileBytes = Walk::kTileBytes;
     static constexpr int kDiagonals = 128 + kKeyTile;  // that a tile of the longest window meets, and one to spare
 
+    // Blocks of a key/value head share out its pieces, as many as run at once: at most these, of which a multiprocessor has registers
+    // for so many, with 128 a thread.
+    static constexpr int kMostShares = 1024, kMostResident = 512 / kThreads;
+
     static __device__ int window_rows(const HeadRowsOf& rows) { return Walk::window_rows(rows); }
 
     static __device__ long long head_of(const Problem& problem, int b, int h) {
@@ -42,6 +45,7 @@ struct WindowMap {
         static constexpr int kThreads = WindowMap::kThreads;
         static constexpr int kTile = kKeyTile;
         static constexpr int kSharedBytes = kTileBytes;
+        static constexpr int kSegments = kMostShares, kHeads = 0, kResident = least(kMostResident, 224 * 1024 / kSharedBytes);
 
         struct Arguments {
             float2* row_partials;  // [batch, query heads, key tiles, kWindow]
@@ -58,7 +62,7 @@ struct WindowMap {
                     walk.scores(job, operands, column, s);
                     add(s, partials);
                 }
-                const long long tile = head_of(problem, walk.b, job.h) * tiles_of(problem) + blockIdx.x;
+                const long long tile = head_of(problem, walk.b, job.h) * tiles_of(problem) + job.tile;
                 float2* to = arguments.row_partials + tile * kWindow;
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
@@ -142,6 +146,7 @@ struct WindowMap {
         };
         static constexpr int kSharedBytes = kTileBytes + static_cast<int>(sizeof(Slabs));
         static_assert(kSharedBytes <= 99 * 1024);
+        static constexpr int kSegments = kMostShares, kHeads = 0, kResident = least(kMostResident, 224 * 1024 / kSharedBytes);
 
         struct Arguments {
             const float2* row_stats;
@@ -175,13 +180,13 @@ struct WindowMap {
                     add_diagonals(slab, diagonals + kKeyTile - 1 - column);
                     __syncwarp();
                 }
-                if (!job.is_last_of_head()) return;
+                if (!job.is_last_of_piece()) return;
                 __syncthreads();
                 const int strips = divide_up(window, kStripRows);
-                float* to = arguments.columns + head * problem.key_length + walk.key_begin;
+                float* to = arguments.columns + head * problem.key_length + job.key_begin();
                 for (int c = static_cast<int>(threadIdx.x); c < kKeyTile; c += kThreads)
-                    if (walk.key_begin + c < job.rows.key_count) to[c] = column_of(slabs, strips, c);
-                to = arguments.diagonals + (head * tiles_of(problem) + blockIdx.x) * kDiagonals;
+                    if (job.key_begin() + c < job.rows.key_count) to[c] = column_of(slabs, strips, c);
+                to = arguments.diagonals + (head * tiles_of(problem) + job.tile) * kDiagonals;
                 for (int i = static_cast<int>(threadIdx.x); i < kDiagonals; i += kThreads) to[i] = diagonal_of(slabs, strips, i);
             });
         }

@@ -1,11 +1,14 @@
-// The last queries of the heads of a group against one tile of keys: how the two passes of window_map.cuh get their scores.
+// The last queries of the heads of a group against their keys: how the two passes of window_map.cuh get their scores.
 //
 //   W, w, r     window (kWindow), its valid rows min(W, queries), one of them; a row is one of the queries that take part
+//   piece       one tile of keys of one query head. The blocks of a key/value head share out the pieces of its group evenly:
+//               with a tile and all heads a block, a few tiles more than blocks that run at once take as long as twice the tiles.
 //   strip       16 rows of the window, a warp's at a time: it copies them and keeps them as operands in registers, so that those
 //               of the next head are on their way while these are multiplied. Warps only meet where they share keys.
 #pragma once
 
 #include <attncompose/attention/hooks.cuh>
+#include <attncompose/selection/block_reduce.cuh>
 
 namespace attn {
 
@@ -37,14 +40,14 @@ struct WindowWalk {
 
     static __device__ int window_rows(const HeadRowsOf& rows) { return least(kWindow, rows.query_count); }
 
-    // Rows [row_begin, row_begin + kRows) of the window of a head, a strip for each warp, against a tile of keys.
+    // Rows [row_begin, row_begin + kRows) of the window of a head, a strip for each warp, against a tile of its keys.
     struct Job {
-        int h;  // below 0: there is none
+        int h, tile;
         int row_begin;
         HeadRowsOf rows;
 
-        __device__ bool exists() const { return h >= 0; }
-        __device__ bool is_last_of_head() const { return row_begin + kRows >= window_rows(rows); }
+        __device__ int key_begin() const { return tile * kKeyTile; }
+        __device__ bool is_last_of_piece() const { return row_begin + kRows >= window_rows(rows); }
         __device__ int strip() const { return row_begin / kStripRows + warp_id(); }
         // Row of the window that this lane has in its strip, of two that are 8 apart.
         __device__ int row(int half) const { return strip() * kStripRows + 8 * half + lane_id() / 4; }
@@ -53,7 +56,7 @@ struct WindowWalk {
     const Problem& problem;
     const Rows& source;
     const Score& score;
-    int b, g, key_begin;
+    int b, g;
     unsigned shared;
 
     __device__ WindowWalk(const Problem& problem, const Rows& source, const Score& score, unsigned char* shared)
@@ -62,7 +65,6 @@ struct WindowWalk {
           score(score),
           b(static_cast<int>(blockIdx.z)),
           g(static_cast<int>(blockIdx.y)),
-          key_begin(static_cast<int>(blockIdx.x) * kKeyTile),
           shared(ptx::shared_address(shared)) {}
 
     __device__ StripTile query_tile() const {
@@ -70,51 +72,74 @@ struct WindowWalk {
     }
     __device__ KeyTile key_tile() const { return {shared + QueryTile::kBytes}; }
 
-    // visit(job, operands) for the jobs of each head that has a key in the tile and a query. All threads have met before
-    // each.
+    // visit(job, operands) for the jobs of this block's pieces. All threads have met before each.
     template <typename Visit>
     __device__ void for_each_job(Visit visit) const {
-        Job job = job_from(g * (problem.query_heads / problem.key_value_heads));
-        if (!job.exists()) return;
-        load_keys(job.rows);
+        const long long pieces = count_pieces();
+        int left = static_cast<int>((blockIdx.x + 1) * pieces / gridDim.x - blockIdx.x * pieces / gridDim.x);
+        if (left == 0) return;
+        Job job = piece(static_cast<int>(blockIdx.x * pieces / gridDim.x));
+        load_keys(job);
         load_queries(job);
         while (true) {
             ptx::wait_for_copies<0>();
             __syncthreads();
             Operands operands;
             load_operands(operands);
-            const Job next = after(job);
-            if (next.exists()) load_queries(next);  // on their way while these are visited
+            if (job.is_last_of_piece()) left--;
+            const Job next = left > 0 ? after(job) : job;
+            if (left > 0) load_queries(next);  // on their way while these are visited
             visit(job, operands);
-            if (!next.exists()) return;
-            if (Rows::kIndexed && next.h != job.h) {  // heads that choose for themselves have keys of their own
+            if (left == 0) return;
+            if (next.tile != job.tile || (Rows::kIndexed && next.h != job.h)) {
                 __syncthreads();
-                load_keys(next.rows);
+                load_keys(next);
             }
             job = next;
         }
     }
 
-    __device__ Job job_from(int h) const {
-        const int end = (g + 1) * (problem.query_heads / problem.key_value_heads);
-        const Sequence sequence = sequence_of(problem, b);
-        for (; h < end; h++) {
-            const HeadRowsOf rows = source.rows(problem, sequence, b, h);
-            if (key_begin < rows.key_count && rows.query_count > 0) return {h, 0, rows};
+    // Heads that choose for themselves have keys of their own: the pieces of one head follow each other. Otherwise those of one tile do, so
+    // that its keys are loaded once.
+    __device__ int group() const { return problem.query_heads / problem.key_value_heads; }
+    __device__ HeadRowsOf rows_of(int h) const { return source.rows(problem, sequence_of(problem, b), b, h); }
+    static __device__ int tiles_of(const HeadRowsOf& rows) { return rows.query_count > 0 ? divide_up(rows.key_count, kKeyTile) : 0; }
+
+    __device__ int count_pieces() const {
+        if constexpr (!Rows::kIndexed) return tiles_of(rows_of(g * group())) * group();
+        int pieces = 0;
+        for (int i = lane_id(); i < group(); i += kWarp) pieces += tiles_of(rows_of(g * group() + i));
+        return warp_reduce(pieces, Sum{});
+    }
+    __device__ Job piece(int index) const {
+        if constexpr (!Rows::kIndexed) {
+            const int h = g * group() + index % group();
+            return {h, index / group(), 0, rows_of(h)};
         }
-        return {-1, 0, {}};
+        return piece_from(g * group(), index);
+    }
+    // Piece `index` of the heads from h on; there is one.
+    __device__ Job piece_from(int h, int index) const {
+        while (true) {
+            const HeadRowsOf rows = rows_of(h);
+            if (index < tiles_of(rows)) return {h, index, 0, rows};
+            index -= tiles_of(rows);
+            h++;
+        }
     }
     __device__ Job after(const Job& job) const {
-        return job.is_last_of_head() ? job_from(job.h + 1) : Job{job.h, job.row_begin + kRows, job.rows};
+        if (!job.is_last_of_piece()) return {job.h, job.tile, job.row_begin + kRows, job.rows};
+        if constexpr (Rows::kIndexed) return job.tile + 1 < tiles_of(job.rows) ? Job{job.h, job.tile + 1, 0, job.rows} : piece_from(job.h + 1, 0);
+        return job.h + 1 < (g + 1) * group() ? Job{job.h + 1, job.tile, 0, job.rows} : Job{g * group(), job.tile + 1, 0, job.rows};
     }
 
-    __device__ void load_keys(const HeadRowsOf& rows) const {
+    __device__ void load_keys(const Job& job) const {
         const auto* base = static_cast<const unsigned char*>(problem.key);
         const long long head = problem.key_strides.at(b, g);
         key_tile().template load_async<kHeadDim, kThreads>(base, [&](int row) -> const unsigned char* {
-            const int j = key_begin + row;
-            if (j >= rows.key_count) return nullptr;
-            const long long offset = head + rows.key_position(j) * problem.key_strides.row;
+            const int j = job.key_begin() + row;
+            if (j >= job.rows.key_count) return nullptr;
+            const long long offset = head + job.rows.key_position(j) * problem.key_strides.row;
             return base + offset * static_cast<long long>(sizeof(Element));
         });
         ptx::commit_copies();
@@ -166,7 +191,7 @@ struct WindowWalk {
         const HeadRowsOf& rows = job.rows;
         const int window = window_rows(rows);
         const float factor = problem.scale * (Score::kIdentity ? kLog2E : 1.0f);
-        const int first_column = ptx::recomputed(key_begin + column_begin + 2 * (lane_id() % 4));
+        const int first_column = ptx::recomputed(job.key_begin() + column_begin + 2 * (lane_id() % 4));
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int r = job.row(half);
