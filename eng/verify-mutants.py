@@ -38,13 +38,25 @@ WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0 selector=None rule=Non
 WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1 count=0 selector=None rule=None"
 MMA_DENSE, MMA_SPARSE = "d=40 sparse=False blocks=False rule=None", "d=32 sparse=True rule=None"
 
-# Name, assembly, text, what stands there instead, how it is looked for. Several texts and their others are tuples. The first two hang
+# Name, assembly, text, what stands there instead, how it is looked for. Several texts and their others are tuples. The first five hang
 # on an H200, so they begin first.
 MUTANTS = [
     ("wgmma: no wait for free values", "Cuda",
      *dropped("ptx::wait(ring.barrier(Ring::kValuesFree, slot.stage), slot.parity ^ 1);"), where(WGMMA_DENSE, 100, delays=True)),
     ("wgmma: no wait for full keys", "Cuda",
      *dropped("ptx::wait(ring.barrier(Ring::kKeysFull, stage), state.keys.parity);"), where(WGMMA_DENSE, 100, delays=True)),
+    ("wgmma: no wait for free keys", "Cuda",
+     *dropped("ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);"), where(WGMMA_DENSE, 100, delays=True)),
+    # A warp of it is late at each tile too, which does no harm where all arrive.
+    ("wgmma: a warp of the producer may be left behind", "Cuda",
+     "if (thread % kWarp == 0) ptx::arrive(full, arrivals);\n            return;",
+     "if(!thread)ptx::arrive(full,128);\n if(thread>99)__nanosleep(9000);return;",
+     (["--suite", "pairs", "--where", "pipeline=pair21"], True)),
+    # And it is told late, which does no harm where that is waited for.
+    ("wgmma: no wait for what a first tile needs", "Cuda",
+     ("ptx::wait(ring.told_barrier(), 0);", "delay_at_random();\n        ptx::store_word(told_barrier()"),
+     ("                                  ", "__nanosleep(9000);\n        ptx::store_word(told_barrier()"),
+     where(WGMMA_DENSE.replace("rule=None", "rule=Documents"), 60, delays=True)),
     ("nothing", "Cuda", BARRIER, BARRIER, where(WGMMA_SPARSE, 40, delays=True)),
     ("causal offset", "Cuda", "i + key_count - query_count, key_count", "i+1+key_count - query_count, key_count",
      where(WGMMA_DENSE, 60)),
@@ -57,21 +69,9 @@ MUTANTS = [
     ("mma: no barrier before the step", "Cuda", *dropped(BARRIER, BEFORE), where(MMA_SPARSE, 60, delays=True)),
     ("wgmma: no zero-fill past the keys", "Cuda", "!kCut || j < rows.key_count", "!kCut || j <=rows.key_count",
      where(WGMMA_DENSE + " vary=True", 60)),
-    ("wgmma: no wait for free keys", "Cuda",
-     *dropped("ptx::wait(ring.barrier(Ring::kKeysFree, slot.stage), slot.parity ^ 1);"), where(WGMMA_DENSE, 100, delays=True)),
     ("wgmma: no wait for full values", "Cuda",
      *dropped("ptx::wait(ring.barrier(Ring::kValuesFull, state.values.stage), state.values.parity);"),
      where(WGMMA_DENSE, 100, delays=True)),
-    # A warp of it is late at each tile too, which does no harm where all arrive.
-    ("wgmma: a warp of the producer may be left behind", "Cuda",
-     "if (thread % kWarp == 0) ptx::arrive(full, arrivals);\n            return;",
-     "if(!thread)ptx::arrive(full,128);\n if(thread>99)__nanosleep(9000);return;",
-     (["--suite", "pairs", "--where", "pipeline=pair21"], True)),
-    # And it is told late, which does no harm where that is waited for.
-    ("wgmma: no wait for what a first tile needs", "Cuda",
-     ("ptx::wait(ring.told_barrier(), 0);", "delay_at_random();\n        ptx::store_word(told_barrier()"),
-     ("                                  ", "__nanosleep(9000);\n        ptx::store_word(told_barrier()"),
-     where("d=128 element=BFloat16 floatout=False sparse=False blocks=True selector=None rule=None", 60, delays=True)),
     ("wgmma: the rules are not asked in a first tile", "Cuda", "is_first_ruled() const { return verdict_of(",
      "is_first_ruled() const {return !verdict_of(", where(WGMMA_DENSE.replace("rule=None", "rule=Documents"), 60)),
     ("offsets of sequences and heads in 32 bits", "Cuda", "return b * batch + h * head;", "return int(b*batch+h*head) ;", FAR),
