@@ -141,7 +141,9 @@ internal static class CudaEmitter
             RulesSpec spec = rules.Spec;
             writer.WriteLine($"static constexpr bool kIdentity = {Has(!spec.ChangeScores)}, kMasks = {Has(spec.Masks.Any())};");
             writer.WriteLine($"static constexpr bool kChanges = {Has(spec.Scores.Any())}, kHasSink = {Has(spec.Sink is not null)};");
-            writer.WriteLineIf(spec.CallSpecialFunctions, "static constexpr bool kCallsSpecialFunctions = true;");
+            writer.WriteLineIf(device.Term is not null, "static constexpr bool kHasDistanceTerm = true;");
+            writer.WriteLineIf(
+                RuleDistanceTerm.LeavesSpecialFunctions(spec, device.Term), "static constexpr bool kCallsSpecialFunctions = true;");
             writer.WriteLineIf(rules.Ranges.Any, "static constexpr bool kHasRanges = true;");
             writer.WriteLine("using Float = rules::Float;");
             writer.WriteLine("using Int = rules::Int;");

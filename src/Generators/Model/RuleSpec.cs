@@ -29,16 +29,6 @@ internal sealed record RulesSpec(
     /// <summary>Whether there are any that mask or change scores.</summary>
     public bool ChangeScores => Rules.Any(rule => rule.Kind != RuleForm.Sink);
 
-    /// <summary>
-    /// Whether a score rule may call a function that takes several instructions of the special function unit, which the softmax's
-    /// exponentials keep busy already.
-    /// </summary>
-    public bool CallSpecialFunctions => Scores.Any() && Helpers.Concat(Scores.Select(rule => rule.Method)).SelectMany(m => m.Body).SelectMany(s => s.All)
-        .SelectMany(s => s.Expressions).SelectMany(e => e.All).Any(e => e is RuleCall
-        {
-            Function: RuleFunction.Exp or RuleFunction.Log or RuleFunction.Log2 or RuleFunction.Pow or RuleFunction.Tanh or RuleFunction.SoftCap,
-        });
-
     /// <summary>Every method, by name.</summary>
     public Dictionary<string, RuleMethod> Methods => Helpers.Concat(Rules.Select(rule => rule.Method)).ToDictionary(method => method.Name);
 }

@@ -22,7 +22,7 @@ namespace rules = attn::rules;
 struct Score {
     static constexpr bool kIdentity = false, kMasks = false;
     static constexpr bool kChanges = true, kHasSink = false;
-    static constexpr bool kCallsSpecialFunctions = true;
+    static constexpr bool kHasDistanceTerm = true;
     using Float = rules::Float;
     using Int = rules::Int;
 
@@ -41,16 +41,26 @@ struct Score {
     }
 
     // RelativeBias, a score rule
-    static __device__ Float relative_bias(Float score, const rules::Position& at, rules::Span<float> bias) {
-        return score + bias.get(at.query_head * 32 + bucket(at.query - at.key));
+    // Of it what all scores of a distance have in common.
+    static __device__ Float relative_bias_by_distance(const rules::Position& at, rules::Span<float> bias) {
+        return bias.get(at.query_head * 32 + bucket(at.query - at.key));
+    }
+    static __device__ Float relative_bias(Float score, const rules::Position& at, rules::Span<float> bias, Float distance_term) {
+        return score + distance_term;
     }
 
     __device__ bool hides(const attn::ScorePosition&) const {
         return false;
     }
-    __device__ float change(float score, const attn::ScorePosition& position) const {
+    __device__ float distance_term(const attn::ScorePosition& position) const {
+        return relative_bias_by_distance(rules::Position(position), bias).value;
+    }
+    __device__ float change(float score, const attn::ScorePosition& position, float distance_term) const {
         const rules::Position at(position);
-        return relative_bias(score, at, bias).value;
+        return relative_bias(score, at, bias, distance_term).value;
+    }
+    __device__ float change(float score, const attn::ScorePosition& position) const {
+        return change(score, position, distance_term(position));
     }
     __device__ float apply(float score, const attn::ScorePosition& at) const {
         return hides(at) ? -attn::kInfinity : change(score, at);

@@ -22,6 +22,7 @@ namespace rules = attn::rules;
 struct Score {
     static constexpr bool kIdentity = false, kMasks = false;
     static constexpr bool kChanges = true, kHasSink = false;
+    static constexpr bool kHasDistanceTerm = true;
     static constexpr bool kCallsSpecialFunctions = true;
     using Float = rules::Float;
     using Int = rules::Int;
@@ -43,7 +44,11 @@ struct Score {
     }
 
     // Bias, a score rule
-    static __device__ Float bias(Float score, const rules::Position& at, rules::Span<float> table, rules::Span<bool> muted, Int buckets) {
+    // Of it what all scores of a distance have in common.
+    static __device__ Float bias_by_distance(const rules::Position& at, rules::Span<float> table, rules::Span<bool> muted, Int buckets) {
+        return table.get(at.query_head * buckets + bucket_of(at.query - at.key, buckets));
+    }
+    static __device__ Float bias(Float score, const rules::Position& at, rules::Span<float> table, rules::Span<bool> muted, Int buckets, Float distance_term) {
         if (muted[at.query_head]) {
             return score;
         }
@@ -54,7 +59,7 @@ struct Score {
             if (i == 6) {
                 continue;
             }
-            bias_2 = bias_2 + table.get(at.query_head * buckets + bucket);
+            bias_2 = bias_2 + distance_term;
             if (bias_2 > 8.0f) {
                 break;
             }
@@ -77,10 +82,16 @@ struct Score {
     __device__ bool hides(const attn::ScorePosition&) const {
         return false;
     }
-    __device__ float change(float score, const attn::ScorePosition& position) const {
+    __device__ float distance_term(const attn::ScorePosition& position) const {
+        return bias_by_distance(rules::Position(position), table, muted, buckets).value;
+    }
+    __device__ float change(float score, const attn::ScorePosition& position, float distance_term) const {
         const rules::Position at(position);
-        score = bias(score, at, table, muted, buckets).value;
+        score = bias(score, at, table, muted, buckets, distance_term).value;
         return double_(score, at).value;
+    }
+    __device__ float change(float score, const attn::ScorePosition& position) const {
+        return change(score, position, distance_term(position));
     }
     __device__ float apply(float score, const attn::ScorePosition& at) const {
         return hides(at) ? -attn::kInfinity : change(score, at);

@@ -73,7 +73,9 @@ struct ScorePosition {
 // Rules of two kinds: hides() says whether a query does not see a key, change() gets a scaled score in natural-log units and
 // returns it changed, where -inf masks the key too. kMasks and kChanges say which there are; kIdentity that there are none, and
 // the loop leaves the hook out. apply() is both. They are called for valid keys and queries only. kHasSink says that sink() gives
-// a logit that the softmax of a row has beside those of its keys, without a value. One with kCallsSpecialFunctions does.
+// a logit that the softmax of a row has beside those of its keys, without a value. One with kCallsSpecialFunctions does. One with
+// kHasDistanceTerm has distance_term(), which reads of a query and a key their difference alone, and a change() that is given it: a loop
+// may compute it once for all scores along a diagonal.
 template <typename T>
 concept ScoreHook = requires(const T hook, ScorePosition at) {
     requires T::kIdentity == !(T::kMasks || T::kChanges);
@@ -125,6 +127,8 @@ __device__ inline float after_rules(const T& hook, float score, const ScorePosit
     else
         return score;
 }
+template <typename T>
+inline constexpr bool kHasDistanceTerm = requires { T::kHasDistanceTerm; };
 
 struct NoScore {
     static constexpr bool kIdentity = true, kMasks = false, kChanges = false, kHasSink = false;

@@ -37,8 +37,10 @@ struct WgmmaLoop {
     static constexpr bool kMapped = kHasMaps<Rows>;
     static constexpr bool kGathered = kGatheredAhead<Rows>;
     static constexpr bool kKeepsPositions = kIndexed && !kMapped && !Score::kIdentity;
+    // A tile is of neighbours, so what rules have of the distance is the same along its diagonals.
+    static constexpr bool kSharesTerms = kHasDistanceTerm<Score> && !kIndexed && !Blocks::kColumns;
 
-    using Ring = WgmmaRing<Config, Tuning, kKeepsPositions>;
+    using Ring = WgmmaRing<Config, Tuning, kKeepsPositions, kSharesTerms>;
     using Header = typename Ring::Header;
     using Slot = typename Ring::Slot;
     using Barrier = typename Ring::Barrier;
@@ -60,7 +62,7 @@ struct WgmmaLoop {
     static constexpr int kConsumerRegisters = (kRegisters - kProducerRegisters) / kConsumers / 8 * 8;
 
     // Named barriers: one of the whole block, one to synchronise each consumer, one for each consumer's turn.
-    static constexpr int kBlockBarrier = 0, kConsumerBarrier = 1, kTurnBarrier = kConsumerBarrier + kConsumers;
+    static constexpr int kBlockBarrier = 0, kConsumerBarrier = Ring::kConsumerBarrier, kTurnBarrier = kConsumerBarrier + kConsumers;
 
     static constexpr int kThreads = (1 + kConsumers) * kWarpgroup;
     static constexpr int kTile = kQueryTile;

@@ -113,8 +113,8 @@ struct WgmmaTuningChoice<Config, kMapped, Score, Blocks> {
         WgmmaListTuning<Config::kHeadDim, kMapped, Blocks::kBlockKey, !Score::kIdentity, Blocks::kColumns || Blocks::kSlashes>;
 };
 
-// Config: kHeadDim. With positions where the consumers ask for those of indexed keys.
-template <typename Config, typename Tuning, bool kWithPositions>
+// Config: kHeadDim. With positions where the consumers ask for those of indexed keys, and with distance terms where rules have them.
+template <typename Config, typename Tuning, bool kWithPositions, bool kWithTerms>
 struct WgmmaRing {
     static constexpr bool kKeepsPositions = kWithPositions;
     static constexpr int kConsumers = Tuning::kConsumers;
@@ -150,7 +150,9 @@ struct WgmmaRing {
     static constexpr int kHeadersOffset = kToldOffset + 16;
     static constexpr int kWorkOffset = kHeadersOffset + kStages * static_cast<int>(sizeof(Header));
     static constexpr int kPositionsOffset = kWorkOffset + 32;
-    static constexpr int kBytes = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
+    static constexpr int kTermsOffset = kPositionsOffset + (kKeepsPositions ? kStages * kKeyTile * 4 : 0);
+    static constexpr int kTerms = kWithTerms ? kConsumerRows + kKeyTile - 1 : 0;  // diagonals of a consumer's tile
+    static constexpr int kBytes = kTermsOffset + kConsumers * kTerms * 4;
     static_assert(kBytes <= 227 * 1024);
 
     // A place in the ring, and the parity of its barriers' phase.
@@ -165,6 +167,8 @@ struct WgmmaRing {
             }
         }
     };
+
+    static constexpr int kConsumerBarrier = 1;  // the first of named barriers, one to synchronise each consumer
 
     unsigned shared;  // address, a multiple of 1024
 
@@ -224,6 +228,9 @@ struct WgmmaRing {
     __device__ int position(int stage, int row) const {
         return ptx::load_word(positions_address(stage) + static_cast<unsigned>(row) * 4);
     }
+
+    // Of a consumer, by row - column + kKeyTile - 1.
+    __device__ unsigned terms_address(int consumer) const { return shared + kTermsOffset + consumer * kTerms * 4; }
 };
 
 // Starts copying the queries of a consumer, from query `begin` on, by its warpgroup; rows that there are none of are zeroes.

@@ -65,7 +65,10 @@ struct WgmmaScores {
         }
         if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) {
             // Rare then, so that what it computes from a row alone is not kept for it.
-            if (!kMayPass || is_ruled) apply_rules<kMasked>(s, kMayPass ? ptx::recomputed(first_row) : first_row, stage, header);
+            if constexpr (Ring::kTerms > 0)
+                apply_rules_with_terms<kMasked>(s, first_row, header);
+            else if (!kMayPass || is_ruled)
+                apply_rules<kMasked>(s, kMayPass ? ptx::recomputed(first_row) : first_row, stage, header);
         }
         if constexpr (kMasked) apply_mask(s, first_row, header);
     }
@@ -92,6 +95,43 @@ struct WgmmaScores {
                     s[n][2 * half + e] = after_rules<kMasked || kAsksEverywhere>(score, s[n][2 * half + e], at[half]);
                 }
             }
+        }
+    }
+
+    // The same where rules have a term of the distance. The consumer's threads share out the diagonals of its tile.
+    template <bool kMasked>
+    __device__ void apply_rules_with_terms(Scores& s, int first_row, const Header& header) const {
+        const int thread = static_cast<int>(threadIdx.x) % kWarpgroup, consumer = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
+        const int row = thread / kWarp * 16 + lane_id() / 4, first_column = 2 * (lane_id() % 4);
+        const int first_distance = rows.first_query + first_row - row - (header.key_base + kKeyTile - 1);
+        const unsigned terms = ring.terms_address(consumer);
+        ptx::sync_named(Ring::kConsumerBarrier + consumer, kWarpgroup);  // those of the tile before have been read
+        for (int i = thread; i < Ring::kTerms; i += kWarpgroup) {
+            ScorePosition at{b, h, g, first_distance + i};
+            at.set_key(0);
+            ptx::store_word(terms + i * 4, __float_as_uint(score.distance_term(at)));
+        }
+        ptx::sync_named(Ring::kConsumerBarrier + consumer, kWarpgroup);
+        const auto term = [&](int n, int e) {
+            return __int_as_float(ptx::load_word(terms + (row - first_column + kKeyTile - 1 - 8 * n - e) * 4));
+        };
+        float terms_of[2][2];  // of this lane's two rows, eight apart, as columns are: the first row's are then the second one's
+        terms_of[1][0] = term(-1, 0), terms_of[1][1] = term(-1, 1);
+#pragma unroll
+        for (int n = 0; n < kKeyTile / 8; n++) {
+            terms_of[0][0] = term(n, 0), terms_of[0][1] = term(n, 1);
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                ScorePosition at{b, h, g, rows.first_query + least(first_row + 8 * half, rows.query_count - 1)};
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    at.set_key(key_position<kMasked>(0, header, first_column + 8 * n + e));
+                    float& value = s[n][2 * half + e];
+                    const bool hides = (kMasked || kAsksEverywhere) && Score::kMasks && score.hides(at);
+                    value = hides ? -kInfinity : score.change(value, at, terms_of[half][e]);
+                }
+            }
+            terms_of[1][0] = terms_of[0][0], terms_of[1][1] = terms_of[0][1];
         }
     }
 
