@@ -34,6 +34,22 @@ internal sealed partial class MaskedAttention : IDocumentPipeline
         document[at.Query] == document[at.Key] && at.Query - at.Key < window && !(fifths && at.Key % 5 == 4);
 }
 
+/// <summary>The rule of distances in a form that costs more to compute than to look up: a loop may have it once a diagonal.</summary>
+[AttentionPipeline(Mask = AttentionMask.Causal)]
+[FlashAttention]
+internal sealed partial class DistancedAttention : IDocumentPipeline
+{
+    [ScoreModifier]
+    internal static float Bend(float score, in ScorePosition at, float slope = 0)
+    {
+        float distance = at.Query - at.Key;
+        return score - slope * MathF.Sqrt(distance * distance);
+    }
+
+    [MaskModifier]
+    internal static bool See(in ScorePosition at, ReadOnlySpan<int> document) => document[at.Query] == document[at.Key];
+}
+
 /// <summary>The same rules beside a token selection.</summary>
 [AttentionPipeline(Mask = AttentionMask.Causal)]
 [TokenCoverage]
@@ -106,6 +122,13 @@ public static class RulePipelines
         return config is { Sparse: false, Rule: RuleKind.MaskFifths or RuleKind.Window or RuleKind.Documents } && config.Seed % 2 == 0;
     }
 
+    /// <summary>Whether a configuration is of the pipeline whose rule is a term of the distance: every second one that may be.</summary>
+    public static bool IsDistanceTerm(PipelineConfig config)
+    {
+        ArgumentNullException.ThrowIfNull(config);
+        return config is { Sparse: false, Rule: RuleKind.Distance } && config.Seed % 2 == 0;
+    }
+
     /// <summary>The pipeline of a configuration that has a rule.</summary>
     public static IAttentionPipeline Create(PipelineConfig config, AttentionDevice device)
     {
@@ -114,6 +137,8 @@ public static class RulePipelines
         bool fifths = config.Rule == RuleKind.MaskFifths, sinks = config.Rule == RuleKind.Sink;
         if (IsMaskAlone(config))
             return Bind(MaskedAttention.Create(device, new() { Window = window, Fifths = fifths }), config);
+        if (IsDistanceTerm(config))
+            return Bind(DistancedAttention.Create(device, new() { Slope = slope }), config);
         if (!config.Sparse)
         {
             return Bind(
@@ -130,7 +155,10 @@ public static class RulePipelines
 
     /// <summary>The plan of that pipeline.</summary>
     public static PipelinePlan PlanOf(PipelineConfig config) =>
-        config.Sparse ? RuledTokenSparse.Plan : IsMaskAlone(config) ? MaskedAttention.Plan : RuledAttention.Plan;
+        config.Sparse ? RuledTokenSparse.Plan
+        : IsMaskAlone(config) ? MaskedAttention.Plan
+        : IsDistanceTerm(config) ? DistancedAttention.Plan
+        : RuledAttention.Plan;
 
     /// <summary>The rule by its definition, in double; null for none.</summary>
     public static ScoreRule? RuleOf(RuleKind kind) => kind switch

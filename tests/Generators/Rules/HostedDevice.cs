@@ -152,10 +152,27 @@ internal static class HostedDevice
         $"{{__builtin_bit_cast(float, {BitConverter.SingleToInt32Bits(LoadedRules.A)}), {LoadedRules.N}, {(LoadedRules.F ? "true" : "false")}, "
         + $"{{table, {RuleWriter.SpanLength}}}, {{ids, {RuleWriter.SpanLength}}}, {{flags, {RuleWriter.SpanLength}}}}}");
 
+    // A distance term is that of any query and key so far apart, and changes nothing.
+    private const string Applying = """
+        struct Case { int rule; float score; int batch, query_head, key_value_head, query, key; };
+        template <typename S> float apply(const S& score, const Case& c) {
+            const int distance = c.query - c.key;
+            const auto at = [&](int key) -> attn::ScorePosition {
+                return {c.batch, c.query_head, c.key_value_head, key + distance, key, static_cast<float>(distance)};
+            };
+            const float result = score.apply(c.score, at(c.key));
+            if constexpr (requires { S::kHasDistanceTerm; }) {
+                const float given = score.hides(at(c.key)) ? -attn::kInfinity : score.change(c.score, at(c.key), score.distance_term(at(0)));
+                if (__builtin_bit_cast(unsigned, result) != __builtin_bit_cast(unsigned, given) && (result == result || given == given))
+                    __builtin_trap();
+            }
+            return result;
+        }
+
+        """;
+
     private static string Apply(IReadOnlyList<LoadedRules> rules) =>
-        "struct Case { int rule; float score; int batch, query_head, key_value_head, query, key; };\n"
-        + Program("Case", "float", rules, i =>
-            $"r{i}::Score{s_members}.apply(c.score, {{c.batch, c.query_head, c.key_value_head, c.query, c.key, static_cast<float>(c.query - c.key)}})");
+        Applying + Program("Case", "float", rules, i => $"apply(r{i}::Score{s_members}, c)");
 
     private static string Program(string item, string result, IReadOnlyList<LoadedRules> rules, Func<int, string> call)
     {

@@ -88,6 +88,10 @@ internal sealed unsafe class LoadedRules
     public static IReadOnlyList<LoadedRules> Shapes(int seed, int count) =>
         Of(seed, [.. Enumerable.Range(seed, count).Select(s => new RuleWriter(new Random(s)).Shape($"R{s}"))]);
 
+    /// <summary>Score rules with a term of the distance of query and key.</summary>
+    public static IReadOnlyList<LoadedRules> Biases(int seed, int count) =>
+        Of(seed, [.. Enumerable.Range(seed, count).Select(s => new RuleWriter(new Random(s)).Bias($"R{s}"))]);
+
     private static IReadOnlyList<LoadedRules> Of(int seed, string[] sources)
     {
         CSharpCompilation compilation = Compiler.Compile([.. sources.Select(s => "using System;\n" + s)]);

@@ -140,10 +140,11 @@ public sealed class RandomRuleTests
     [InlineData(3001)]
     public void The_device_text_computes_what_the_methods_compute(int seed)
     {
-        IReadOnlyList<LoadedRules> all = LoadedRules.Of(seed, Count, loops: true, keyTables: true);
+        LoadedRules[] all = [.. LoadedRules.Of(seed, Count, loops: true, keyTables: true), .. LoadedRules.Biases(seed + Count, Count)];
+        Assert.All(all[Count..], rules => Assert.Contains("kHasDistanceTerm", rules.Device, StringComparison.Ordinal));
         var random = new Random(seed);
-        var cases = Enumerable.Range(0, Count * 60).Select(i => (
-            Rule: i % Count, Score: Score(random),
+        var cases = Enumerable.Range(0, all.Length * 60).Select(i => (
+            Rule: i % all.Length, Score: Score(random),
             At: new ScorePosition(random.Next(3), random.Next(8), random.Next(4), random.Next(-5, 60), random.Next(RuleWriter.SpanLength)))).ToArray();
         float[] results = HostedDevice.Run(all, cases);
         for (int i = 0; i < cases.Length; i++)

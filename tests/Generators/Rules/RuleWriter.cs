@@ -47,6 +47,50 @@ internal sealed class RuleWriter(Random random)
 
         """;
 
+    /// <summary>A pipeline with a score rule that has a term of the distance of query and key, as relative biases are.</summary>
+    public string Bias(string name)
+    {
+        string distance = Pick("distance", "(at.Query - at.Key)");
+        string term = random.Next(6) switch
+        {
+            0 => $"table[Math.Clamp({distance}, 0, 63)]",
+            1 or 2 => $"table[(at.QueryHead * 8 + Bucket({distance}, n)) & 63]",
+            3 => $"a * MathF.Sqrt((float)Math.Abs({distance}) / 3f)",
+            4 => $"(flags[Bucket({distance}, n)] ? a : table[{distance} & 63])",
+            _ => $"(table[at.KeyValueHead] - ids[Math.Abs({distance})])",
+        };
+        string result = random.Next(6) switch
+        {
+            0 or 1 => $"score + {term}",
+            2 => $"score * {term} - a",
+            3 => $"at.Key > 3 ? score + {term} : score",
+            4 => $"MathF.Max({term}, score) - table[at.Key]",
+            _ => $"f ? score : score - ({term} + n)",
+        };
+        return $$"""
+            [AttentionPipeline, FlashAttention]
+            public sealed partial class {{name}}
+            {
+                [ScoreModifier]
+                internal static float Rule(float score, in ScorePosition at, {{Parameters}})
+                {
+                    int distance = at.Query - at.Key;
+                    if (at.Query < {{random.Next(3)}})
+                        return score;
+                    return {{result}};
+                }
+
+                private static int Bucket(int distance, int n)
+                {
+                    if (distance < n)
+                        return Math.Max(distance, 0);
+                    return Math.Min(n + (int)MathF.Sqrt((float)distance / n), 63);
+                }
+            }
+
+            """;
+    }
+
     private string Condition(int depth)
     {
         if (depth > 0 && random.Next(4) > 0)
