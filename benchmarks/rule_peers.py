@@ -9,6 +9,7 @@ bfloat16, head dim 128, 32 query and 8 key/value heads, N(0,1). A mask rule goes
 not in the time; a score rule as score_mod; a block list as a BlockMask in which the mask cuts the diagonal's blocks alone. A line a
 rule or list: the median time of a call.
 """
+import math
 import statistics
 import sys
 
@@ -16,6 +17,7 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 HEADS, KEY_HEADS, DIM, WINDOW, CAP = 32, 8, 128, 4096, 20.0
+BUCKETS, FARTHEST = 32, 128
 BLOCK = 128
 DOCUMENTS = [1024, 6144, 2048, 4096, 3072, 8192]
 SAMPLES = 7
@@ -67,6 +69,14 @@ def causal(b, h, q, k):
     return q >= k
 
 
+def bucket(distance):
+    """RelativeBiasAttention.Bucket of samples/Rules."""
+    near = BUCKETS // 2
+    octaves = torch.log2(distance.clamp(min=1).float() / near) / math.log2(FARTHEST / near)
+    far = (near + (octaves * (BUCKETS - near)).to(torch.int32)).clamp(max=BUCKETS - 1)
+    return torch.where(distance < near, distance.clamp(min=0), far)
+
+
 def main():
     length, of_blocks = int(sys.argv[-1]), "--blocks" in sys.argv
     calls_of_sample = 1 if of_blocks else 5
@@ -74,6 +84,7 @@ def main():
     query, key, value = tensor(HEADS), tensor(KEY_HEADS), tensor(KEY_HEADS)
     slopes = torch.exp2(-8.0 * torch.arange(1, HEADS + 1, device="cuda") / HEADS)
     document, prefix = documents(length), length // 4
+    bias = torch.rand(HEADS, BUCKETS, device="cuda") - 0.5
 
     masks = {
         "causal": causal,
@@ -84,6 +95,7 @@ def main():
     scores = {
         "ALiBi": lambda s, b, h, q, k: s - slopes[h] * (q - k),
         "soft-cap": lambda s, b, h, q, k: CAP * torch.tanh(s / CAP),
+        "relative bias": lambda s, b, h, q, k: s + bias[h, bucket(q - k)],
     }
 
     def make(blocks, score):

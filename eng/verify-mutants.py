@@ -19,10 +19,11 @@ LONG_SECONDS = 300  # over the long sequences, so that no slow run passes for on
 BEHIND = "step<false>(n, at[0], softmax, o);\n            }\n            "
 BEFORE = "ptx::wait_for_copies<1>();\n            "
 BARRIER = "__syncthreads();"
+TERMS = "ptx::sync_named(Ring::kConsumerBarrier + consumer, kWarpgroup);"
 
 
-def dropped(text, before=""):
-    return before + text, before + " " * len(text)
+def dropped(text, before="", after=""):
+    return before + text + after, before + " " * len(text) + after
 
 
 def where(values, count, delays=False):
@@ -36,6 +37,7 @@ LONG = ["--suite", "long"], False  # at shorter lengths no block's keys go aroun
 WGMMA_DENSE = "d=128 element=BFloat16 floatout=False sparse=False blocks=False selector=None rule=None"
 WGMMA_SPARSE = "d=64 element=BFloat16 sparse=True count=0 selector=None rule=None"
 WGMMA_GATHERED = "d=128 element=BFloat16 floatout=False sparse=True gather=1 count=0 selector=None rule=None"
+DISTANCE = WGMMA_DENSE.replace("rule=None", "rule=Distance")
 MMA_DENSE, MMA_SPARSE = "d=40 sparse=False blocks=False rule=None", "d=32 sparse=True rule=None"
 
 # Name, assembly, text, what stands there instead, how it is looked for. Several texts and their others are tuples. The first five hang
@@ -74,6 +76,8 @@ MUTANTS = [
      where(WGMMA_DENSE, 100, delays=True)),
     ("wgmma: the rules are not asked in a first tile", "Cuda", "is_first_ruled() const { return verdict_of(",
      "is_first_ruled() const {return !verdict_of(", where(WGMMA_DENSE.replace("rule=None", "rule=Documents"), 60)),
+    ("wgmma: no barrier before distance terms", "Cuda", *dropped(TERMS, after="  // those of the tile before"), where(DISTANCE, 100, delays=True)),
+    ("wgmma: no barrier behind distance terms", "Cuda", *dropped(TERMS, "}\n        ", "\n        const auto"), where(DISTANCE, 100, delays=True)),
     ("offsets of sequences and heads in 32 bits", "Cuda", "return b * batch + h * head;", "return int(b*batch+h*head) ;", FAR),
     ("wgmma: offsets of rows in 32 bits", "Cuda", "head + position * row_bytes, valid",
      "head+position*int(row_bytes),valid", FAR),

@@ -9,6 +9,7 @@ public abstract class DefinedTokenSelectorContract : TokenSelectorContract
     /// <param name="inputs">The tensors; rows beyond a sequence's lengths are no part of it.</param>
     /// <param name="batch">Sequence.</param>
     /// <param name="queryHead">Query head.</param>
+    /// <remarks>A sequence without a query counts too: a budget keeps all of its tokens.</remarks>
     protected abstract IEnumerable<int> Choose(StageCase inputs, int batch, int queryHead);
 
     /// <summary>Each head keeps what the definition says.</summary>
@@ -22,7 +23,16 @@ public abstract class DefinedTokenSelectorContract : TokenSelectorContract
         for (int batch = 0; batch < inputs.Shape.Batch; batch++)
         {
             for (int head = 0; head < inputs.Shape.QueryHeads; head++)
-                Assert.Equal(Choose(inputs, batch, head).Order(), run.Positions(batch, head));
+            {
+                int[] defined = [.. Choose(inputs, batch, head).Order()], chosen = [.. run.Positions(batch, head)];
+                (int queries, int keys) = inputs.Sequence(batch);
+                Assert.True(
+                    defined.SequenceEqual(chosen),
+                    $"sequence {batch} ({queries} queries, {keys} keys), head {head}: the definition keeps {Words(defined)}, the stage {Words(chosen)}");
+            }
         }
     }
+
+    private static string Words(int[] positions) =>
+        $"{positions.Length} tokens: {string.Join(", ", positions.Take(12))}{(positions.Length > 12 ? ", ..." : "")}";
 }

@@ -132,7 +132,7 @@ internal static class DiagnosticDescriptors
 
     public static readonly DiagnosticDescriptor NoHeader = Rule(
         "ATTN0102", "A stage's device header must exist",
-        "'{0}' names the device header '{1}', which is not among the project's .cuh files; put it beside the stage");
+        "'{0}' names the device header '{1}', which is not among the project's .cuh files; put it beside the stage, and import AttnCompose.Abstractions.props where no package does");
 
     public static readonly DiagnosticDescriptor BadParameter = Rule(
         "ATTN0103", "A stage parameter must be usable",

@@ -183,7 +183,11 @@ internal sealed class RuleParser
                 return true; // a vector of the token
             case RuleType.FloatSpan or RuleType.IntSpan or RuleType.BoolSpan:
                 if (s_runParameters.Contains(parameter.Name))
-                    return Bad("it becomes an argument of Run, which has one of that name; give it another");
+                {
+                    return Bad(kind == RuleForm.TokenScore
+                        ? "a token score sees key and value of its token; what needs the queries is a stage"
+                        : "it becomes an argument of Run, which has one of that name; give it another");
+                }
                 return JoinSpan(new RuleBuffer(parameter.Name, TypeOf(parameter.Type)!.Value, [method.Name]));
             default:
                 return Bad($"its type is {parameter.Type.ToDisplayString()}; it must be a float, int or bool, which becomes an option, "
