@@ -76,7 +76,6 @@ MUTANTS = [
      where(WGMMA_DENSE, 100, delays=True)),
     ("wgmma: the rules are not asked in a first tile", "Cuda", "is_first_ruled() const { return verdict_of(",
      "is_first_ruled() const {return !verdict_of(", where(WGMMA_DENSE.replace("rule=None", "rule=Documents"), 60)),
-    ("wgmma: no barrier before distance terms", "Cuda", *dropped(TERMS, after="  // those of the tile before"), where(DISTANCE, 100, delays=True)),
     ("wgmma: no barrier behind distance terms", "Cuda", *dropped(TERMS, "}\n        ", "\n        const auto"), where(DISTANCE, 100, delays=True)),
     ("offsets of sequences and heads in 32 bits", "Cuda", "return b * batch + h * head;", "return int(b*batch+h*head) ;", FAR),
     ("wgmma: offsets of rows in 32 bits", "Cuda", "head + position * row_bytes, valid",
