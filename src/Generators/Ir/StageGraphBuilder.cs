@@ -263,7 +263,7 @@ internal static class StageGraphBuilder
 
     // Names that the struct has that calls the rules on the device.
     private static readonly string[] s_ruleVariables =
-        ["score", "position", "at", "bounds", "hides", "change", "apply", "sink", "sees", "visit", "for_each_bounded"];
+        ["score", "position", "at", "bounds", "hides", "change", "apply", "sink", "sees", "visit", "for_each_bounded", "distance_term"];
 
     private static RuleNodes RulesOf(
         RulesSpec rules, List<StageSpec> stages, NameSet members, NameSet arguments, out List<RuleSpanNode> spans)

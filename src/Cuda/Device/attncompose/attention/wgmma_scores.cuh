@@ -64,11 +64,12 @@ struct WgmmaScores {
                 for (int e = 0; e < 4; e++) s[n][e] *= n < kSooner ? factor : later;
         }
         if constexpr (!Score::kIdentity && (kMasked || kGuardsEverywhere)) {
-            // Rare then, so that what it computes from a row alone is not kept for it.
-            if constexpr (Ring::kTerms > 0)
+            if constexpr (Ring::kTerms > 0) {
                 apply_rules_with_terms<kMasked>(s, first_row, header);
-            else if (!kMayPass || is_ruled)
+            } else if (!kMayPass || is_ruled) {
+                // Rare where it may pass, so that what it computes from a row alone is not kept for it.
                 apply_rules<kMasked>(s, kMayPass ? ptx::recomputed(first_row) : first_row, stage, header);
+            }
         }
         if constexpr (kMasked) apply_mask(s, first_row, header);
     }
