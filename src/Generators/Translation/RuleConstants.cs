@@ -31,12 +31,14 @@ internal static class RuleConstants
         _ => true,
     });
 
-    private static bool IsCostly(RuleExpression expression) => expression switch
+    private static bool IsCostly(RuleExpression expression) => expression is RuleInvoke || IsLong(expression);
+
+    /// <summary>Whether what an expression does with its parts takes many instructions.</summary>
+    public static bool IsLong(RuleExpression expression) => expression switch
     {
         RuleBinary binary => binary.Operator is BinaryOperator.Divide or BinaryOperator.Remainder,
         RuleCall call => call.Function is RuleFunction.Sqrt or RuleFunction.Exp or RuleFunction.Log or RuleFunction.Log2
             or RuleFunction.Pow or RuleFunction.Tanh or RuleFunction.FastTanh or RuleFunction.SoftCap,
-        RuleInvoke => true,
         _ => false,
     };
 }

@@ -88,21 +88,13 @@ internal sealed record RuleDistanceTerm(RuleSpec Rule, RuleExpression Written, R
         {
             RuleElement => true,
             RuleInvoke invoke => IsCostly(_methods[invoke.Method]),
-            _ => IsLong(expression),
+            _ => RuleConstants.IsLong(expression),
         });
 
         private bool IsCostly(RuleMethod method) =>
             method.Body.SelectMany(s => s.All).Any(statement => statement is RuleFor) || method.Body.SelectMany(s => s.All)
                 .SelectMany(s => s.Expressions).SelectMany(e => e.All)
-                .Any(e => e is RuleElement || IsLong(e) || (e is RuleInvoke invoke && IsCostly(_methods[invoke.Method])));
-
-        private static bool IsLong(RuleExpression expression) => expression switch
-        {
-            RuleBinary binary => binary.Operator is BinaryOperator.Divide or BinaryOperator.Remainder,
-            RuleCall call => call.Function is RuleFunction.Sqrt or RuleFunction.Exp or RuleFunction.Log or RuleFunction.Log2
-                or RuleFunction.Pow or RuleFunction.Tanh or RuleFunction.FastTanh or RuleFunction.SoftCap,
-            _ => false,
-        };
+                .Any(e => e is RuleElement || RuleConstants.IsLong(e) || (e is RuleInvoke invoke && IsCostly(_methods[invoke.Method])));
 
         private RuleExpression Substituted(RuleExpression expression) => expression switch
         {
