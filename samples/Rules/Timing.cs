@@ -10,7 +10,7 @@ namespace AttnCompose.Samples;
 /// </summary>
 internal static class Timing
 {
-    private const int Heads = 32, KeyHeads = 8, Dim = 128, Window = 4096, Samples = 7;
+    private const int Heads = 32, KeyHeads = 8, Dim = 128, Window = 4096, Parts = 8, Samples = 7;
     private const double MillisecondsOfSample = 60;
 
     /// <summary>Tokens of the documents, by turns.</summary>
@@ -41,8 +41,24 @@ internal static class Timing
         beside.Print(
             PackedAttention.Create(device), "documents", document.CountBy(d => d).Sum(d => d.Value * (d.Value + 1.0) / 2),
             p => p.Run(query, key, value, output, documents));
+
+        // What the mask itself costs: the tiles of equal documents in one sequence, and the same tiles as sequences of one call.
+        int part = length / Parts;
+        double pairs = Parts * (part * (part + 1.0) / 2);
+        using CudaTensor<int> parts = CudaTensor.From<int>(device, [.. Enumerable.Range(0, length).Select(i => i / part)]);
+        beside.Print(PackedAttention.Create(device), $"{Parts} equal documents", pairs, p => p.Run(query, key, value, output, parts));
+        beside.Print(
+            DenseAttention.Create(device), $"dense, batch of {Parts}", pairs, p => p.Run(Part(query), Part(key), Part(value), Part(output)));
         beside.Print(SinkAttention.Create(device), "sinks", causal, p => p.Run(query, key, value, output, sinks));
         beside.Print(RelativeBiasAttention.Create(device), "relative bias", causal, p => p.Run(query, key, value, output, bias));
+    }
+
+    // [1, heads, length, dim] as [Parts, heads, length / Parts, dim], in the same memory.
+    private static CudaTensor<BFloat16> Part(CudaTensor<BFloat16> whole)
+    {
+        nint heads = whole.Lengths[1], length = whole.Lengths[2];
+        return CudaTensor.View<BFloat16>(
+            whole.Device, whole.Pointer, [Parts, heads, length / Parts, Dim], [length / Parts * Dim, length * Dim, Dim, 1]);
     }
 
     /// <summary>Prints a line a block list, the same for all heads.</summary>
